@@ -1,0 +1,421 @@
+/* SPDX-License-Identifier: MIT
+ * ptr_touch.c -- what happens once: the first use of a FOT entry in a process, the first touch of
+ * an unmapped object
+ */
+#include "ptr_chain.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "twz/twz.h"
+
+/* --- first use of a FOT entry: its target is mapped, its translation is not there --- */
+
+#define USE_CNT 64 /* targets, each behind a FOT entry of its own */
+
+static struct twz_store *store;
+static twz_oid sources[2];
+static struct twz_obj *targets[USE_CNT];
+
+static int create(uint64_t len, twz_oid *id, struct twz_obj **o)
+{
+	struct twz_obj_options opt = {.size = sizeof(opt), .len = len};
+
+	return twz_obj_create(store, &opt, id, o);
+}
+
+static int make_sources(void)
+{
+	int err = 0;
+
+	for (int i = 0; i < USE_CNT && !err; i++)
+		err = create(TWZ_PAGE_SIZE, NULL, &targets[i]);
+	for (int s = 0; s < 2 && !err; s++) {
+		struct twz_obj *o;
+
+		err = create(TWZ_PAGE_SIZE, &sources[s], &o);
+		for (int i = 0; i < USE_CNT && !err; i++)
+			err = twz_fot_set(o, (uint64_t)i + 1, twz_obj_id(targets[i]),
+					  TWZ_READ | TWZ_WRITE);
+		twz_obj_close(o);
+	}
+	return err;
+}
+
+/* The node of target I; every target uses another line of its page. */
+static struct node *target_node(int i)
+{
+	return (struct node *)((char *)twz_obj_data(targets[i]) + i * TWZ_LINE_SIZE);
+}
+
+/* Cell k of SRC points to a random target, whose node names cell k + 1. */
+static void link_uses(struct twz_obj *src)
+{
+	struct node *cells = twz_obj_data(src);
+	int order[USE_CNT];
+
+	for (int i = 0; i < USE_CNT; i++)
+		order[i] = i;
+	for (int i = USE_CNT - 1; i > 0; i--) {
+		int j = (int)(bench_rand() % (unsigned)(i + 1)), t = order[i];
+
+		order[i] = order[j];
+		order[j] = t;
+	}
+	for (int i = 0; i < USE_CNT; i++) {
+		struct node *to = target_node(order[i]);
+
+		cells[i].raw = to;
+		cells[i].pptr =
+			twz_pptr_make((uint64_t)order[i] + 1, (uintptr_t)to & TWZ_SLOT_MASK).v;
+		to->raw = &cells[(i + 1) % USE_CNT];
+	}
+}
+
+static __attribute__((noinline)) uint64_t use_raw(const struct node *p)
+{
+	const struct node *first = p;
+	uint64_t t = bench_ticks();
+
+	for (int i = 0; i < USE_CNT; i++) {
+		p = p->raw;
+		p = p->raw;
+		KEEP(p);
+	}
+	t = bench_ticks() - t;
+	chain_closed(p == first);
+	return t;
+}
+
+static __attribute__((noinline)) uint64_t use_lea(const struct node *p)
+{
+	const struct node *first = p;
+	uint64_t t = bench_ticks();
+
+	for (int i = 0; i < USE_CNT; i++) {
+		p = (struct node *)twz_lea(p, (twz_pptr){p->pptr});
+		p = p->raw;
+		KEEP(p);
+	}
+	t = bench_ticks() - t;
+	chain_closed(p == first);
+	return t;
+}
+
+static void flush_lines(const void *addr, size_t len)
+{
+	for (size_t i = 0; i < len; i += TWZ_LINE_SIZE)
+		__asm__ volatile("clflush %0" : : "m"(((const char *)addr)[i]));
+	__asm__ volatile("mfence" ::: "memory");
+}
+
+/*
+ * Everything the first use reads leaves the first- and second-level cache; FOT, cells and nodes
+ * leave the third, too.
+ */
+static void make_cold(struct twz_obj *src)
+{
+	static char thrash[8 << 20];
+
+	flush_lines(twz_obj_data(src), USE_CNT * sizeof(struct node));
+	flush_lines((char *)twz_obj_base(src) + TWZ_META_OFF, TWZ_PAGE_SIZE);
+	for (int i = 0; i < USE_CNT; i++)
+		flush_lines(target_node(i), sizeof(struct node));
+	for (size_t i = 0; i < sizeof(thrash); i += TWZ_LINE_SIZE)
+		((volatile char *)thrash)[i]++;
+}
+
+static int warm_fot(struct twz_obj *src)
+{
+	struct twz_fot_info info;
+	int err = 0;
+
+	for (uint64_t i = 1; i <= USE_CNT && !err; i++)
+		err = twz_fot_get(src, i, &info);
+	return err;
+}
+
+/*
+ * One round: a second source with the same targets is used first, so that code, predictors and the
+ * lines of the targets are warm; then the raw walk, then the first uses.
+ */
+static int use_round(bool cold, double *ns)
+{
+	struct twz_obj *o[2] = {NULL, NULL};
+	uint64_t raw, lea;
+	int err = 0;
+
+	for (int s = 0; s < 2 && !err; s++)
+		err = twz_obj_open(store, sources[s], TWZ_READ | TWZ_WRITE, &o[s]);
+	if (!err)
+		err = warm_fot(o[0]);
+	if (!err)
+		err = warm_fot(o[1]);
+	if (!err) {
+		link_uses(o[1]);
+		use_lea(twz_obj_data(o[1]));
+		link_uses(o[0]);
+		if (cold)
+			make_cold(o[0]);
+		raw = use_raw(twz_obj_data(o[0]));
+		if (cold)
+			make_cold(o[0]);
+		lea = use_lea(twz_obj_data(o[0]));
+		*ns = ((double)lea - (double)raw) * bench_ns_per_tick() / USE_CNT;
+	}
+	twz_obj_close(o[0]);
+	twz_obj_close(o[1]);
+	return err;
+}
+
+static int use_rounds(bool cold, int rounds, double *median)
+{
+	double *ns = calloc((size_t)rounds, sizeof(*ns));
+	int err = ns ? 0 : -ENOMEM;
+
+	for (int r = 0; r < rounds && !err; r++)
+		err = use_round(cold, &ns[r]);
+	if (!err)
+		*median = bench_median(ns, (size_t)rounds);
+	free(ns);
+	return err;
+}
+
+int bench_first_use(struct twz_store *s, int rounds)
+{
+	double warm, cold;
+	int err;
+
+	store = s;
+	err = make_sources();
+	if (!err)
+		err = use_rounds(false, rounds, &warm);
+	if (!err)
+		err = use_rounds(true, rounds / 20 + 1, &cold);
+	for (int i = 0; i < USE_CNT; i++)
+		twz_obj_close(targets[i]);
+	if (err)
+		return bench_failed("first use");
+	report_section(
+		"First use of a FOT entry in a process: target mapped, translation not there "
+		"(%d entries, %d targets)",
+		USE_CNT, USE_CNT);
+	report_row("use.warm", "twz_lea, lines warm", warm, "ns added", 27.9);
+	report_row("use.cold", "twz_lea, lines cold", cold, "ns added", 0);
+	return 0;
+}
+
+/* --- first touch of an unmapped object --- */
+
+static uint64_t mmap_calls;
+
+/* Seen by libtwz instead of libc's: counts. */
+__attribute__((visibility("default"))) void *mmap(void *addr, size_t len, int prot, int flags,
+						  int fd, off_t off)
+{
+	mmap_calls++;
+	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
+}
+
+__attribute__((visibility("default"))) void *mmap64(void *addr, size_t len, int prot, int flags,
+						    int fd, off_t off)
+{
+	mmap_calls++;
+	return (void *)syscall(SYS_mmap, addr, len, prot, flags, fd, off);
+}
+
+struct cost {
+	double mmaps, faults, us;
+};
+
+struct meter {
+	uint64_t mmaps, ticks;
+	long faults;
+};
+
+static long faults(void)
+{
+	struct rusage ru;
+
+	getrusage(RUSAGE_SELF, &ru);
+	return ru.ru_minflt + ru.ru_majflt;
+}
+
+static struct meter meter_start(void)
+{
+	struct meter m = {mmap_calls, 0, faults()};
+
+	m.ticks = bench_ticks();
+	return m;
+}
+
+static struct cost meter_stop(const struct meter *m)
+{
+	struct cost c = {.us = (double)(bench_ticks() - m->ticks) * bench_ns_per_tick() / 1000};
+
+	c.faults = (double)(faults() - m->faults);
+	c.mmaps = (double)(mmap_calls - m->mmaps);
+	return c;
+}
+
+static void touch(const char *data, uint64_t len)
+{
+	for (uint64_t i = 0; i < len; i += TWZ_PAGE_SIZE)
+		(void)*(const volatile char *)(data + i);
+}
+
+#define RANGES_MAX 64
+struct range {
+	uintptr_t addr, end;
+	uint64_t off;
+};
+
+/* What of the slot at BASE is mapped from the store's file: the object's extents. */
+static int mapped_ranges(uintptr_t base, struct range *r)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	unsigned long long a, e, off, ino;
+	char line[512];
+	int cnt = 0;
+
+	while (f && fgets(line, sizeof(line), f) && cnt < RANGES_MAX) {
+		if (sscanf(line, "%llx-%llx %*4s %llx %*x:%*x %llu", &a, &e, &off, &ino) != 4 ||
+		    !ino)
+			continue;
+		if (a >= base && a < base + TWZ_SLOT_SIZE)
+			r[cnt++] = (struct range){a, e, off};
+	}
+	if (f)
+		fclose(f);
+	return cnt;
+}
+
+/*
+ * The hand-written program: maps the same ranges of the file at the same distances and touches the
+ * same pages.
+ */
+static int by_hand(const char *path, const struct range *r, int cnt, uintptr_t base, uint64_t len,
+		   struct cost *c)
+{
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+	char *room = mmap(NULL, TWZ_SLOT_SIZE, PROT_NONE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct meter m = meter_start();
+
+	if (fd < 0 || room == MAP_FAILED)
+		return -1;
+	for (int i = 0; i < cnt; i++)
+		if (mmap(room + (r[i].addr - base), r[i].end - r[i].addr, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, (off_t)r[i].off) == MAP_FAILED)
+			return -1;
+	touch(room + TWZ_DATA_OFF, len);
+	*c = meter_stop(&m);
+	munmap(room, TWZ_SLOT_SIZE);
+	close(fd);
+	return 0;
+}
+
+/* SRC holds a pointer to an object of LEN bytes that nobody has open. */
+static int touch_round(const char *path, twz_oid src, uint64_t len, struct cost *ours,
+		       struct cost *hand)
+{
+	struct range r[RANGES_MAX];
+	struct twz_fot_info info;
+	struct twz_obj *o;
+	struct meter m;
+	twz_pptr *cell;
+	char *data;
+	int cnt, err = twz_obj_open(store, src, TWZ_READ | TWZ_WRITE, &o);
+
+	if (err)
+		return err;
+	cell = twz_obj_data(o);
+	err = twz_pptr_is_null(*cell) ? TWZ_E_STATE : twz_fot_get(o, 1, &info);
+	if (!err) {
+		m = meter_start();
+		data = twz_lea(cell, *cell);
+		if (data)
+			touch(data, len);
+		*ours = meter_stop(&m);
+		err = data ? 0 : TWZ_E_NOENT;
+	}
+	if (!err) {
+		uintptr_t base = (uintptr_t)data & ~(uintptr_t)TWZ_SLOT_MASK;
+
+		cnt = mapped_ranges(base, r);
+		twz_obj_close(o);
+		return by_hand(path, r, cnt, base, len, hand);
+	}
+	twz_obj_close(o);
+	return err;
+}
+
+static int make_pair(uint64_t len, twz_oid *src)
+{
+	struct twz_obj *o = NULL, *t = NULL;
+	int err = create(len, NULL, &t);
+
+	if (!err)
+		err = create(TWZ_PAGE_SIZE, src, &o);
+	if (!err) {
+		memset(twz_obj_data(t), 1, len);
+		err = twz_ptr_store(twz_obj_data(o), twz_obj_data(t), TWZ_READ | TWZ_WRITE);
+	}
+	twz_obj_close(t);
+	twz_obj_close(o);
+	return err;
+}
+
+#define TOUCH_ROUNDS 15
+
+static int touch_len(const char *path, uint64_t len, const char *name, const char *id)
+{
+	double v[6][TOUCH_ROUNDS], med[6];
+	struct cost ours, hand;
+	char key[64];
+	twz_oid src;
+	int err = make_pair(len, &src);
+
+	for (int r = 0; r < TOUCH_ROUNDS && !err; r++) {
+		err = touch_round(path, src, len, &ours, &hand);
+		v[0][r] = ours.mmaps;
+		v[1][r] = hand.mmaps;
+		v[2][r] = ours.faults;
+		v[3][r] = hand.faults;
+		v[4][r] = ours.us;
+		v[5][r] = hand.us;
+	}
+	if (err)
+		return err;
+	for (int i = 0; i < 6; i++)
+		med[i] = bench_median(v[i], TOUCH_ROUNDS);
+	report_section("First touch of an unmapped object of %s: mmap calls %.0f (by hand %.0f), "
+		       "page faults %.0f (%.0f), %.1f us (%.1f)",
+		       name, med[0], med[1], med[2], med[3], med[4], med[5]);
+	snprintf(key, sizeof(key), "touch.%s.mmap", id);
+	report_row(key, "mmap calls, relative to the hand-written program", med[0] / med[1], "x",
+		   1.2);
+	snprintf(key, sizeof(key), "touch.%s.fault", id);
+	report_row(key, "page faults, relative to the hand-written program", med[2] / med[3], "x",
+		   1.2);
+	snprintf(key, sizeof(key), "touch.%s.us", id);
+	report_row(key, "time, relative to the hand-written program", med[4] / med[5], "x", 0);
+	return 0;
+}
+
+int bench_first_touch(struct twz_store *s, const char *path)
+{
+	int err;
+
+	store = s;
+	err = touch_len(path, 256 << 10, "256 KiB", "256k");
+	if (!err)
+		err = touch_len(path, 8 << 20, "8 MiB", "8m");
+	return err ? bench_failed("first touch") : 0;
+}

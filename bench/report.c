@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: MIT
+ * report.c -- table and JSON of a benchmark run, clock, random numbers, medians
+ */
+#include "bench.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statfs.h>
+#include <sys/utsname.h>
+#include <time.h>
+#include <unistd.h>
+
+#define ROWS_MAX 128
+
+struct row {
+	char key[64], what[128], section[128], unit[24];
+	double value, bar;
+	bool has_bar, met;
+};
+
+static const struct bench_opt *opt;
+static char title[128], machine[320], medium[256], granularity[64], section[128];
+static struct row rows[ROWS_MAX];
+static int row_cnt, bar_cnt, miss_cnt;
+
+static void cpu_name(char *buf, size_t len)
+{
+	FILE *f = fopen("/proc/cpuinfo", "r");
+	char line[256], *v;
+
+	snprintf(buf, len, "unknown processor");
+	while (f && fgets(line, sizeof(line), f)) {
+		v = strchr(line, ':');
+		if (strncmp(line, "model name", 10) || !v)
+			continue;
+		v[strcspn(v, "\n")] = 0;
+		snprintf(buf, len, "%s", v + 2);
+		break;
+	}
+	if (f)
+		fclose(f);
+}
+
+static const char *fs_name(const char *dir)
+{
+	struct statfs st;
+
+	if (statfs(dir, &st))
+		return "unknown file system";
+	switch ((unsigned)st.f_type) {
+	case 0xef53u:
+		return "ext4";
+	case 0x01021994u:
+		return "tmpfs";
+	case 0x58465342u:
+		return "xfs";
+	case 0x9123683eu:
+		return "btrfs";
+	case 0x794c7630u:
+		return "overlayfs";
+	default:
+		return "another file system";
+	}
+}
+
+void report_begin(const struct bench_opt *o, const char *t, const char *g)
+{
+	struct utsname un;
+	char cpu[128];
+
+	opt = o;
+	cpu_name(cpu, sizeof(cpu));
+	uname(&un);
+	snprintf(title, sizeof(title), "%s", t);
+	snprintf(granularity, sizeof(granularity), "%s", g);
+	snprintf(machine, sizeof(machine), "%s, %ld CPUs, %s %.60s", cpu,
+		 sysconf(_SC_NPROCESSORS_ONLN), un.sysname, un.release);
+	snprintf(medium, sizeof(medium), "%s on %.200s", fs_name(o->dir), o->dir);
+	printf("%s\nmachine  %s\nmedium   %s, %s\n", title, machine, medium, granularity);
+	if (getenv("PMEM2_FORCE_GRANULARITY"))
+		printf("         granularity forced: not durable against power loss\n");
+	printf("rounds   %d\n", o->rounds);
+}
+
+void report_section(const char *fmt, ...)
+{
+	va_list ap;
+
+	va_start(ap, fmt);
+	vsnprintf(section, sizeof(section), fmt, ap);
+	va_end(ap);
+	printf("\n%s\n", section);
+}
+
+static void add_row(const char *key, const char *what, double value, const char *unit, double bar,
+		    bool has_bar, bool met)
+{
+	struct row *r = &rows[row_cnt];
+	char text[32] = "";
+
+	if (row_cnt == ROWS_MAX)
+		return;
+	row_cnt++;
+	snprintf(r->key, sizeof(r->key), "%s", key);
+	snprintf(r->what, sizeof(r->what), "%s", what);
+	snprintf(r->section, sizeof(r->section), "%s", section);
+	snprintf(r->unit, sizeof(r->unit), "%s", unit);
+	r->value = value;
+	r->bar = bar;
+	r->has_bar = has_bar;
+	r->met = met;
+	bar_cnt += has_bar;
+	miss_cnt += has_bar && !met;
+	if (has_bar)
+		snprintf(text, sizeof(text), "<= %.1f  %s", bar, met ? "PASS" : "MISS");
+	printf("  %-62s %9.2f %-8s %s\n", what, value, unit, text);
+}
+
+void report_row(const char *key, const char *what, double value, const char *unit, double bar)
+{
+	add_row(key, what, value, unit, bar, bar > 0, value <= bar);
+}
+
+void report_claim(const char *key, const char *what, double value, const char *unit, double bar,
+		  bool met)
+{
+	add_row(key, what, value, unit, bar, true, met);
+}
+
+/* "NAME": "TEXT", with what JSON wants escaped. */
+static void json_text(FILE *f, const char *name, const char *text)
+{
+	fprintf(f, "\"%s\": \"", name);
+	for (; *text; text++)
+		if ((unsigned char)*text >= ' ')
+			fprintf(f, *text == '"' || *text == '\\' ? "\\%c" : "%c", *text);
+	fprintf(f, "\", ");
+}
+
+static void json_row(FILE *f, const struct row *r, bool last)
+{
+	fprintf(f, "    {");
+	json_text(f, "key", r->key);
+	json_text(f, "section", r->section);
+	json_text(f, "what", r->what);
+	json_text(f, "unit", r->unit);
+	fprintf(f, "\"value\": %.4f", r->value);
+	if (r->has_bar)
+		fprintf(f, ", \"bar\": %.4f, \"met\": %s", r->bar, r->met ? "true" : "false");
+	fprintf(f, "}%s\n", last ? "" : ",");
+}
+
+static int write_json(void)
+{
+	FILE *f = strcmp(opt->json, "-") ? fopen(opt->json, "w") : stdout;
+
+	if (!f) {
+		perror(opt->json);
+		return 1;
+	}
+	fprintf(f, "{\n  ");
+	json_text(f, "title", title);
+	json_text(f, "machine", machine);
+	json_text(f, "medium", medium);
+	json_text(f, "granularity", granularity);
+	fprintf(f, "\"forced\": %s, \"rounds\": %d,\n  \"rows\": [\n",
+		getenv("PMEM2_FORCE_GRANULARITY") ? "true" : "false", opt->rounds);
+	for (int i = 0; i < row_cnt; i++)
+		json_row(f, &rows[i], i == row_cnt - 1);
+	fprintf(f, "  ]\n}\n");
+	return f == stdout ? 0 : fclose(f) != 0;
+}
+
+int report_end(void)
+{
+	printf("\n%d of %d bars met\n", bar_cnt - miss_cnt, bar_cnt);
+	if (opt->json && write_json())
+		return 1;
+	return opt->gate && miss_cnt;
+}
+
+static double now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC_RAW, &ts);
+	return (double)ts.tv_sec * 1e9 + (double)ts.tv_nsec;
+}
+
+double bench_ns_per_tick(void)
+{
+	static double ns;
+	double t0, t1;
+	uint64_t c0;
+
+	if (ns > 0)
+		return ns;
+	t0 = now_ns();
+	c0 = bench_ticks();
+	do
+		t1 = now_ns();
+	while (t1 - t0 < 50e6);
+	ns = (t1 - t0) / (double)(bench_ticks() - c0);
+	return ns;
+}
+
+uint64_t bench_rand(void)
+{
+	static uint64_t x = 88172645463325252u;
+
+	x ^= x << 13;
+	x ^= x >> 7;
+	x ^= x << 17;
+	return x;
+}
+
+static int by_value(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+double bench_median(double *v, size_t cnt)
+{
+	qsort(v, cnt, sizeof(*v), by_value);
+	return cnt % 2 ? v[cnt / 2] : (v[cnt / 2 - 1] + v[cnt / 2]) / 2;
+}

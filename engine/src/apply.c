@@ -1,0 +1,446 @@
+/* SPDX-License-Identifier: MIT
+ * apply.c -- from log record to homes: at commit, at restart, at takeover, by the same code
+ *
+ * Records come from media in the last two cases, so every field is checked before the first
+ * store (D10); after the check nothing can fail (D4). Every store is idempotent: after-images
+ * only.
+ */
+#include "internal.h"
+
+#define PTR_WORDS                                                                                  \
+	(~(uint64_t)0 << (offsetof(struct node_pm, ptr) / 8)) /* mask bits of node_pm.ptr */
+
+/* --- walking --- */
+
+bool twzdb__item_next(const void *rec, uint64_t *pos, const struct item_pm **it,
+		      const void **payload)
+{
+	const struct lrec_pm *l = rec;
+
+	if (!*pos)
+		*pos = sizeof(*l);
+	if (*pos + sizeof(**it) > l->len)
+		return false;
+	*it = (const struct item_pm *)((const uint8_t *)rec + *pos);
+	*payload = *it + 1;
+	*pos += sizeof(**it) + (*it)->len;
+	return *pos <= l->len;
+}
+
+/* --- checking (D10) --- */
+
+static const char *check_node_new(struct twzdb *db, const struct item_pm *it,
+				  const struct node_pm *n)
+{
+	if (it->len != sizeof(*n) || !twzdb__is_node(db, it->where))
+		return "new node out of range";
+	return twzdb__node_sound(n) ? NULL : "new node with a wrong level, count or permutation";
+}
+
+static const char *check_node_wr(struct twzdb *db, const struct item_pm *it,
+				 const struct node_wr_pm *w)
+{
+	/* bytes 4 and 5 of struct node_pm */
+	uint32_t level = w->hdr & 0xff, n = w->hdr >> 8 & 0xff;
+
+	if (!twzdb__is_node(db, it->where))
+		return "node write out of range";
+	if (it->len < sizeof(*w) || w->mask & 1 ||
+	    it->len != sizeof(*w) + 8 * (uint64_t)__builtin_popcountll(w->mask))
+		return "node write of a wrong length";
+	return level > TWZDB_LEVEL_MAX || n > TWZDB_FANOUT
+		       ? "node write with a wrong level or count"
+		       : NULL;
+}
+
+static const char *check_rec(struct twzdb *db, const struct item_pm *it, const struct rec_pm *r,
+			     uint64_t ts)
+{
+	uint64_t len;
+
+	if (!twzdb__is_rec(db, it->where))
+		return "record item names no record block";
+	if (it->len < sizeof(*r) || r->klen > TWZDB_KEY_MAX || r->vlen > TWZDB_VALUE_MAX)
+		return "record item with wrong lengths";
+	if (r->ts != ts)
+		return "record of another commit";
+	len = rec_len(r->klen, r->vlen);
+	if (len > twzdb__block_len(db, it->where))
+		return "record longer than its block";
+	if (it->len != (it->type == TWZDB_IT_REC_NEW ? sizeof(*r) : (len + 7) & ~(uint64_t)7))
+		return "record item of a wrong length";
+	return NULL;
+}
+
+static const char *check_root_word(uint64_t off, uint64_t value)
+{
+	if (off == offsetof(struct db_pm, obj_cnt))
+		return value && value <= TWZDB_OBJ_MAX ? NULL
+						       : "number of data objects out of range";
+	if (off >= offsetof(struct db_pm, units) && off < sizeof(struct db_pm))
+		return value <= TWZDB_UNITS_PER_OBJ ? NULL : "number of units out of range";
+	return off == offsetof(struct db_pm, next_table) ? NULL : "word outside the root";
+}
+
+static const char *check_word(struct twzdb *db, const struct item_pm *it, const uint64_t *value)
+{
+	const uint64_t anchor = sizeof(struct rec_pm) + offsetof(struct table_pm, root);
+
+	if (it->len != 8 || it->where & 7)
+		return "word item of a wrong length";
+	if (it->where != twzdb__catalog() + offsetof(struct table_pm, root)) {
+		if (it->where >> TWZ_PPTR_OFF_BITS == TWZDB_NO_ROOT)
+			return check_root_word((it->where & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF,
+					       *value);
+		if (!twzdb__is_rec(db, it->where - anchor) ||
+		    twzdb__unit_of(db, it->where)->cls != TWZDB_CLS_TABLE)
+			return "word in no table";
+	}
+	return *value && !twzdb__is_node(db, *value) ? "root of a table is no node" : NULL;
+}
+
+static const char *check_list(struct twzdb *db, const struct item_pm *it, const uint64_t *p)
+{
+	for (uint64_t i = 0; i < it->len / 8; i++)
+		if (it->type == TWZDB_IT_REC_DEAD ? !twzdb__is_rec(db, p[i])
+						  : !twzdb__is_node(db, p[i]))
+			return "list names no block";
+	return NULL;
+}
+
+/*
+ * A unit keeps its type: its header is stored over zeros, or (replay) over itself, whole or in
+ * part.
+ */
+static bool unit_is_new(const uint64_t *home, const uint64_t *u)
+{
+	for (size_t i = 0; i < sizeof(struct unit_pm) / 8; i++)
+		if (home[i] && home[i] != u[i])
+			return false;
+	return true;
+}
+
+static const char *check_unit(struct twzdb *db, const struct item_pm *it, const struct unit_pm *u)
+{
+	uint64_t off = it->where & TWZ_PPTR_OFF_MASK;
+	const void *home;
+
+	if (it->len != sizeof(*u) || !twzdb__unit_valid(u) || off < TWZ_DATA_OFF ||
+	    (off - TWZ_DATA_OFF) % TWZDB_UNIT_LEN)
+		return "unit header out of range";
+	home = it->where >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA
+		       ? NULL
+		       : twzdb__at(db, it->where, (uint64_t)u->run * TWZDB_UNIT_LEN);
+	if (!home)
+		return "unit outside its object";
+	return unit_is_new(home, (const uint64_t *)u) ? NULL : "unit in use gets another type";
+}
+
+static const char *check_item(struct twzdb *db, const struct item_pm *it, const void *payload,
+			      uint64_t ts)
+{
+	if (it->len % 8)
+		return "item of a wrong length";
+	switch (it->type) {
+	case TWZDB_IT_UNIT:
+		return check_unit(db, it, payload);
+	case TWZDB_IT_NODE_NEW:
+		return check_node_new(db, it, payload);
+	case TWZDB_IT_NODE_WR:
+		return check_node_wr(db, it, payload);
+	case TWZDB_IT_REC_NEW:
+	case TWZDB_IT_REC_FULL:
+		return check_rec(db, it, payload, ts);
+	case TWZDB_IT_WORD:
+		return check_word(db, it, payload);
+	case TWZDB_IT_REC_DEAD:
+	case TWZDB_IT_NODE_DEAD:
+	case TWZDB_IT_NODE_DROP:
+		return check_list(db, it, payload);
+	default:
+		return "unknown kind of item";
+	}
+}
+
+int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
+{
+	const struct lrec_pm *l = rec;
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0, cnt = 0;
+	const char *rule = NULL;
+
+	if (len < sizeof(*l) || l->magic != TWZDB_LREC_MAGIC || l->version != 0 || l->len != len ||
+	    (l->kind != TWZDB_LREC_COMMIT && l->kind != TWZDB_LREC_SPACE))
+		return twzdb__corrupt(db, 0, "log record header out of range");
+	/* Commits are numbered without gaps, and applied in order. */
+	if (l->kind == TWZDB_LREC_COMMIT &&
+	    (!l->ts || l->ts > db->root->ts + 1 || l->ts > TWZDB_TS_MAX))
+		return twzdb__corrupt(db, 0, "log record of a commit that cannot come next");
+	while (!rule && twzdb__item_next(rec, &pos, &it, &payload)) {
+		cnt++;
+		rule = check_item(db, it, payload, l->ts);
+		if (rule)
+			return twzdb__corrupt(db, it->where, rule);
+	}
+	return pos == len && cnt == l->item_cnt
+		       ? 0
+		       : twzdb__corrupt(db, 0, "log record items do not fill it");
+}
+
+/* --- applying --- */
+
+/*
+ * The seqlock around a change of a node; an odd word left by a dead writer stays odd until the
+ * change is done again.
+ */
+static uint32_t node_open(struct node_pm *n)
+{
+	uint32_t odd = ld32(&n->ver) | 1;
+
+	__atomic_store_n(&n->ver, odd, __ATOMIC_RELAXED);
+	twzdb__order();
+	return odd;
+}
+
+static void node_close(struct node_pm *n, uint32_t odd)
+{
+	__atomic_store_n(&n->ver, odd + 1, __ATOMIC_RELEASE);
+}
+
+static void store_words(struct node_pm *n, uint64_t mask, const uint64_t *words)
+{
+	uint64_t *w = (uint64_t *)n;
+
+	for (; mask; mask &= mask - 1)
+		st64_rel(&w[__builtin_ctzll(mask)], *words++);
+}
+
+static uint32_t *node_hdr(struct node_pm *n)
+{
+	return (uint32_t *)(void *)((uint8_t *)n + 4);
+}
+
+static void apply_node_wr(struct node_pm *n, const struct node_wr_pm *w)
+{
+	const uint64_t *words = (const uint64_t *)(w + 1);
+	uint32_t odd;
+
+	/*
+	 * In a leaf, only record versions were replaced: each word is right by itself, before
+	 * and after, so readers need not notice. (A key that came or went changed sts.) Not so
+	 * in an inner node: another child has another low fence, which is what its place means.
+	 */
+	if (!(w->hdr & 0xff) && !(w->mask & ~PTR_WORDS) && w->hdr == ld32(node_hdr(n)) &&
+	    !(ld32(&n->ver) & 1)) {
+		store_words(n, w->mask, words);
+		return;
+	}
+	odd = node_open(n);
+	__atomic_store_n(node_hdr(n), w->hdr, __ATOMIC_RELAXED);
+	store_words(n, w->mask, words);
+	node_close(n, odd);
+}
+
+static void apply_node_new(struct node_pm *n, const struct node_pm *img)
+{
+	uint32_t odd = node_open(n);
+
+	__atomic_store_n(node_hdr(n), *node_hdr((struct node_pm *)(uintptr_t)img),
+			 __ATOMIC_RELAXED);
+	store_words(n, ~(uint64_t)1, (const uint64_t *)img + 1);
+	node_close(n, odd);
+}
+
+static void apply_node_end(struct twzdb *db, uint64_t p, uint8_t flags, uint64_t ts)
+{
+	struct node_pm *n = twzdb__at(db, p, sizeof(*n));
+	uint32_t odd = node_open(n);
+
+	__atomic_store_n(&n->flags, flags, __ATOMIC_RELAXED);
+	st64(&n->sts, ts);
+	node_close(n, odd);
+	twzdb__hint_free(db, p);
+}
+
+/*
+ * A replayed allocation rewrites the whole header, LIVE included (D6). On a block readers know
+ * already it stores what is there.
+ */
+static void apply_rec(struct twzdb *db, const struct item_pm *it, const void *payload)
+{
+	uint64_t *home = twzdb__at(db, it->where, sizeof(struct rec_pm));
+	const uint64_t *w = payload;
+
+	if (it->len > sizeof(struct rec_pm))
+		memcpy((uint8_t *)home + sizeof(struct rec_pm),
+		       (const uint8_t *)payload + sizeof(struct rec_pm),
+		       it->len - sizeof(struct rec_pm));
+	for (size_t i = 0; i < sizeof(struct rec_pm) / 8; i++)
+		st64(&home[i], w[i]);
+}
+
+/* A replayed free writes the flag, and the time from which on nobody new can come here (D6, D7). */
+static void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
+{
+	struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
+
+	st64(&r->dead_ts, ts);
+	__atomic_store_n(&r->flags, (uint16_t)(rec_flags(r) & ~TWZDB_REC_LIVE), __ATOMIC_RELEASE);
+	twzdb__hint_free(db, p);
+}
+
+static void apply_item(struct twzdb *db, const struct item_pm *it, const void *payload, uint64_t ts)
+{
+	const uint64_t *list = payload;
+
+	switch (it->type) {
+	case TWZDB_IT_UNIT:
+		memcpy(twzdb__at(db, it->where, sizeof(struct unit_pm)), payload,
+		       sizeof(struct unit_pm));
+		break;
+	case TWZDB_IT_NODE_NEW:
+		apply_node_new(twzdb__at(db, it->where, TWZDB_NODE_LEN), payload);
+		break;
+	case TWZDB_IT_NODE_WR:
+		apply_node_wr(twzdb__at(db, it->where, TWZDB_NODE_LEN), payload);
+		break;
+	case TWZDB_IT_REC_NEW:
+	case TWZDB_IT_REC_FULL:
+		apply_rec(db, it, payload);
+		break;
+	case TWZDB_IT_WORD:
+		st64_rel((uint64_t *)twzdb__at(db, it->where, 8), *list);
+		break;
+	case TWZDB_IT_REC_DEAD:
+		for (uint64_t i = 0; i < it->len / 8; i++)
+			apply_rec_dead(db, list[i], ts);
+		break;
+	default:
+		for (uint64_t i = 0; i < it->len / 8; i++)
+			apply_node_end(db, list[i],
+				       it->type == TWZDB_IT_NODE_DEAD ? TWZDB_NODE_DEAD
+								      : TWZDB_NODE_DROPPED,
+				       ts);
+		break;
+	}
+}
+
+void twzdb__apply(struct twzdb *db, const void *rec)
+{
+	const struct lrec_pm *l = rec;
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0;
+
+	while (twzdb__item_next(rec, &pos, &it, &payload))
+		apply_item(db, it, payload, l->ts);
+	if (l->kind == TWZDB_LREC_COMMIT)
+		st64_rel(&db->root->ts, l->ts);
+}
+
+int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
+{
+	struct twzdb *db = ctx;
+	int err = twzdb__lrec_check(db, rec, len);
+
+	(void)lsn;
+	(void)restart;
+	db->refused = err != 0;
+	if (!err)
+		twzdb__apply(db, rec);
+	return err ? TWZ_E_CORRUPT : 0;
+}
+
+/*
+ * Restart, cache-line media, the last record of the log: its new rows and itself were made
+ * durable by one fence, which may be missing (D2a). The header, with the checksum, is in the
+ * record; key and value must be in the block.
+ */
+int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	struct twzdb *db = ctx;
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0;
+
+	(void)lsn;
+	db->refused = twzdb__lrec_check(db, rec, len) != 0;
+	if (db->refused)
+		return TWZ_E_CORRUPT;
+	while (twzdb__item_next(rec, &pos, &it, &payload)) {
+		const struct rec_pm *hdr = payload;
+
+		if (it->type != TWZDB_IT_REC_NEW || it->len != sizeof(*hdr))
+			continue;
+		if (twzdb__rec_sum_of(hdr, twzdb__at(db, it->where,
+						     rec_len(hdr->klen, hdr->vlen))) != hdr->sum)
+			return 0;
+	}
+	return 1;
+}
+
+/* --- flushing the homes a record names (D5) --- */
+
+static void flush_at(struct twzdb *db, uint64_t p, uint64_t len)
+{
+	const void *a = twzdb__at(db, p, len);
+
+	if (a)
+		twz_flush(db->s, a, len);
+}
+
+static void flush_rec(struct twzdb *db, const struct item_pm *it, const struct rec_pm *r)
+{
+	/*
+	 * The committer flushed key and value before the record became valid (D2a). At a
+	 * takeover nobody knows whether it lived to see that finished (D13).
+	 */
+	flush_at(db, it->where, db->recovering ? rec_len(r->klen, r->vlen) : sizeof(*r));
+}
+
+static void flush_item(struct twzdb *db, const struct item_pm *it, const void *payload)
+{
+	const uint64_t *list = payload;
+
+	switch (it->type) {
+	case TWZDB_IT_UNIT:
+		flush_at(db, it->where, sizeof(struct unit_pm));
+		break;
+	case TWZDB_IT_NODE_NEW:
+	case TWZDB_IT_NODE_WR:
+		flush_at(db, it->where, TWZDB_NODE_LEN);
+		break;
+	case TWZDB_IT_REC_FULL:
+		flush_at(db, it->where, it->len);
+		break;
+	case TWZDB_IT_REC_NEW:
+		flush_rec(db, it, payload);
+		break;
+	case TWZDB_IT_WORD:
+		flush_at(db, it->where, 8);
+		break;
+	default:
+		for (uint64_t i = 0; i < it->len / 8; i++)
+			flush_at(db, list[i], sizeof(struct rec_pm));
+		break;
+	}
+}
+
+int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	struct twzdb *db = ctx;
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0;
+
+	(void)lsn;
+	if (db->page_media)
+		return 0;
+	if (twzdb__lrec_check(db, rec, len))
+		return TWZ_E_CORRUPT;
+	while (twzdb__item_next(rec, &pos, &it, &payload))
+		flush_item(db, it, payload);
+	twz_flush(db->s, &db->root->ts, sizeof(db->root->ts));
+	return 0;
+}

@@ -1,0 +1,372 @@
+/* SPDX-License-Identifier: MIT
+ * commit.c -- from private state to one log record: the commit
+ *
+ *	1. nothing changed: done
+ *	2. new records durable where they lie (D2a), or carried in the record (D2b), or synced in place (D2d)
+ *	3. the record: new nodes, record headers, root words, node changes from the top, dead blocks
+ *	4. append: THE COMMIT POINT (D3)
+ *	5. apply (D4), tell the log, publish the timestamp
+ *
+ * The order of the items is the order of apply, and lets readers in at any moment: what is new
+ * is complete before a word leads to it, and what is old is marked dead after the last word that
+ * led to it is gone. README.md has the argument.
+ */
+#include "internal.h"
+
+#include <sys/uio.h>
+
+#define CARRY_MAX                                                                                  \
+	((uint64_t)64 << 10) /* bytes of keys and values a record carries on page media (D2b) */
+#define PURGE_BASE 32
+
+struct buf {
+	uint8_t *p;
+	size_t len, cap;
+	uint64_t items;
+	bool oom;
+};
+
+static void *buf_take(struct buf *b, size_t len)
+{
+	void *at;
+
+	if (b->oom)
+		return NULL;
+	if (b->len + len > b->cap) {
+		size_t cap = (b->len + len) * 2 + 4096;
+		uint8_t *p = realloc(b->p, cap);
+
+		if (!p) {
+			b->oom = true;
+			return NULL;
+		}
+		b->p = p;
+		b->cap = cap;
+	}
+	at = b->p + b->len;
+	b->len += len;
+	return at;
+}
+
+static void *item_add(struct buf *b, enum twzdb_item_type type, uint64_t where, size_t len)
+{
+	struct item_pm *it = buf_take(b, sizeof(*it) + len);
+
+	if (!it)
+		return NULL;
+	*it = (struct item_pm){(uint16_t)type, 0, (uint32_t)len, where};
+	b->items++;
+	return it + 1;
+}
+
+static struct pnode *pnode_at(const struct twzdb_txn *tx, size_t i)
+{
+	return (struct pnode *)(uintptr_t)tx->pnodes.v[i];
+}
+
+/* Record blocks that were reserved and are still wanted. */
+static const struct rec_pm *rec_kept(const struct twzdb_txn *tx, size_t i)
+{
+	const struct rec_pm *r = twzdb__at(tx->db, tx->recs.v[i], sizeof(*r));
+
+	return r && r->stamp == tx->stamp ? r : NULL;
+}
+
+/* --- building the record --- */
+
+static void add_new_nodes(struct twzdb_txn *tx, struct buf *b)
+{
+	for (size_t i = 0; i < tx->pnodes.cnt; i++) {
+		const struct pnode *pn = pnode_at(tx, i);
+		void *at = pn->state == PN_NEW
+				   ? item_add(b, TWZDB_IT_NODE_NEW, pn->p, TWZDB_NODE_LEN)
+				   : NULL;
+
+		if (at)
+			memcpy(at, &pn->img, TWZDB_NODE_LEN);
+	}
+}
+
+static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
+{
+	for (size_t i = 0; i < tx->recs.cnt; i++) {
+		const struct rec_pm *r = rec_kept(tx, i);
+		uint64_t len;
+		struct rec_pm *at;
+		bool full;
+
+		if (!r)
+			continue;
+		/*
+		 * The words of tables are changed in place, so replay must be able to restore
+		 * the whole block.
+		 */
+		full = carry || rec_flags(r) & TWZDB_REC_TABLE;
+		len = full ? (rec_len(r->klen, r->vlen) + 7) & ~(uint64_t)7 : sizeof(*r);
+		at = item_add(b, full ? TWZDB_IT_REC_FULL : TWZDB_IT_REC_NEW, tx->recs.v[i], len);
+		if (!at)
+			return;
+		memset((uint8_t *)at + len - 8, 0, 8);
+		memcpy(at, r, full ? rec_len(r->klen, r->vlen) : len);
+		at->flags |= TWZDB_REC_LIVE;
+	}
+}
+
+static void add_words(struct twzdb_txn *tx, struct buf *b)
+{
+	for (size_t i = 0; i < tx->words.cap; i++) {
+		uint64_t where = tx->words.slot[2 * i], value = tx->words.slot[2 * i + 1], *at;
+
+		if (!where || value == TWZDB_WORD_NONE)
+			continue;
+		at = item_add(b, TWZDB_IT_WORD, where, 8);
+		if (at)
+			*at = value;
+	}
+}
+
+static void add_node_change(struct twzdb_txn *tx, struct buf *b, const struct pnode *pn)
+{
+	const uint64_t *img = (const uint64_t *)&pn->img;
+	const uint64_t *home = twzdb__at(tx->db, pn->p, TWZDB_NODE_LEN);
+	struct node_wr_pm *w;
+	uint64_t mask = 0, *out;
+
+	for (unsigned i = 1; i < TWZDB_NODE_LEN / 8; i++)
+		mask |= (uint64_t)(img[i] != home[i]) << i;
+	if (!mask && img[0] >> 32 == home[0] >> 32)
+		return;
+	w = item_add(b, TWZDB_IT_NODE_WR, pn->p,
+		     sizeof(*w) + 8 * (size_t)__builtin_popcountll(mask));
+	if (!w)
+		return;
+	*w = (struct node_wr_pm){(uint32_t)(img[0] >> 32), 0, mask};
+	out = (uint64_t *)(w + 1);
+	for (; mask; mask &= mask - 1)
+		*out++ = img[__builtin_ctzll(mask)];
+}
+
+/* From the top, so that a reader coming down meanwhile seldom has to go right. */
+static void add_node_changes(struct twzdb_txn *tx, struct buf *b)
+{
+	int top = 0;
+
+	for (size_t i = 0; i < tx->pnodes.cnt; i++)
+		if (pnode_at(tx, i)->state == PN_COPY && pnode_at(tx, i)->img.level > top)
+			top = pnode_at(tx, i)->img.level;
+	for (; top >= 0; top--)
+		for (size_t i = 0; i < tx->pnodes.cnt; i++)
+			if (pnode_at(tx, i)->state == PN_COPY && pnode_at(tx, i)->img.level == top)
+				add_node_change(tx, b, pnode_at(tx, i));
+}
+
+static void add_list(struct buf *b, enum twzdb_item_type type, const struct u64vec *v)
+{
+	void *at = v->cnt ? item_add(b, type, 0, v->cnt * 8) : NULL;
+
+	if (at)
+		memcpy(at, v->v, v->cnt * 8);
+}
+
+static void add_dead(struct twzdb_txn *tx, struct buf *b)
+{
+	struct u64vec dead = {0};
+
+	for (size_t i = 0; i < tx->pnodes.cnt; i++) {
+		const struct pnode *pn = pnode_at(tx, i);
+
+		if (pn->state == PN_DEAD)
+			b->oom |= u64vec_push(&dead, pn->p) != 0;
+		else if (pn->state == PN_DROP)
+			b->oom |= u64vec_push(&tx->drops, pn->p) != 0;
+	}
+	add_list(b, TWZDB_IT_REC_DEAD, &tx->dead);
+	add_list(b, TWZDB_IT_NODE_DEAD, &dead);
+	add_list(b, TWZDB_IT_NODE_DROP, &tx->drops);
+	u64vec_free(&dead);
+}
+
+static int build(struct twzdb_txn *tx, struct buf *b, bool carry)
+{
+	struct lrec_pm *l = buf_take(b, sizeof(*l));
+
+	add_new_nodes(tx, b);
+	add_recs(tx, b, carry);
+	add_words(tx, b);
+	add_node_changes(tx, b);
+	add_dead(tx, b);
+	if (b->oom || !l)
+		return twzdb__err(-ENOMEM, "no memory for the commit record");
+	l = (struct lrec_pm *)(void *)b->p;
+	*l = (struct lrec_pm){TWZDB_LREC_MAGIC, 0, TWZDB_LREC_COMMIT, tx->ts, b->len, b->items};
+	return 0;
+}
+
+/* --- making new records durable before the record (D2) --- */
+
+static uint64_t carried_len(const struct twzdb_txn *tx)
+{
+	uint64_t sum = 0;
+
+	for (size_t i = 0; i < tx->recs.cnt; i++) {
+		const struct rec_pm *r = rec_kept(tx, i);
+
+		if (r)
+			sum += rec_len(r->klen, r->vlen);
+	}
+	return sum;
+}
+
+static void flush_recs(const struct twzdb_txn *tx)
+{
+	for (size_t i = 0; i < tx->recs.cnt; i++) {
+		const struct rec_pm *r = rec_kept(tx, i);
+
+		if (r)
+			twz_flush(tx->db->s, r, rec_len(r->klen, r->vlen));
+	}
+}
+
+/*
+ * D2d. The checkpoint moves the tail past every older record that names a block this transaction
+ * filled in place: none of them can be replayed over it. Then the blocks themselves are synced,
+ * before the record that publishes them.
+ */
+static int sync_recs(struct twzdb_txn *tx)
+{
+	int err = twz_log_checkpoint(tx->db->log);
+
+	if (!err)
+		err = twz_sync_all(tx->db->s);
+	if (err == TWZ_E_IO || err == TWZ_E_FAILED)
+		st64_rel(&tx->db->sh->failed, 1);
+	return err ? twzdb__from_twz(err, "syncing a large transaction") : 0;
+}
+
+static int make_durable(struct twzdb_txn *tx, bool *carry)
+{
+	*carry = false;
+	if (!tx->db->page_media) {
+		flush_recs(tx); /* late: D2a; the fence is the append's */
+		return 0;
+	}
+	*carry = carried_len(tx) <= CARRY_MAX;
+	return *carry ? 0 : sync_recs(tx);
+}
+
+/* --- commit --- */
+
+int twzdb__append(struct twzdb *db, struct iovec *iov, int cnt, uint64_t *lsn)
+{
+	int err = twz_log_append(db->log, iov, cnt, lsn);
+
+	/*
+	 * The outcome is unknown: restart may find the record valid, and then needs every block
+	 * it names as it is now. So nobody may reserve a block any more (D17).
+	 */
+	if (err == TWZ_E_IO || err == TWZ_E_FAILED)
+		st64_rel(&db->sh->failed, 1);
+	return err ? twzdb__from_twz(err, "appending to the log") : 0;
+}
+
+static void publish(struct twzdb_txn *tx)
+{
+	struct twzdb__shared *sh = tx->db->sh;
+
+	/*
+	 * Readers that register from here on see the commit; a full fence, so that the next scan
+	 * of the readers comes after it.
+	 */
+	__atomic_store_n(&sh->ts, tx->ts, __ATOMIC_SEQ_CST);
+	twzdb__stat_add(&sh->stats.commits, 1);
+	twzdb__stat_add(&sh->stats.splits, tx->splits);
+	twzdb__stat_add(&sh->stats.merges, tx->merges);
+	twzdb__purge_note(tx->db, &tx->tombs);
+}
+
+static int commit_changes(struct twzdb_txn *tx)
+{
+	struct buf b = {0};
+	struct iovec iov;
+	uint64_t lsn;
+	bool carry;
+	int err = make_durable(tx, &carry);
+
+	if (!err)
+		err = build(tx, &b, carry);
+	if (!err) {
+		iov = (struct iovec){b.p, b.len};
+		err = twzdb__append(tx->db, &iov, 1, &lsn); /* the commit point (D3) */
+	}
+	if (!err) {
+		twzdb__apply_begin(tx->db->sh);
+		twzdb__apply(tx->db, b.p);
+		twzdb__apply_end(tx->db->sh);
+		twz_log_applied(tx->db->log, lsn);
+		twzdb__stat_add(&tx->db->sh->stats.log_bytes, b.len);
+		publish(tx);
+	}
+	free(b.p);
+	return err;
+}
+
+/*
+ * Private state of a writer. Reserved blocks are free again by their headers; only the hints
+ * must hear of them.
+ */
+static void forget(struct twzdb_txn *tx, bool committed)
+{
+	for (size_t i = 0; i < tx->recs.cnt && !committed; i++)
+		if (rec_kept(tx, i))
+			twzdb__hint_free(tx->db, tx->recs.v[i]);
+	for (size_t i = 0; i < tx->stock.cnt; i++)
+		twzdb__hint_free(tx->db, tx->stock.v[i]);
+	for (size_t i = 0; i < tx->pnodes.cnt; i++) {
+		const struct pnode *pn = pnode_at(tx, i);
+
+		if (pn->state == PN_GONE || (pn->state == PN_NEW && !committed))
+			twzdb__hint_free(tx->db, pn->p);
+	}
+	while (tx->chunks) {
+		void *next = *(void **)tx->chunks;
+
+		free(tx->chunks);
+		tx->chunks = next;
+	}
+	u64map_free(&tx->nodes);
+	u64map_free(&tx->words);
+	u64vec_free(&tx->recs);
+	u64vec_free(&tx->dead);
+	u64vec_free(&tx->drops);
+	u64vec_free(&tx->stock);
+	u64vec_free(&tx->pnodes);
+	u64vec_free(&tx->tombs);
+	tx->splits = tx->merges = 0;
+	tx->broken = 0;
+}
+
+int twzdb__commit(struct twzdb_txn *tx)
+{
+	bool changed = tx->mods != tx->mods0;
+	int err = tx->broken;
+
+	if (err)
+		twzdb__err(
+			err,
+			"commit: an earlier change of this transaction failed half-way; it was rolled back");
+	if (!err && changed)
+		err = twzdb__purge_some(tx, PURGE_BASE + (uint32_t)(tx->tombs.cnt + tx->recs.cnt));
+	if (!err && changed)
+		err = commit_changes(tx);
+	if (err && changed)
+		twzdb__stat_add(&tx->db->sh->stats.aborts, 1);
+	forget(tx, !err);
+	return err;
+}
+
+void twzdb__discard(struct twzdb_txn *tx)
+{
+	if (tx->mods != tx->mods0)
+		twzdb__stat_add(&tx->db->sh->stats.aborts, 1);
+	forget(tx, false);
+}

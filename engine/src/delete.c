@@ -1,0 +1,457 @@
+/* SPDX-License-Identifier: MIT
+ * delete.c -- tombstones, their purging, merging under-full nodes, dropping whole trees
+ *
+ * A delete cannot take a row out of its leaf while an older snapshot may look for it: it puts a
+ * tombstone version there. Tombstones go when no snapshot is older than they are: when their
+ * leaf is full, or from the purge queue.
+ */
+#include "internal.h"
+
+enum merge_plan twzdb__plan_merge(int n, int left, int right)
+{
+	/* A merged node keeps room, so that the next insert does not split it again. */
+	const int room = TWZDB_FANOUT * 3 / 4;
+
+	if (n > TWZDB_FANOUT / 3)
+		return MERGE_NONE;
+	if (right >= 0 && (n + right <= room || n == 0))
+		return MERGE_RIGHT;
+	if (left >= 0 && (n + left <= room || n == 0))
+		return MERGE_LEFT;
+	return MERGE_NONE;
+}
+
+static int sibling_cnt(struct twzdb_txn *tx, const struct node_pm *parent, int pos, int level,
+		       int *n)
+{
+	struct nref r;
+	int err;
+
+	*n = -1;
+	if (pos < 0 || pos >= parent->n)
+		return 0;
+	err = twzdb__node_get(tx, parent->ptr[parent->perm[pos]], level, &r);
+	if (!err)
+		*n = r.n->n;
+	return err;
+}
+
+/*
+ * LEFT takes over the range and the entries of RIGHT, its right neighbour under the same parent.
+ * Low fences never change.
+ */
+static int absorb(struct twzdb_txn *tx, struct pnode *left, uint64_t right)
+{
+	struct nref r;
+	struct ents e, f;
+	int err = twzdb__node_get(tx, right, left->img.level, &r);
+
+	if (err)
+		return err;
+	if (left->img.next != right)
+		return twzdb__corrupt(tx->db, left->p,
+				      "right sibling is not the parent's next child");
+	twzdb__ents_get(&left->img, &e);
+	twzdb__ents_get(r.n, &f);
+	memcpy(e.ptr + e.n, f.ptr, f.n * sizeof(e.ptr[0]));
+	memcpy(e.head + e.n, f.head, f.n * sizeof(e.head[0]));
+	e.pfx = e.pfx == f.pfx ? e.pfx : UINT32_MAX;
+	e.n += f.n;
+	left->img.next = r.n->next;
+	left->img.tombs = (uint8_t)(left->img.tombs + r.n->tombs);
+	if (r.n->sts > left->img.sts)
+		left->img.sts = r.n->sts;
+	err = twzdb__ents_build(tx, &left->img, &e, 0, e.n);
+	if (!err && left->img.level == 0)
+		/* the leaf owns the fence, inner nodes borrow it */
+		err = twzdb__rec_kill(tx, r.n->lof);
+	if (!err)
+		err = twzdb__node_die(tx, right, false);
+	tx->merges++;
+	return err;
+}
+
+static int shrink_root(struct twzdb_txn *tx, uint64_t table)
+{
+	struct nref r;
+	int err, slot;
+
+	for (;;) { /* the level falls every time */
+		uint64_t root = twzdb__table_root(tx, table, &err), child;
+
+		if (!err)
+			err = twzdb__node_get(tx, root, -1, &r);
+		if (err || r.n->level == 0 || r.n->n != 1)
+			return err;
+		slot = node_slot(r.n, 0);
+		if (slot < 0)
+			return twzdb__corrupt(tx->db, root, "permutation out of range");
+		child = r.n->ptr[slot];
+		err = twzdb__node_get(tx, child, r.n->level - 1, &r);
+		if (!err)
+			err = twzdb__node_private(tx, child) || twzdb__is_node(tx->db, child)
+				      ? twzdb__node_die(tx, root, false)
+				      : twzdb__corrupt(tx->db, child, "root of a table is no node");
+		if (!err)
+			err = twzdb__set_root(tx, table, child);
+		if (err)
+			return err;
+	}
+}
+
+/* The node at LEVEL of PATH lost entries: merge it away if it is small, and so on up. */
+static int rebalance(struct twzdb_txn *tx, uint64_t table, const struct path *path, int level)
+{
+	struct pnode *parent, *left;
+	struct nref self;
+	int pos, left_n, right_n, err;
+	enum merge_plan plan;
+	uint64_t right;
+
+	if (level + 1 >= path->depth)
+		return shrink_root(tx, table);
+	pos = path->idx[level + 1];
+	err = twzdb__node_get(tx, path->e[level].p, level, &self);
+	if (err || self.n->n > TWZDB_FANOUT / 3)
+		return err;
+	err = twzdb__node_cow(tx, path->e[level + 1].p, &parent);
+	if (!err)
+		err = sibling_cnt(tx, &parent->img, pos - 1, level, &left_n);
+	if (!err)
+		err = sibling_cnt(tx, &parent->img, pos + 1, level, &right_n);
+	if (err)
+		return err;
+	plan = twzdb__plan_merge(self.n->n, left_n, right_n);
+	if (plan == MERGE_NONE)
+		return 0;
+	pos += plan == MERGE_RIGHT;
+	right = parent->img.ptr[parent->img.perm[pos]];
+	err = twzdb__node_cow(tx, parent->img.ptr[parent->img.perm[pos - 1]], &left);
+	if (!err)
+		err = absorb(tx, left, right);
+	if (err)
+		return err;
+	twzdb__node_remove(&parent->img, (unsigned)pos);
+	return rebalance(tx, table, path, level + 1);
+}
+
+static int remove_at(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
+		     bool tomb)
+{
+	struct pnode *leaf;
+	int err = twzdb__node_cow(tx, path->e[0].p, &leaf);
+
+	if (err)
+		return err;
+	twzdb__node_remove(&leaf->img, pos);
+	leaf->img.tombs = (uint8_t)(leaf->img.tombs - tomb);
+	leaf->img.sts = tx->ts;
+	return rebalance(tx, table, path, 0);
+}
+
+int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt)
+{
+	uint64_t min = twzdb__min(tx);
+	const struct rec_pm *r;
+	int err;
+
+	*cnt = 0;
+	for (unsigned i = leaf->img.n; i-- > 0 && leaf->img.tombs;) {
+		uint64_t p = leaf->img.ptr[leaf->img.perm[i]];
+
+		err = twzdb__rec_at(tx->db, p, &r);
+		if (err)
+			return err;
+		if (!(rec_flags(r) & TWZDB_REC_TOMB) || r->ts > min)
+			continue;
+		err = twzdb__rec_kill(tx, p);
+		if (err)
+			return err;
+		twzdb__node_remove(&leaf->img, i);
+		leaf->img.tombs--;
+		++*cnt;
+	}
+	tx->mods += *cnt;
+	return 0;
+}
+
+static int tomb_note(struct twzdb_txn *tx, uint64_t table, uint64_t p)
+{
+	int err = u64vec_push(&tx->tombs, table);
+
+	return err ? err : u64vec_push(&tx->tombs, p);
+}
+
+/* Replace the row at POS by a tombstone. */
+static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
+		uint64_t old_p, struct bkey key)
+{
+	struct pnode *leaf;
+	struct rec_pm *rec;
+	uint64_t p;
+	int err = twzdb__rec_new(tx, key, NULL, 0, old_p, TWZDB_REC_TOMB, &p, &rec);
+
+	if (err)
+		return err;
+	tx->mods++;
+	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
+	if (!err)
+		err = twzdb__rec_kill(tx, old_p);
+	if (!err)
+		err = tomb_note(tx, table, p);
+	if (err)
+		return twzdb__break(tx, err);
+	leaf->img.ptr[leaf->img.perm[pos]] = p;
+	leaf->img.tombs++;
+	leaf->img.sts = tx->ts;
+	return 0;
+}
+
+/*
+ * The newest version is our own: without an older one the row never was, else our version turns
+ * into the tombstone.
+ */
+static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
+		   uint64_t p, struct rec_pm *r)
+{
+	struct bkey key = {rec_key(r), r->klen};
+	struct pnode *leaf;
+	int err;
+
+	tx->mods++;
+	if (!r->prev) {
+		err = twzdb__rec_kill(tx, p);
+		return twzdb__break(tx, err ? err : remove_at(tx, table, path, pos, false));
+	}
+	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
+	if (!err)
+		err = tomb_note(tx, table, p);
+	if (err)
+		return twzdb__break(tx, err);
+	twzdb__rec_fill(tx, r, key, NULL, 0, r->prev, TWZDB_REC_TOMB);
+	leaf->img.tombs++;
+	leaf->img.sts = tx->ts;
+	return 0;
+}
+
+int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
+{
+	const struct rec_pm *r = NULL;
+	struct path path;
+	unsigned pos;
+	uint64_t p = 0;
+	bool exact;
+	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
+
+	if (err)
+		return err;
+	if (exact) {
+		p = path.e[0].n->ptr[path.e[0].n->perm[pos]];
+		err = twzdb__rec_at(tx->db, p, &r);
+		if (err)
+			return err;
+	}
+	if (!r || rec_flags(r) & TWZDB_REC_TOMB)
+		return twzdb__err(TWZDB_E_NOTFOUND, "delete: no such key");
+	if (rec_is_own(tx, r))
+		return del_own(tx, table, &path, pos, p, (struct rec_pm *)(uintptr_t)r);
+	return bury(tx, table, &path, pos, p, key);
+}
+
+/* --- the purge queue --- */
+
+/*
+ * The queue is a hint: since P was noted its block, and its table's, may have been reused for
+ * something else.
+ */
+static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const struct rec_pm **r,
+		      bool *gone)
+{
+	const struct rec_pm *t;
+	uint64_t root;
+
+	*gone = true;
+	if (u64map_get(&tx->words, table + offsetof(struct table_pm, root), &root) &&
+	    root == TWZDB_WORD_NONE)
+		/* dropped just now: older snapshots go on reading its nodes as they are */
+		return false;
+	if (!twzdb__is_rec(tx->db, p) || twzdb__rec_at(tx->db, p, r) ||
+	    rec_flags(*r) != (TWZDB_REC_LIVE | TWZDB_REC_TOMB))
+		return false;
+	if (table != twzdb__catalog()) {
+		if (!twzdb__is_rec(tx->db, table - sizeof(*t)) ||
+		    twzdb__rec_at(tx->db, table - sizeof(*t), &t) ||
+		    rec_flags(t) != (TWZDB_REC_LIVE | TWZDB_REC_TABLE))
+			return false;
+	}
+	*gone = false;
+	return (*r)->ts <= twzdb__min(tx);
+}
+
+static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const struct rec_pm *r)
+{
+	struct bkey key = {rec_key(r), r->klen};
+	struct path path;
+	unsigned pos;
+	bool exact;
+	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
+
+	if (err || !exact || path.e[0].n->ptr[path.e[0].n->perm[pos]] != p)
+		return err;
+	tx->mods++;
+	err = twzdb__rec_kill(tx, p);
+	return twzdb__break(tx, err ? err : remove_at(tx, table, &path, pos, true));
+}
+
+int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max)
+{
+	struct twzdb *db = tx->db;
+	int err = 0;
+
+	/*
+	 * Tombstones of this transaction are not in the queue yet, and earlier ones stand in it
+	 * by age.
+	 */
+	for (; db->purge_cnt && max && !err; max--) {
+		uint64_t table = db->purge[2 * (size_t)db->purge_head],
+			 p = db->purge[2 * (size_t)db->purge_head + 1];
+		const struct rec_pm *r;
+		bool gone;
+
+		if (purge_due(tx, table, p, &r, &gone))
+			err = purge_one(tx, table, p, r);
+		else if (!gone)
+			break;
+		db->purge_head = (db->purge_head + 1) % db->purge_cap;
+		db->purge_cnt--;
+	}
+	return err;
+}
+
+static bool purge_grow(struct twzdb *db)
+{
+	uint32_t cap = db->purge_cap ? db->purge_cap * 2 : 1024;
+	uint64_t *q = db->purge_cap < TWZDB_PURGE_MAX ? malloc(2 * sizeof(*q) * cap) : NULL;
+
+	for (uint32_t i = 0; q && i < db->purge_cnt; i++)
+		memcpy(&q[2 * (size_t)i],
+		       &db->purge[2 * (size_t)((db->purge_head + i) % db->purge_cap)],
+		       2 * sizeof(*q));
+	if (!q)
+		return false;
+	free(db->purge);
+	db->purge = q;
+	db->purge_cap = cap;
+	db->purge_head = 0;
+	return true;
+}
+
+/* Best effort: what does not fit stays until its leaf fills up. */
+void twzdb__purge_note(struct twzdb *db, const struct u64vec *tombs)
+{
+	for (size_t i = 0; i + 1 < tombs->cnt; i += 2) {
+		size_t at;
+
+		if (db->purge_cnt == db->purge_cap && !purge_grow(db))
+			return;
+		at = ((size_t)db->purge_head + db->purge_cnt++) % db->purge_cap;
+		db->purge[2 * at] = tombs->v[i];
+		db->purge[2 * at + 1] = tombs->v[i + 1];
+	}
+}
+
+/* --- dropping a tree --- */
+
+static int drop_rows(struct twzdb_txn *tx, const struct node_pm *n)
+{
+	int err = n->lof ? twzdb__rec_kill(tx, n->lof) : 0;
+
+	for (unsigned i = 0; i < n->n && !err; i++) {
+		int slot = node_slot(n, i);
+
+		err = slot < 0 ? twzdb__corrupt(tx->db, n->lof, "permutation out of range")
+			       : twzdb__rec_kill(tx, n->ptr[slot]);
+	}
+	return err;
+}
+
+/*
+ * The tree as this transaction sees it: its rows and fences die; nodes made by this transaction
+ * never were. The level falls with every step down, so a corrupt tree cannot lead in circles.
+ */
+static int drop_private(struct twzdb_txn *tx, uint64_t p, int level)
+{
+	struct nref r;
+	struct pnode *pn;
+	int err = twzdb__node_get(tx, p, level, &r);
+
+	if (!err && tx->steps++ > twzdb__node_limit(tx->db))
+		err = TWZDB__RETRY;
+	if (err)
+		return err == TWZDB__RETRY
+			       ? twzdb__corrupt(tx->db, p,
+						"tree leads to a dead node, or in circles")
+			       : err;
+	if (r.n->level == 0)
+		err = drop_rows(tx, r.n);
+	for (unsigned i = 0; r.n->level && i < r.n->n && !err; i++) {
+		int slot = node_slot(r.n, i);
+
+		err = slot < 0 ? twzdb__corrupt(tx->db, p, "permutation out of range")
+			       : drop_private(tx, r.n->ptr[slot], r.n->level - 1);
+	}
+	pn = twzdb__node_private(tx, p);
+	if (pn && pn->state == PN_NEW)
+		pn->state = PN_GONE;
+	return err;
+}
+
+/*
+ * The tree as it lies on the medium: older snapshots go on reading exactly these nodes, so none
+ * of them may be changed or marked dead; they only become free once no snapshot is that old.
+ */
+static int drop_home(struct twzdb_txn *tx, uint64_t p, int level)
+{
+	const struct node_pm *n =
+		p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(tx->db, p, TWZDB_NODE_LEN);
+	struct pnode *pn = twzdb__node_private(tx, p);
+	int err = 0;
+
+	if (!n || n->n > TWZDB_FANOUT || n->level > TWZDB_LEVEL_MAX ||
+	    (level >= 0 && n->level != level) || !twzdb__is_node(tx->db, p) ||
+	    tx->steps++ > twzdb__node_limit(tx->db))
+		return twzdb__corrupt(tx->db, p, "no node where the tree leads");
+	for (unsigned i = 0; n->level && i < n->n && !err; i++) {
+		int slot = node_slot(n, i);
+
+		err = slot < 0 ? twzdb__corrupt(tx->db, p, "permutation out of range")
+			       : drop_home(tx, n->ptr[slot], n->level - 1);
+	}
+	if (pn)
+		pn->state = PN_DROP;
+	else if (!err)
+		err = u64vec_push(&tx->drops, p);
+	return err;
+}
+
+int twzdb__drop_tree(struct twzdb_txn *tx, uint64_t table, bool own)
+{
+	int err;
+	uint64_t root = twzdb__table_root(tx, table, &err);
+
+	tx->mods++;
+	tx->steps = 0;
+	if (!err && root)
+		err = drop_private(tx, root, -1);
+	tx->steps = 0;
+	if (!err && !own) {
+		const struct table_pm *t = twzdb__table_at(tx->db, table);
+
+		if (t && t->root)
+			err = drop_home(tx, t->root, -1);
+	}
+	/* The anchor's word stays as older snapshots know it. */
+	if (!err)
+		err = twzdb__set_root(tx, table, TWZDB_WORD_NONE);
+	return twzdb__break(tx, err);
+}

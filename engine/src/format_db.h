@@ -1,0 +1,329 @@
+/* SPDX-License-Identifier: MIT
+ * format_db.h -- every byte of a database on the medium: root, units, nodes, records, log records
+ *
+ * Little-endian, naturally aligned, fixed width; pointers are twz_pptr words whose FOT index is
+ * the target's local number in the database (1 = root object, 2.. = data objects), the same in
+ * every object of the database. Everything read through these structs is hostile until
+ * bounds-checked (D10). None of the sizes and offsets asserted below may change once format
+ * version 1 is frozen.
+ */
+#ifndef TWZDB_FORMAT_DB_H
+#define TWZDB_FORMAT_DB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "twz/types.h"
+
+#define TWZDB_FORMAT_VERSION 0
+
+/* --- the root object --- */
+
+#define TWZDB_MAGIC   0x3042445a57540a0dULL /* "\r\nTWZDB0" */
+#define TWZDB_NO_ROOT 1			    /* local number of the root object */
+#define TWZDB_NO_DATA 2			    /* local number of the first data object */
+#define TWZDB_OBJ_MAX 256		    /* data objects of a database: 256 GiB */
+
+/*
+ * A table's anchor. The catalog's lies in struct db_pm, the others are values of records with
+ * TWZDB_REC_TABLE.
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 id: number of the table in its database, never reused; the catalog is 0
+ *      8    8 root: twz_pptr of the root node, 0 = empty table. The only mutable word; changes by log items
+ *     16   16 zero
+ */
+struct table_pm {
+	uint64_t id;
+	uint64_t root;
+	uint64_t zero[2];
+};
+_Static_assert(sizeof(struct table_pm) == 32, "table_pm");
+_Static_assert(offsetof(struct table_pm, root) == 8, "table_pm.root");
+_Static_assert(offsetof(struct table_pm, zero) == 16, "table_pm.zero");
+
+/*
+ * At TWZ_DATA_OFF of the root object.
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 magic
+ *      8    4 version of the format
+ *     12    4 compat: unknown bits may be ignored
+ *     16    4 ro_compat: unknown bits: read only
+ *     20    4 incompat: unknown bits: refuse
+ *     24   16 id: of the database, random
+ *     40   16 log: object ID of its redo log
+ *     56    8 ctime: seconds since 1970
+ *     64   56 zero
+ *    120    4 zero
+ *    124    4 sum: low half of XXH3_64 over bytes [0, 124)
+ *    128    8 ts: last applied commit (home of a word every commit record implies)
+ *    136    8 obj_cnt: data objects
+ *    144    8 next_table: id of the next table
+ *    152   40 zero
+ *    192   32 catalog: table of tables, name -> struct catalog_pm
+ *    224  288 zero
+ *    512 2048 units[i]: units in use, from the first, of data object TWZDB_NO_DATA + i
+ */
+struct db_pm {
+	uint64_t magic;
+	uint32_t version;
+	uint32_t compat, ro_compat, incompat;
+	uint64_t id[2];
+	uint64_t log[2];
+	uint64_t ctime;
+	uint8_t zero0[60];
+	uint32_t sum;
+	uint64_t ts;
+	uint64_t obj_cnt;
+	uint64_t next_table;
+	uint64_t zero1[5];
+	struct table_pm catalog;
+	uint64_t zero2[36];
+	uint64_t units[TWZDB_OBJ_MAX];
+};
+_Static_assert(offsetof(struct db_pm, sum) == 124, "db_pm.sum");
+_Static_assert(offsetof(struct db_pm, ts) == 128, "db_pm.ts");
+_Static_assert(offsetof(struct db_pm, catalog) == 192, "db_pm.catalog");
+_Static_assert(offsetof(struct db_pm, units) == 512, "db_pm.units");
+_Static_assert(sizeof(struct db_pm) == 2560, "db_pm");
+
+/*
+ * Value of a catalog record (its key is the table's name).
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 table: twz_pptr of the struct table_pm
+ *      8    8 id: must equal table_pm.id
+ */
+struct catalog_pm {
+	uint64_t table;
+	uint64_t id;
+};
+_Static_assert(sizeof(struct catalog_pm) == 16, "catalog_pm");
+_Static_assert(offsetof(struct catalog_pm, id) == 8, "catalog_pm.id");
+
+/* --- units: what data objects are divided into --- */
+
+#define TWZDB_UNIT_SHIFT 16
+#define TWZDB_UNIT_LEN	 ((uint32_t)1 << TWZDB_UNIT_SHIFT)
+#define TWZDB_UNIT_TAIL                                                                            \
+	256 /* bytes at the end of a unit (or run) no block uses: values are followed by readable bytes */
+#define TWZDB_UNITS_PER_OBJ ((uint32_t)(TWZ_DATA_MAX >> TWZDB_UNIT_SHIFT))
+#define TWZDB_UNIT_MAGIC    0x54494e55U /* "UNIT" */
+
+enum twzdb_unit_kind {
+	TWZDB_UNIT_NODES = 1,	/* 512-byte nodes; first block at offset 512 */
+	TWZDB_UNIT_RECORDS = 2, /* records of one size class; first block at offset 64 */
+	/* one record over RUN units; the others of the run have no header */
+	TWZDB_UNIT_LARGE = 3,
+};
+
+/*
+ * First 64 bytes of every unit (of the first unit of a run). Written once, by a log item, never
+ * changed: a unit keeps its type. Unit u of an object starts at slot offset TWZ_DATA_OFF + u *
+ * TWZDB_UNIT_LEN.
+ *
+ * OFFSET SIZE MEANING
+ *      0    4 magic
+ *      4    2 kind: enum twzdb_unit_kind
+ *      6    2 cls: size class (space.c's table; informative, block_len decides)
+ *      8    4 block_len: bytes of a block
+ *     12    4 block_cnt: blocks
+ *     16    4 first: offset of block 0 in the unit
+ *     20    4 run: units covered, 1 unless LARGE
+ *     24   36 zero
+ *     60    4 sum: low half of XXH3_64 over bytes [0, 60)
+ */
+struct unit_pm {
+	uint32_t magic;
+	uint16_t kind;
+	uint16_t cls;
+	uint32_t block_len;
+	uint32_t block_cnt;
+	uint32_t first;
+	uint32_t run;
+	uint8_t zero[36];
+	uint32_t sum;
+};
+_Static_assert(sizeof(struct unit_pm) == 64, "unit_pm");
+_Static_assert(offsetof(struct unit_pm, sum) == 60, "unit_pm.sum");
+
+/* --- nodes --- */
+
+#define TWZDB_NODE_LEN	512
+#define TWZDB_FANOUT	28
+#define TWZDB_LEVEL_MAX 24 /* 28^24 > 2^64 even at a third full */
+
+enum twzdb_node_flags {
+	TWZDB_NODE_LIVE = 1,	/* allocated (D6) */
+	TWZDB_NODE_DEAD = 2,	/* merged away: who gets here starts again at the root */
+	TWZDB_NODE_DROPPED = 4, /* of a dropped table: still read by snapshots older than sts */
+};
+
+/*
+ * A B-tree node, 512-byte aligned; the same struct for leaves and inner nodes.
+ *
+ * OFFSET SIZE MEANING
+ *      0    4 ver: seqlock; odd = being changed; never reset, not even on reuse
+ *      4    1 level: 0 = leaf
+ *      5    1 n: entries
+ *      6    2 pfx: bytes all keys of the node's range share = lcp(low fence, high fence)
+ *      8    8 next: twz_pptr of the right sibling, 0 = last of its level
+ *     16    8 lof: twz_pptr of the low fence's key block (record with TWZDB_REC_FENCE), 0 = minus infinity; immutable while live.
+ *             High fence = the right sibling's lof. Owned by the leaf; an inner node borrows its first leaf's
+ *     24    8 sts: ts of the last commit that added or deleted a row here; not LIVE: ts of the commit that freed the node
+ *     32   28 perm: a permutation of 0..27; the first n are the slots in key order, the others are free
+ *     60    1 flags: enum twzdb_node_flags
+ *     61    1 tombs: leaf: entries whose newest version is a tombstone
+ *     62    2 zero
+ *     64  224 head[28]: by slot: 8 key bytes after the prefix, as a big-endian number, zero-padded; free slots ~0.
+ *             Leaf: the record's key; inner: the child's low fence
+ *    288  224 ptr[28]: by slot: twz_pptr of the newest record version (leaf) or of the child (inner)
+ */
+struct node_pm {
+	uint32_t ver;
+	uint8_t level;
+	uint8_t n;
+	uint16_t pfx;
+	uint64_t next;
+	uint64_t lof;
+	uint64_t sts;
+	uint8_t perm[TWZDB_FANOUT];
+	uint8_t flags;
+	uint8_t tombs;
+	uint16_t zero;
+	uint64_t head[TWZDB_FANOUT];
+	uint64_t ptr[TWZDB_FANOUT];
+};
+_Static_assert(sizeof(struct node_pm) == TWZDB_NODE_LEN, "node_pm");
+_Static_assert(offsetof(struct node_pm, perm) == 32, "node_pm.perm");
+_Static_assert(offsetof(struct node_pm, flags) == 60, "node_pm.flags");
+_Static_assert(offsetof(struct node_pm, head) == 64, "node_pm.head");
+_Static_assert(offsetof(struct node_pm, ptr) == 288, "node_pm.ptr");
+
+/* --- records --- */
+
+enum twzdb_rec_flags {
+	TWZDB_REC_LIVE = 1,  /* allocated; stored only by apply and replay (D6) */
+	TWZDB_REC_TOMB = 2,  /* the key has no value from ts on */
+	TWZDB_REC_FENCE = 4, /* key block of a fence, not a row */
+	TWZDB_REC_TABLE = 8, /* value is a struct table_pm (its root word is not in the sum) */
+	TWZDB_REC_KINDS = TWZDB_REC_TOMB | TWZDB_REC_FENCE | TWZDB_REC_TABLE,
+};
+
+/*
+ * Header of a record; the key follows, then, at the next multiple of 8, the value. Blocks are
+ * 16-byte aligned.
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 ts: commit that made this version
+ *      8    8 prev: twz_pptr of the version before, 0 = none; followed only by snapshots older than ts (D7)
+ *     16    8 dead_ts: not LIVE: commit that superseded or freed it, 0 = never published. LIVE: 0 (reserved for the leaf hint)
+ *     24    8 stamp: of the transaction that reserved the block; only that one treats it as taken while it is not LIVE
+ *     32    4 vlen
+ *     36    2 klen
+ *     38    2 flags: enum twzdb_rec_flags
+ *     40    4 sum: low half of XXH3_64 over vlen, klen, kinds, key, value (TABLE: its first 8 bytes)
+ *     44    4 zero
+ */
+struct rec_pm {
+	uint64_t ts;
+	uint64_t prev;
+	uint64_t dead_ts;
+	uint64_t stamp;
+	uint32_t vlen;
+	uint16_t klen;
+	uint16_t flags;
+	uint32_t sum;
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct rec_pm) == 48, "rec_pm");
+_Static_assert(offsetof(struct rec_pm, flags) == 38, "rec_pm.flags");
+
+/* --- log records --- */
+
+#define TWZDB_LREC_MAGIC 0x474f4c44U /* "DLOG" */
+
+enum twzdb_lrec_kind {
+	TWZDB_LREC_COMMIT = 1, /* a transaction; ts is its number */
+	TWZDB_LREC_SPACE = 2,  /* units formatted; ts is 0 */
+};
+
+/*
+ * A log record of the engine (twz_log adds length, sequence, generation and checksum: D1). Items
+ * follow without gaps.
+ *
+ * OFFSET SIZE MEANING
+ *      0    4 magic
+ *      4    2 version: 0
+ *      6    2 kind: enum twzdb_lrec_kind
+ *      8    8 ts
+ *     16    8 len: bytes, this header included
+ *     24    8 item_cnt
+ */
+struct lrec_pm {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t kind;
+	uint64_t ts;
+	uint64_t len;
+	uint64_t item_cnt;
+};
+_Static_assert(sizeof(struct lrec_pm) == 32, "lrec_pm");
+_Static_assert(offsetof(struct lrec_pm, version) == 4, "lrec_pm.version");
+_Static_assert(offsetof(struct lrec_pm, kind) == 6, "lrec_pm.kind");
+_Static_assert(offsetof(struct lrec_pm, ts) == 8, "lrec_pm.ts");
+_Static_assert(offsetof(struct lrec_pm, len) == 16, "lrec_pm.len");
+_Static_assert(offsetof(struct lrec_pm, item_cnt) == 24, "lrec_pm.item_cnt");
+
+/*
+ * Items are applied in the order they have in the record; commit.c says why in which order it
+ * writes them.
+ */
+enum twzdb_item_type {
+	TWZDB_IT_UNIT = 1,     /* where = unit; payload: struct unit_pm */
+	TWZDB_IT_NODE_NEW = 2, /* where = node; payload: 512 bytes (ver ignored) */
+	/* where = node; payload: struct node_wr_pm, then one word per bit of mask */
+	TWZDB_IT_NODE_WR = 3,
+	TWZDB_IT_REC_NEW = 4, /* where = record; payload: struct rec_pm */
+	/* where = record; payload: struct rec_pm, key, value, zero-padded to 8 */
+	TWZDB_IT_REC_FULL = 5,
+	/* where = aligned word in the root object or a table; payload: 8 bytes */
+	TWZDB_IT_WORD = 6,
+	TWZDB_IT_REC_DEAD = 7,	/* payload: twz_pptr words of records that die at ts */
+	TWZDB_IT_NODE_DEAD = 8, /* payload: twz_pptr words of nodes merged away at ts */
+	TWZDB_IT_NODE_DROP = 9, /* payload: twz_pptr words of nodes of tables dropped at ts */
+};
+
+/*
+ * OFFSET SIZE MEANING
+ *      0    2 type: enum twzdb_item_type
+ *      2    2 zero
+ *      4    4 len: bytes of payload, a multiple of 8
+ *      8    8 where: twz_pptr, 0 for the list items
+ */
+struct item_pm {
+	uint16_t type;
+	uint16_t zero;
+	uint32_t len;
+	uint64_t where;
+};
+_Static_assert(sizeof(struct item_pm) == 16, "item_pm");
+_Static_assert(offsetof(struct item_pm, len) == 4, "item_pm.len");
+_Static_assert(offsetof(struct item_pm, where) == 8, "item_pm.where");
+
+/*
+ * OFFSET SIZE MEANING
+ *      0    4 hdr: bytes 4..7 of the node (level, n, pfx)
+ *      4    4 zero
+ *      8    8 mask: bit i = word i of the node follows; bit 0 is never set (it holds ver)
+ */
+struct node_wr_pm {
+	uint32_t hdr;
+	uint32_t zero;
+	uint64_t mask;
+};
+_Static_assert(sizeof(struct node_wr_pm) == 16, "node_wr_pm");
+_Static_assert(offsetof(struct node_wr_pm, mask) == 8, "node_wr_pm.mask");
+
+#endif

@@ -1,0 +1,292 @@
+/* SPDX-License-Identifier: MIT
+ * insert.c -- put: find, plan, change in private; splitting from the leaf up
+ *
+ * prepare   reserve the record, the node blocks a split may need, the fence block (may fail: nothing changed)
+ * change    private images only; a failure here (memory, corrupt media) breaks the transaction, never the tree
+ * publish   commit.c
+ */
+#include "internal.h"
+
+int twzdb__break(struct twzdb_txn *tx, int err)
+{
+	if (err && !tx->broken)
+		tx->broken = err;
+	return err;
+}
+
+int twzdb__set_root(struct twzdb_txn *tx, uint64_t table, uint64_t root)
+{
+	int err = u64map_put(&tx->words, table + offsetof(struct table_pm, root), root);
+
+	return err ? twzdb__err(err, "no memory for a root change") : 0;
+}
+
+unsigned twzdb__plan_split(unsigned n, unsigned pos, bool last)
+{
+	/* Rows that arrive in key order leave full nodes behind. */
+	if (last && pos == n)
+		return n;
+	return (n + 1) / 2;
+}
+
+/* Shortest key that separates A < B: the rest of B would only cost space. */
+static struct bkey separator(struct bkey a, struct bkey b)
+{
+	struct bkey s = {b.p, twzdb__lcp(a, b) + 1};
+
+	return s;
+}
+
+/*
+ * The fence a split at CUT gives its right node: a fresh key block for leaves, the first child's
+ * for inner nodes.
+ */
+static int split_fence(struct twzdb_txn *tx, const struct ents *e, unsigned cut, unsigned level,
+		       uint64_t *lof)
+{
+	const struct rec_pm *a, *b;
+	struct rec_pm *rec;
+	struct bkey sep;
+	int err;
+
+	if (level)
+		return twzdb__node_lof(tx, e->ptr[cut], lof);
+	err = twzdb__rec_at(tx->db, e->ptr[cut - 1], &a);
+	if (!err)
+		err = twzdb__rec_at(tx->db, e->ptr[cut], &b);
+	if (err)
+		return err;
+	sep = separator((struct bkey){rec_key(a), a->klen}, (struct bkey){rec_key(b), b->klen});
+	if (sep.len > b->klen)
+		return twzdb__corrupt(tx->db, e->ptr[cut], "keys of a leaf out of order");
+	return twzdb__rec_new(tx, sep, NULL, 0, 0, TWZDB_REC_FENCE, lof, &rec);
+}
+
+static int new_root(struct twzdb_txn *tx, uint64_t table, unsigned level, uint64_t left,
+		    uint64_t right, struct bkey sep)
+{
+	struct pnode *root;
+	int err = level > TWZDB_LEVEL_MAX ? twzdb__err(TWZDB_E_NOSPC, "tree too high")
+					  : twzdb__node_new(tx, level, &root);
+
+	if (err)
+		return err;
+	twzdb__node_insert(&root->img, 0, 0, left);
+	twzdb__node_insert(&root->img, 1, twzdb__head(sep, 0), right);
+	return twzdb__set_root(tx, table, root->p);
+}
+
+static uint8_t count_tombs(struct twzdb_txn *tx, const struct node_pm *n, int *err)
+{
+	const struct rec_pm *r;
+	uint8_t cnt = 0;
+
+	for (unsigned i = 0; i < n->n && !*err; i++) {
+		*err = twzdb__rec_at(tx->db, n->ptr[n->perm[i]], &r);
+		cnt = (uint8_t)(cnt + (!*err && rec_flags(r) & TWZDB_REC_TOMB));
+	}
+	return cnt;
+}
+
+/* Left keeps [0, CUT), right gets the rest and stands between left and its old sibling. */
+static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *right,
+		       struct ents *e, unsigned cut, uint64_t lof)
+{
+	bool tombs = left->img.tombs;
+	int err;
+
+	right->img.lof = lof;
+	right->img.next = left->img.next;
+	right->img.sts = left->img.sts;
+	left->img.next = right->p;
+	err = twzdb__ents_build(tx, &right->img, e, cut, e->n);
+	if (!err)
+		err = twzdb__ents_build(tx, &left->img, e, 0, cut);
+	if (tombs && !err) {
+		left->img.tombs = count_tombs(tx, &left->img, &err);
+		right->img.tombs = count_tombs(tx, &right->img, &err);
+	}
+	tx->splits++;
+	return err;
+}
+
+static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, int level,
+		     unsigned pos, struct bkey key, uint64_t ptr);
+
+static int split_insert(struct twzdb_txn *tx, uint64_t table, struct path *path, int level,
+			struct pnode *left, unsigned pos, struct bkey key, uint64_t ptr)
+{
+	struct ents e;
+	struct pnode *right;
+	struct bkey sep;
+	uint64_t lof;
+	unsigned cut = twzdb__plan_split(left->img.n, pos, !left->img.next);
+	int err;
+
+	twzdb__ents_get(&left->img, &e);
+	memmove(e.ptr + pos + 1, e.ptr + pos, (e.n - pos) * sizeof(e.ptr[0]));
+	memmove(e.head + pos + 1, e.head + pos, (e.n - pos) * sizeof(e.head[0]));
+	e.ptr[pos] = ptr;
+	e.head[pos] = twzdb__head(key, e.pfx);
+	e.n++;
+	err = split_fence(tx, &e, cut, (unsigned)level, &lof);
+	if (!err)
+		err = twzdb__node_new(tx, (unsigned)level, &right);
+	if (!err)
+		err = split_apply(tx, left, right, &e, cut, lof);
+	if (!err)
+		err = twzdb__fence_key(tx, lof, &sep);
+	if (err)
+		return err;
+	if (level + 1 == path->depth)
+		return new_root(tx, table, (unsigned)level + 1, left->p, right->p, sep);
+	return insert_at(tx, table, path, level + 1, path->idx[level + 1] + 1U, sep, right->p);
+}
+
+static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, int level,
+		     unsigned pos, struct bkey key, uint64_t ptr)
+{
+	struct pnode *pn;
+	int err = twzdb__node_cow(tx, path->e[level].p, &pn);
+
+	if (err)
+		return err;
+	if (level == 0)
+		pn->img.sts = tx->ts;
+	if (pn->img.n == TWZDB_FANOUT)
+		return split_insert(tx, table, path, level, pn, pos, key, ptr);
+	twzdb__node_insert(&pn->img, pos, twzdb__head(key, pn->img.pfx), ptr);
+	return 0;
+}
+
+static int first_leaf(struct twzdb_txn *tx, uint64_t table, struct bkey key, uint64_t rec)
+{
+	struct pnode *leaf;
+	int err = twzdb__node_new(tx, 0, &leaf);
+
+	if (err)
+		return err;
+	leaf->img.sts = tx->ts;
+	twzdb__node_insert(&leaf->img, 0, twzdb__head(key, 0), rec);
+	return twzdb__set_root(tx, table, leaf->p);
+}
+
+/* A full leaf may have room once tombstones nobody needs are gone. */
+static int make_room(struct twzdb_txn *tx, struct path *path, struct bkey key, unsigned *pos)
+{
+	struct pnode *pn;
+	struct nref r;
+	unsigned cnt;
+	bool exact;
+	int err;
+
+	if (path->e[0].n->n < TWZDB_FANOUT || !path->e[0].n->tombs)
+		return 0;
+	err = twzdb__node_cow(tx, path->e[0].p, &pn);
+	if (!err)
+		err = twzdb__purge_leaf(tx, pn, &cnt);
+	if (err || !cnt)
+		return err;
+	r = twzdb__node_ref(pn);
+	return twzdb__bound(tx, &r, key, pos, &exact);
+}
+
+static int insert_new(struct twzdb_txn *tx, uint64_t table, struct path *path, unsigned pos,
+		      struct bkey key, const void *value, uint32_t vlen, uint16_t kinds)
+{
+	struct rec_pm *rec;
+	uint64_t p;
+	int err = twzdb__reserve_nodes(tx, path->e[0].p ? (unsigned)path->depth + 1 : 1);
+
+	if (!err)
+		err = twzdb__rec_new(tx, key, value, vlen, 0, kinds, &p, &rec);
+	if (err)
+		return err;
+	tx->mods++;
+	if (!path->e[0].p)
+		return twzdb__break(tx, first_leaf(tx, table, key, p));
+	err = make_room(tx, path, key, &pos);
+	if (!err)
+		err = insert_at(tx, table, path, 0, pos, key, p);
+	return twzdb__break(tx, err);
+}
+
+/* Put record P, a newer version of the same key, into the leaf's slot at POS. */
+static int replace_ptr(struct twzdb_txn *tx, const struct path *path, unsigned pos, uint64_t p,
+		       bool was_tomb)
+{
+	struct pnode *pn;
+	int err = twzdb__node_cow(tx, path->e[0].p, &pn);
+
+	if (err)
+		return err;
+	pn->img.ptr[pn->img.perm[pos]] = p;
+	if (was_tomb) {
+		pn->img.tombs--;
+		pn->img.sts = tx->ts;
+	}
+	return 0;
+}
+
+/* A version of this very transaction is nobody else's: overwrite it where it lies, if it fits. */
+static bool overwrite_own(struct twzdb_txn *tx, uint64_t p, struct bkey key, const void *value,
+			  uint32_t vlen, uint16_t kinds)
+{
+	struct rec_pm *r = twzdb__at(tx->db, p, sizeof(*r));
+
+	if (!r || rec_len(key.len, vlen) > twzdb__block_len(tx->db, p))
+		return false;
+	key.p = rec_key(r);
+	twzdb__rec_fill(tx, r, key, value, vlen, r->prev, kinds);
+	return true;
+}
+
+static int replace(struct twzdb_txn *tx, const struct path *path, unsigned pos, uint64_t old_p,
+		   const struct rec_pm *old, struct bkey key, const void *value, uint32_t vlen,
+		   uint16_t kinds)
+{
+	bool was_tomb = rec_flags(old) & TWZDB_REC_TOMB, own = rec_is_own(tx, old);
+	struct rec_pm *rec;
+	uint64_t p = old_p;
+	int err;
+
+	tx->mods++;
+	if (!own || !overwrite_own(tx, old_p, key, value, vlen, kinds)) {
+		err = twzdb__rec_new(tx, key, value, vlen, own ? old->prev : old_p, kinds, &p,
+				     &rec);
+		if (err)
+			return err;
+		err = twzdb__rec_kill(tx, old_p);
+		if (err)
+			return twzdb__break(tx, err);
+	} else if (!was_tomb) {
+		return 0;
+	}
+	return twzdb__break(tx, replace_ptr(tx, path, pos, p, was_tomb));
+}
+
+int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+	       uint32_t vlen, uint32_t put_flags, uint16_t kinds)
+{
+	const struct rec_pm *old = NULL;
+	struct path path;
+	unsigned pos;
+	uint64_t old_p = 0;
+	bool exact, there = false;
+	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
+
+	if (!err && exact) {
+		old_p = path.e[0].n->ptr[path.e[0].n->perm[pos]];
+		err = twzdb__rec_at(tx->db, old_p, &old);
+		there = !err && !(rec_flags(old) & TWZDB_REC_TOMB);
+	}
+	if (err)
+		return err;
+	if (there && put_flags & TWZDB_INSERT)
+		return twzdb__err(TWZDB_E_EXIST, "insert: the key exists");
+	if (!there && put_flags & TWZDB_UPDATE)
+		return twzdb__err(TWZDB_E_NOTFOUND, "update: no such key");
+	if (exact)
+		return replace(tx, &path, pos, old_p, old, key, value, vlen, kinds);
+	return insert_new(tx, table, &path, pos, key, value, vlen, kinds);
+}

@@ -1,0 +1,609 @@
+/* SPDX-License-Identifier: MIT
+ * internal.h -- what the engine's files share: handles, the shared segment, private functions
+ *
+ * Reading order: format_db.h, this file, search.c (how a key is found), insert.c and delete.c
+ * (how a tree changes in private), commit.c and apply.c (how the change becomes durable and
+ * public), lock.c and snap.c (who may do what when).
+ */
+#ifndef TWZDB_INTERNAL_H
+#define TWZDB_INTERNAL_H
+
+#include <assert.h>
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "twz/twz.h"
+#include "twzdb.h"
+#include "format_db.h"
+
+#define likely(x)   __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
+
+/*
+ * Internal result: a node changed under an optimistic reader; look again. Never leaves the
+ * engine.
+ */
+#define TWZDB__RETRY 1
+
+/*
+ * Order loads before loads, or stores before stores, without a bus lock. x86 does so by itself:
+ * only the compiler must be told
+ * (a plain atomic_thread_fence would also be opaque to ThreadSanitizer).
+ */
+static inline void twzdb__order(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("" ::: "memory");
+#else
+	__atomic_thread_fence(__ATOMIC_ACQ_REL);
+#endif
+}
+
+#define ld32(p)	       __atomic_load_n((p), __ATOMIC_RELAXED)
+#define ld64(p)	       __atomic_load_n((p), __ATOMIC_RELAXED)
+#define ld64_acq(p)    __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define st64(p, v)     __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define st64_rel(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+/* A key in memory. An infinite key (p NULL, len ~0) stands above all others. */
+struct bkey {
+	const uint8_t *p;
+	uint32_t len;
+};
+#define BKEY_INF ((struct bkey){NULL, UINT32_MAX})
+
+static inline bool bkey_is_inf(struct bkey k)
+{
+	return !k.p && k.len == UINT32_MAX;
+}
+
+/*
+ * --- the shared segment: volatile, one per database, lives while any process has the store open
+ * ---
+ */
+
+#define TWZDB_SHARED_MAGIC 0x3176736244575454ULL
+#define TWZDB_READERS	   4096
+#define TWZDB_WAITERS	   512
+#define TWZDB_CLASSES	   64
+#define TWZDB_NO_SNAP	   UINT64_MAX
+#define TWZDB_TS_MAX	   ((uint64_t)INT64_MAX) /* of a commit; what lies above is damage */
+
+/* A reader's slot, one line. claim: 0 = free, else process number + 1. */
+struct sh_reader {
+	uint64_t claim;
+	uint64_t inc;  /* incarnation of the process */
+	uint64_t snap; /* its snapshot, or TWZDB_NO_SNAP */
+	uint64_t pad[5];
+};
+
+struct sh_waiter {
+	uint64_t ticket; /* 0 = free */
+	uint64_t inc;
+	uint32_t proc;
+	uint32_t word; /* futex: 1 = look again */
+};
+
+/*
+ * The writer lock (lock.c). All fields are guarded by mutex, which is held for a few stores
+ * only.
+ */
+struct sh_lock {
+	pthread_mutex_t mutex; /* robust, process-shared */
+	uint64_t owner;	       /* ticket of the owner, 0 = free */
+	uint64_t owner_inc;
+	uint32_t owner_proc;
+	uint32_t need_recover; /* an owner died: the next one runs takeover (D13) */
+	uint64_t next_ticket;
+	uint32_t waiters;
+	uint32_t pad;
+};
+
+/* Allocation state of a size class: hints only, the block headers decide. */
+struct sh_class {
+	uint32_t unit;	    /* current unit (global number) + 1, 0 = none */
+	uint32_t block;	    /* next block in it */
+	uint32_t look;	    /* unit (global number) the next search for a used unit starts behind */
+	uint32_t fresh;	    /* units from here on (global number) ... */
+	uint32_t fresh_cnt; /* ... so many: formatted ahead, not used yet */
+	uint32_t pad;
+	uint64_t total; /* blocks in known units */
+	uint64_t free;	/* of those, not live */
+	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */
+};
+
+struct sh_stats {
+	uint64_t commits, aborts, takeovers, checkpoints, log_bytes, splits, merges, reader_retries;
+};
+
+struct twzdb__shared {
+	uint64_t magic;
+	uint64_t len;
+	uint64_t ready;	 /* restart recovery has run: ts is valid */
+	uint64_t failed; /* a log write failed: no writers until restart (D17) */
+	uint64_t pad0[4];
+	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
+	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
+	uint64_t pad1[6];
+	uint64_t reader_hi; /* slots [0, reader_hi) were ever used */
+	uint64_t pad2[7];
+	struct sh_lock lock __attribute__((aligned(64)));
+	uint64_t stamp __attribute__((aligned(64)));
+	uint32_t scan_pos; /* next unit to be classified (space.c) */
+	uint32_t pad3;
+	struct sh_class cls[TWZDB_CLASSES];
+	struct sh_stats stats __attribute__((aligned(64)));
+	struct sh_waiter waiter[TWZDB_WAITERS] __attribute__((aligned(64)));
+	struct sh_reader reader[TWZDB_READERS] __attribute__((aligned(64)));
+};
+
+/*
+ * Per unit, in a segment per data object: 0 = unknown, else KNOWN | class << 16 | blocks not
+ * live (a hint).
+ */
+#define TWZDB_UT_KNOWN	  0x80000000U
+#define TWZDB_UT_CLASS(e) (((e) >> 16) & 0x7fU)
+#define TWZDB_UT_FREE(e)  ((e)&0xffffU)
+
+/* --- handles --- */
+
+/* A store of this process, shared by the databases opened in it (db.c). */
+struct twzdb__store {
+	struct twzdb__store *next;
+	char *path;
+	const void *backend;
+	pid_t pid;
+	uint32_t refs;
+	struct twz_store *s;
+};
+
+/* A data object in this process; base 0 = not open here yet. */
+struct twzdb__map {
+	uintptr_t base;
+	uint64_t end; /* slot offsets below it are mapped */
+	struct twz_obj *obj;
+	uint32_t *units; /* unit table: shared, one word per unit */
+};
+
+struct twzdb {
+	struct twzdb__store *st;
+	struct twz_store *s;
+	struct twz_log *log;
+	struct twz_log_user log_user;
+	struct twzdb__shared *sh;
+	struct db_pm *root;
+	char *name;
+	twz_oid root_id;
+	uint64_t id[2];
+	uint32_t proc;
+	uint64_t inc;
+	uint64_t fork_gen;
+	bool page_media;
+	bool restart;	 /* twz_log_open left restart recovery to this handle */
+	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
+	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */
+	pthread_mutex_t mutex; /* maps, slot stack, txn count */
+	uint32_t txns;
+	uint32_t slot_cnt;
+	/* reader slots this process has claimed and does not use now */
+	uint16_t slots[TWZDB_READERS];
+	struct twzdb__map map[TWZDB_NO_DATA + TWZDB_OBJ_MAX];
+	/* records (tombstones) to purge when no snapshot needs them: pairs {table, record} */
+	uint64_t *purge;
+	uint32_t purge_head, purge_cnt, purge_cap;
+};
+
+/* Private node of a write transaction. */
+enum pnode_state {
+	PN_COPY = 1, /* changed copy of a live node */
+	PN_NEW = 2,  /* new node */
+	PN_DEAD = 3, /* live node merged away by this transaction */
+	PN_DROP = 4, /* live node of a table dropped by this transaction */
+	PN_GONE = 5, /* new node that died again */
+};
+struct pnode {
+	struct node_pm img;
+	uint64_t p;
+	uint32_t state;
+};
+
+/* Value of a root word in txn.words: the transaction dropped the table; its word stays as it is. */
+#define TWZDB_WORD_NONE UINT64_MAX
+
+/* Hash map uint64 -> uint64 (util.c); key 0 is not allowed. */
+struct u64map {
+	uint64_t *slot; /* pairs */
+	size_t cap, cnt;
+};
+
+/* Growable array of words. */
+struct u64vec {
+	uint64_t *v;
+	size_t cnt, cap;
+};
+
+struct twzdb_txn {
+	struct twzdb *db;
+	uint64_t snap;	  /* registered snapshot */
+	uint64_t read_ts; /* newest version it sees: snap, or ts for a writer */
+	uint64_t ts;	  /* writer: number of the commit being made */
+	uint64_t token;	  /* writer lock ticket, 0 = reader */
+	uint64_t stamp;
+	uint64_t min; /* writer: oldest snapshot, valid if min_known */
+	bool writer, min_known;
+	int broken;    /* writer: a change failed half-way; only abort is left */
+	uint32_t slot; /* reader slot */
+	uint32_t flags;
+	uint64_t mods;	/* changes so far: invalidates cursor hints */
+	uint64_t mods0; /* mods when it became the writer */
+	uint64_t retries;
+	uint64_t splits, merges;
+	uint64_t steps;	      /* of a walk that must end (D10) */
+	struct u64map nodes;  /* pptr -> struct pnode * */
+	struct u64map words;  /* pptr -> value */
+	struct u64vec recs;   /* reserved record blocks */
+	struct u64vec dead;   /* live records this transaction kills */
+	struct u64vec drops;  /* live nodes of dropped tables that are not private */
+	struct u64vec stock;  /* reserved node blocks not used yet */
+	struct u64vec pnodes; /* struct pnode *, in order of creation */
+	struct u64vec tombs;  /* {table, record}: for the purge queue */
+	void *chunks;	      /* memory of the pnodes */
+	uint32_t chunk_used;
+};
+
+/* A node as a reader found it: valid while its version word is still ver. */
+struct nref {
+	const struct node_pm *n;
+	uint64_t p;
+	uint32_t ver;
+};
+
+static inline bool nref_ok(const struct nref *r)
+{
+	twzdb__order();
+	return ld32(&r->n->ver) == r->ver;
+}
+
+/* The way from the root to a leaf; e[0] is the leaf. */
+struct path {
+	struct nref e[TWZDB_LEVEL_MAX + 1];
+	uint8_t idx[TWZDB_LEVEL_MAX + 1]; /* position taken in e[level] */
+	int depth;			  /* levels */
+};
+
+/* --- err.c --- */
+int twzdb__err(int code, const char *fmt, ...) TWZ_PRINTF(2, 3);
+/* The only source of TWZDB_E_CORRUPT: the object and offset P points to, and the rule (D10). */
+int twzdb__corrupt(struct twzdb *db, uint64_t p, const char *rule);
+/* Translate a libtwz result, keeping its message. */
+int twzdb__from_twz(int err, const char *what);
+
+/* --- util.c --- */
+int u64map_put(struct u64map *m, uint64_t key, uint64_t value); /* 0 or -ENOMEM */
+bool u64map_get(const struct u64map *m, uint64_t key, uint64_t *value);
+void u64map_free(struct u64map *m);
+int u64vec_push(struct u64vec *v, uint64_t x); /* 0 or -ENOMEM */
+void u64vec_free(struct u64vec *v);
+uint64_t twzdb__now_ns(void);
+
+/* --- db.c --- */
+/*
+ * Address of LEN bytes at P (P has a local number), or NULL after learning growth: out of
+ * bounds.
+ */
+void *twzdb__at_slow(struct twzdb *db, uint64_t p, uint64_t len);
+/* Map data object NO (local number) here if it exists. */
+int twzdb__map_obj(struct twzdb *db, uint32_t no);
+int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len);
+int twzdb__enter(struct twzdb *db); /* TWZ_E_FORKED in a forked child */
+
+static inline void *twzdb__at(struct twzdb *db, uint64_t p, uint64_t len)
+{
+	uint64_t no = p >> TWZ_PPTR_OFF_BITS, off = p & TWZ_PPTR_OFF_MASK;
+
+	if (likely(no < TWZDB_NO_DATA + TWZDB_OBJ_MAX)) {
+		const struct twzdb__map *m = &db->map[no];
+		uint64_t end = ld64_acq(&m->end);
+
+		if (likely(off + len <= end && off >= TWZ_DATA_OFF))
+			return (void *)(m->base + off);
+	}
+	return twzdb__at_slow(db, p, len);
+}
+
+/* --- lock.c --- */
+int twzdb__lock_init(struct sh_lock *l);
+/* Lock the robust mutex: for a few stores, each of which leaves what it guards in order. */
+int twzdb__guard(struct sh_lock *l);
+/* TIMEOUT_MS < 0 for ever, 0 tries. Runs takeover when the last owner died. */
+int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token);
+void twzdb__lock_drop(struct twzdb *db, uint64_t token);
+/* For readers stuck at a half-changed node: is the writer dead? */
+bool twzdb__lock_owner_dead(struct twzdb *db);
+/* Bring the database to its last commit, under the lock (open, takeover). */
+int twzdb__recover(struct twzdb *db);
+
+/* --- snap.c --- */
+int twzdb__snap_claim(struct twzdb *db, uint32_t *slot);
+void twzdb__snap_release(struct twzdb *db, uint32_t slot);
+uint64_t twzdb__snap_set(struct twzdb *db, uint32_t slot); /* newest commit, registered */
+void twzdb__snap_set_to(struct twzdb *db, uint32_t slot, uint64_t ts);
+void twzdb__snap_clear(struct twzdb *db, uint32_t slot);
+void twzdb__snap_close(struct twzdb *db);
+/* Oldest snapshot any reader has or may still take. Caller: the writer. */
+uint64_t twzdb__snap_min(struct twzdb *db);
+void twzdb__snap_info(struct twzdb *db, uint32_t *cnt, uint64_t *oldest);
+/* As snap_min, scanned at most once a transaction. */
+static inline uint64_t twzdb__min(struct twzdb_txn *tx)
+{
+	if (!tx->min_known) {
+		tx->min = twzdb__snap_min(tx->db);
+		tx->min_known = true;
+	}
+	return tx->min;
+}
+
+/* --- space.c --- */
+#define TWZDB_CLS_NODE 0
+#define TWZDB_CLS_TABLE                                                                            \
+	61 /* anchors of tables: their words are written in place, so their blocks are never reused for rows */
+#define TWZDB_CLS_LARGE 62
+#define TWZDB_CLS_CONT	63
+unsigned twzdb__class_of(uint64_t len);	 /* record bytes -> class */
+uint32_t twzdb__class_len(unsigned cls); /* class -> block bytes */
+/*
+ * Reserve a block; it is unreachable and stays free on media until a commit record names it
+ * (D6).
+ */
+int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t *p,
+		     struct rec_pm **rec);
+/* Make sure CNT node blocks are in tx->stock. */
+int twzdb__reserve_nodes(struct twzdb_txn *tx, unsigned cnt);
+/* Block bytes of the record at P as its unit says, 0 if P is no block of a record unit. */
+uint64_t twzdb__block_len(struct twzdb *db, uint64_t p);
+/*
+ * Header of the unit P lies in, checked; all of the unit, or run, is mapped. NULL: there is
+ * none.
+ */
+const struct unit_pm *twzdb__unit_of(struct twzdb *db, uint64_t p);
+bool twzdb__unit_valid(const struct unit_pm *u);
+/*
+ * Data objects; as many units of object I: never more than there can be, whatever the root says
+ * (D10).
+ */
+uint32_t twzdb__obj_cnt(struct twzdb *db);
+uint32_t twzdb__units_used(struct twzdb *db, uint32_t i);
+/* No walk over nodes takes more steps, unless damage bent the tree into a ring (D10). */
+uint64_t twzdb__node_limit(struct twzdb *db);
+/* Is P the start of a node block / record block? For bytes from media. */
+bool twzdb__is_node(struct twzdb *db, uint64_t p);
+bool twzdb__is_rec(struct twzdb *db, uint64_t p);
+/* Hints: a block died / a reservation ended without use. */
+void twzdb__hint_free(struct twzdb *db, uint64_t p);
+void twzdb__hints_forget(struct twzdb *db);
+
+/* --- record.c --- */
+static inline uint64_t rec_val_off(uint32_t klen)
+{
+	return sizeof(struct rec_pm) + (((uint64_t)klen + 7) & ~(uint64_t)7);
+}
+static inline uint64_t rec_len(uint32_t klen, uint32_t vlen)
+{
+	return rec_val_off(klen) + vlen;
+}
+static inline const uint8_t *rec_key(const struct rec_pm *r)
+{
+	return (const uint8_t *)(r + 1);
+}
+static inline uint8_t *rec_val(const struct rec_pm *r)
+{
+	return (uint8_t *)(uintptr_t)r + rec_val_off(r->klen);
+}
+static inline uint16_t rec_flags(const struct rec_pm *r)
+{
+	return __atomic_load_n(&r->flags, __ATOMIC_RELAXED);
+}
+uint32_t twzdb__rec_sum(const struct rec_pm *r);
+/*
+ * The checksum key and value at R would have under header HDR, which need not be stored there
+ * yet.
+ */
+uint32_t twzdb__rec_sum_of(const struct rec_pm *hdr, const struct rec_pm *r);
+/*
+ * Fill a reserved block. FLAGS: kinds. VALUE may be NULL: zeroed. May alias the block's own
+ * value.
+ */
+void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, struct bkey key, const void *value,
+		     uint32_t vlen, uint64_t prev, uint16_t flags);
+/* New record in a fresh block. */
+int twzdb__rec_new(struct twzdb_txn *tx, struct bkey key, const void *value, uint32_t vlen,
+		   uint64_t prev, uint16_t flags, uint64_t *p, struct rec_pm **rec);
+/* Is this live version one this transaction wrote (not committed yet)? */
+static inline bool rec_is_own(const struct twzdb_txn *tx, const struct rec_pm *r)
+{
+	return tx->writer && r->ts == tx->ts;
+}
+/* Bounds-checked address of a record with its key and value. */
+int twzdb__rec_at(struct twzdb *db, uint64_t p, const struct rec_pm **rec);
+/*
+ * The version TX sees, from the newest P on: 0, or TWZDB_E_NOTFOUND (none, or a tombstone). No
+ * message is set.
+ */
+int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **rec);
+/*
+ * The record P leaves the current version: own ones are forgotten, live ones die with the
+ * commit.
+ */
+int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p);
+
+/* --- search.c --- */
+static inline int bkey_cmp(struct bkey a, struct bkey b)
+{
+	uint32_t len = a.len < b.len ? a.len : b.len;
+	int c;
+
+	if (unlikely(bkey_is_inf(a) || bkey_is_inf(b)))
+		return (int)bkey_is_inf(a) - (int)bkey_is_inf(b);
+	c = len ? memcmp(a.p, b.p, len) : 0;
+	return c ? c : (a.len > b.len) - (a.len < b.len);
+}
+uint32_t twzdb__lcp(struct bkey a, struct bkey b);
+uint64_t twzdb__head(struct bkey k, uint32_t pfx);
+/* Number of slots with head < KH: the one function SIMD will replace. */
+unsigned twzdb__rank(const uint64_t head[TWZDB_FANOUT], uint64_t kh);
+/* Around every change of nodes at home. Takeover goes on where a dead writer stopped. */
+static inline void twzdb__apply_begin(struct twzdb__shared *sh)
+{
+	__atomic_store_n(&sh->apply_seq, sh->apply_seq | 1, __ATOMIC_SEQ_CST);
+}
+static inline void twzdb__apply_end(struct twzdb__shared *sh)
+{
+	st64_rel(&sh->apply_seq, (sh->apply_seq | 1) + 1);
+}
+/* What a reader remembers between attempts. */
+struct again {
+	uint64_t seq; /* apply_seq when the last attempt had failed; odd: no attempt yet */
+	uint32_t tries;
+};
+#define AGAIN_INIT                                                                                 \
+	{                                                                                          \
+		1, 0                                                                               \
+	}
+/*
+ * Is *ERR TWZDB__RETRY, and another attempt worth while? Waits a little and is true, or else
+ * *ERR says why not: a tree that was not as it must be while nobody changed it is corrupt (P:
+ * where), and whoever changes it does not stop half-way for seconds (D10, D13).
+ */
+bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err);
+/* Read a node at the level wanted (-1: any). RETRY: dead, start again; a writer never gets it. */
+int twzdb__node_get(struct twzdb_txn *tx, uint64_t p, int level, struct nref *r);
+/* Key of slot SLOT: a record's, or a child's low fence. RETRY if the node changed. */
+int twzdb__entry_key(struct twzdb_txn *tx, const struct nref *r, unsigned slot, struct bkey *k);
+/* Key of a node's low fence (stable while the node may be reached). */
+int twzdb__fence_key(struct twzdb_txn *tx, uint64_t lof, struct bkey *k);
+int twzdb__node_lof(struct twzdb_txn *tx, uint64_t node, uint64_t *lof);
+/* Position of the first entry >= K; *EXACT if it is equal. */
+int twzdb__bound(struct twzdb_txn *tx, const struct nref *r, struct bkey k, unsigned *pos,
+		 bool *exact);
+/*
+ * Leaf for K: low fence <= K < high fence, or, LT, low fence < K <= high fence; and the bound of
+ * K in it. *P == 0: the table is empty. PATH is filled for writers only (may be NULL).
+ */
+int twzdb__seek(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool lt, struct nref *leaf,
+		unsigned *pos, bool *exact, struct path *path);
+uint64_t twzdb__table_root(struct twzdb_txn *tx, uint64_t table, int *err);
+/* Slot at position POS, or -1 if the node's permutation is out of range (changed, or corrupt). */
+static inline int node_slot(const struct node_pm *n, unsigned pos)
+{
+	unsigned s = __atomic_load_n(&n->perm[pos], __ATOMIC_RELAXED);
+
+	return s < TWZDB_FANOUT ? (int)s : -1;
+}
+/* RETRY if the node changed since it was read, else it is corrupt. */
+int twzdb__node_bad(struct twzdb_txn *tx, const struct nref *r, const char *rule);
+
+/* --- node.c: private nodes --- */
+int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out); /* from the stock */
+/* Level, count and permutation are in range: what a writer will index with. */
+bool twzdb__node_sound(const struct node_pm *n);
+int twzdb__node_cow(struct twzdb_txn *tx, uint64_t p, struct pnode **out);
+struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p); /* NULL: not private */
+struct nref twzdb__node_ref(const struct pnode *pn);
+/* In-order entries of a node about to be split, merged or rebuilt. */
+struct ents {
+	uint64_t ptr[2 * TWZDB_FANOUT];
+	uint64_t head[2 * TWZDB_FANOUT];
+	unsigned n;
+	uint32_t pfx; /* the heads are for this prefix; ~0: none are valid */
+};
+void twzdb__ents_get(const struct node_pm *n, struct ents *e);
+int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from,
+		      unsigned to);
+void twzdb__node_insert(struct node_pm *n, unsigned pos, uint64_t head, uint64_t ptr);
+void twzdb__node_remove(struct node_pm *n, unsigned pos);
+/* Prefix for the node's present fences. */
+int twzdb__node_pfx(struct twzdb_txn *tx, const struct node_pm *n, uint32_t *pfx);
+int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped);
+
+/* --- insert.c --- */
+/* Pure: how many of the N + 1 entries stay left when one is inserted at POS of a full node. */
+unsigned twzdb__plan_split(unsigned n, unsigned pos, bool last);
+int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+	       uint32_t vlen, uint32_t put_flags, uint16_t kinds);
+int twzdb__set_root(struct twzdb_txn *tx, uint64_t table, uint64_t root);
+int twzdb__break(struct twzdb_txn *tx, int err);
+
+/* --- delete.c --- */
+enum merge_plan { MERGE_NONE, MERGE_RIGHT, MERGE_LEFT };
+/* Pure: N entries here, siblings under the same parent have LEFT and RIGHT (-1: none). */
+enum merge_plan twzdb__plan_merge(int n, int left, int right);
+int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+/* Remove tombstones no snapshot needs from a private leaf; *CNT = how many. */
+int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt);
+/* Work off up to MAX entries of the purge queue. */
+int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max);
+#define TWZDB_PURGE_MAX (1U << 22) /* tombstones one process remembers */
+void twzdb__purge_note(struct twzdb *db, const struct u64vec *tombs);
+/* OWN: the table was made by this transaction. */
+int twzdb__drop_tree(struct twzdb_txn *tx, uint64_t table, bool own);
+
+/* --- cursor.c --- */
+int twzdb__count(struct twzdb_txn *tx, uint64_t table, uint64_t *cnt);
+
+/* --- txn.c --- */
+/*
+ * TWZDB_E_IO once a log write has failed: the record may be valid, so no block it may name is
+ * reserved any more (D17).
+ */
+int twzdb__writable(struct twzdb *db);
+/*
+ * A writer that wants to look at everything in rest (check, dump): waits for a moment only, then
+ * TWZDB_E_BUSY.
+ */
+int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out);
+
+/* --- commit.c --- */
+struct iovec;
+/*
+ * Append a record: the commit point of whatever it says (D3). A failure of unknown outcome stops
+ * all writers (D17).
+ */
+int twzdb__append(struct twzdb *db, struct iovec *iov, int cnt, uint64_t *lsn);
+int twzdb__commit(struct twzdb_txn *tx);
+/* private state of a writer; nothing on media to clean */
+void twzdb__discard(struct twzdb_txn *tx);
+
+/* --- apply.c --- */
+int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart);
+int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len);
+int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len);
+/* D10: every length, pointer and kind of a record. 0 or TWZDB_E_CORRUPT. */
+int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len);
+/* Change the homes by a checked record: cannot fail (D4). */
+void twzdb__apply(struct twzdb *db, const void *rec);
+/* Walk items: *POS starts at 0; false at the end. */
+bool twzdb__item_next(const void *rec, uint64_t *pos, const struct item_pm **it,
+		      const void **payload);
+
+/* --- table.c --- */
+int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec);
+static inline uint64_t twzdb__catalog(void)
+{
+	return twz_pptr_make(TWZDB_NO_ROOT, TWZ_DATA_OFF + offsetof(struct db_pm, catalog)).v;
+}
+/* pptr of a byte of struct db_pm */
+#define DB_PTR(field_off) (twz_pptr_make(TWZDB_NO_ROOT, TWZ_DATA_OFF + (field_off)).v)
+struct table_pm *twzdb__table_at(struct twzdb *db, uint64_t table);
+
+/* --- stat.c --- */
+static inline void twzdb__stat_add(uint64_t *where, uint64_t n)
+{
+	if (n)
+		__atomic_fetch_add(where, n, __ATOMIC_RELAXED);
+}
+
+#endif

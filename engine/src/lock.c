@@ -1,0 +1,310 @@
+/* SPDX-License-Identifier: MIT
+ * lock.c -- one writer at a time, across threads and processes, first come first served
+ *
+ *	FREE --take--> OWNED --drop, nobody waits--> FREE
+ *	                 |  `--drop--> OWNED by the oldest live waiter
+ *	                 `--owner's process dies--> whoever notices takes over (need_recover)
+ *
+ * The lock belongs to a ticket, not to a thread: a transaction may move between threads. A
+ * robust mutex guards the few words of its state and is never held across anything slow; each of
+ * them is written so that a process may die between any two stores: an owner that is not alive,
+ * whatever else is written, means need_recover.
+ */
+#include "internal.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOOK_MS 50 /* how often a waiter looks whether the owner died */
+
+int twzdb__lock_init(struct sh_lock *l)
+{
+	pthread_mutexattr_t attr;
+	int err = pthread_mutexattr_init(&attr);
+
+	if (err)
+		return -err;
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	err = pthread_mutex_init(&l->mutex, &attr);
+	pthread_mutexattr_destroy(&attr);
+	l->next_ticket = 1;
+	return -err;
+}
+
+int twzdb__guard(struct sh_lock *l)
+{
+	int err = pthread_mutex_lock(&l->mutex);
+
+	if (err == EOWNERDEAD)
+		err = pthread_mutex_consistent(&l->mutex);
+	return err ? twzdb__err(-err, "writer lock: locking its guard failed") : 0;
+}
+
+static void futex_wait(uint32_t *word, int ms)
+{
+	struct timespec ts = {ms / 1000, (ms % 1000) * 1000000L};
+
+	syscall(SYS_futex, word, FUTEX_WAIT, 0, &ts, NULL, 0);
+}
+
+static void futex_wake(uint32_t *word)
+{
+	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
+	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+static bool alive(struct twzdb *db, uint32_t proc, uint64_t inc)
+{
+	return (proc == db->proc && inc == db->inc) || twz_proc_alive(db->s, proc, inc);
+}
+
+/* Guarded. A dead owner is none, but leaves work behind. */
+static void reap_owner(struct twzdb *db, struct sh_lock *l)
+{
+	if (l->owner && !alive(db, l->owner_proc, l->owner_inc)) {
+		l->need_recover = 1;
+		l->owner = 0;
+	}
+}
+
+/* Guarded. The ticket is stored last on the way in and cleared first on the way out. */
+static void set_owner(struct sh_lock *l, uint64_t ticket, uint32_t proc, uint64_t inc)
+{
+	l->owner = 0;
+	twzdb__order();
+	l->owner_proc = proc;
+	l->owner_inc = inc;
+	twzdb__order();
+	__atomic_store_n(&l->owner, ticket, __ATOMIC_RELEASE);
+}
+
+/* Guarded. Oldest waiter whose process lives; slots of dead ones are emptied. */
+static struct sh_waiter *oldest_waiter(struct twzdb *db)
+{
+	struct sh_waiter *w = db->sh->waiter, *best = NULL;
+
+	for (unsigned i = 0; i < TWZDB_WAITERS && db->sh->lock.waiters; i++) {
+		if (!w[i].ticket || (best && best->ticket < w[i].ticket))
+			continue;
+		if (alive(db, w[i].proc, w[i].inc)) {
+			best = &w[i];
+			continue;
+		}
+		w[i].ticket = 0;
+		__atomic_fetch_sub(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
+	}
+	return best;
+}
+
+static struct sh_waiter *enqueue(struct twzdb *db, uint64_t ticket)
+{
+	struct sh_waiter *w = db->sh->waiter;
+	unsigned i = 0;
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (i = 0; i < TWZDB_WAITERS; i++)
+			if (!w[i].ticket)
+				break;
+		if (i < TWZDB_WAITERS)
+			break;
+		oldest_waiter(db); /* empties dead ones' slots */
+	}
+	if (i == TWZDB_WAITERS)
+		return NULL;
+	w[i].proc = db->proc;
+	w[i].inc = db->inc;
+	w[i].word = 0;
+	__atomic_fetch_add(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
+	w[i].ticket = ticket;
+	return &w[i];
+}
+
+static void dequeue(struct twzdb *db, struct sh_waiter *w)
+{
+	w->ticket = 0;
+	__atomic_fetch_sub(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
+}
+
+/* Look once: 1 = ours now, 0 = not yet, or an error. */
+static int look(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
+{
+	struct sh_lock *l = &db->sh->lock;
+	int ret = twzdb__guard(l);
+
+	if (ret)
+		return ret;
+	reap_owner(db, l);
+	if (!l->owner && oldest_waiter(db) == w)
+		set_owner(l, ticket, db->proc, db->inc);
+	ret = l->owner == ticket;
+	__atomic_store_n(&w->word, 0, __ATOMIC_RELAXED);
+	if (ret)
+		dequeue(db, w);
+	pthread_mutex_unlock(&l->mutex);
+	return ret;
+}
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Leave the queue, unless the lock was handed to us meanwhile: then it is ours after all. */
+static int give_up(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
+{
+	struct sh_lock *l = &db->sh->lock;
+	int ret = twzdb__guard(l);
+
+	if (ret)
+		return ret;
+	ret = l->owner == ticket;
+	dequeue(db, w);
+	pthread_mutex_unlock(&l->mutex);
+	return ret ? 0
+		   : twzdb__err(TWZDB_E_TIMEOUT,
+				"database '%s': the writer lock was not free in time", db->name);
+}
+
+static int wait_turn(struct twzdb *db, struct sh_waiter *w, uint64_t ticket, int timeout_ms)
+{
+	uint64_t end = now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
+
+	for (;;) {
+		uint64_t now = now_ms();
+		int ms = LOOK_MS, ret;
+
+		if (timeout_ms >= 0 && now >= end)
+			return give_up(db, w, ticket);
+		if (timeout_ms >= 0 && end - now < LOOK_MS)
+			ms = (int)(end - now);
+		futex_wait(&w->word, ms);
+		ret = look(db, w, ticket);
+		if (ret)
+			return ret < 0 ? ret : 0;
+	}
+}
+
+static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
+{
+	struct sh_lock *l = &db->sh->lock;
+	struct sh_waiter *w = NULL;
+	bool mine;
+	int ret = twzdb__guard(l);
+
+	if (ret)
+		return ret;
+	*token = __atomic_fetch_add(&l->next_ticket, 1, __ATOMIC_RELAXED);
+	reap_owner(db, l);
+	mine = !l->owner && !(ld32(&l->waiters) && oldest_waiter(db));
+	if (mine)
+		set_owner(l, *token, db->proc, db->inc);
+	else if (timeout_ms)
+		w = enqueue(db, *token);
+	pthread_mutex_unlock(&l->mutex);
+	if (mine)
+		return 0;
+	if (!timeout_ms)
+		return twzdb__err(TWZDB_E_BUSY, "database '%s': another writer is active",
+				  db->name);
+	if (!w)
+		return twzdb__err(TWZDB_E_FULL, "database '%s': %d writers wait already", db->name,
+				  TWZDB_WAITERS);
+	return wait_turn(db, w, *token, timeout_ms);
+}
+
+int twzdb__recover(struct twzdb *db)
+{
+	struct twzdb__shared *sh = db->sh;
+	bool restart = db->restart;
+	int err;
+
+	/*
+	 * After a takeover the hints count reservations nobody holds any more; before one they
+	 * may be half-written.
+	 */
+	twzdb__hints_forget(db);
+	db->recovering = true;
+	db->refused = false;
+	if (restart)
+		st64_rel(&sh->ready, 0);
+	twzdb__apply_begin(sh);
+	err = twz_log_recover(db->log, restart);
+	if (!err)
+		twzdb__apply_end(sh);
+	db->recovering = false;
+	if (err) {
+		if (err == TWZ_E_FAILED)
+			st64_rel(&sh->failed, 1);
+		if (db->refused)
+			return TWZDB_E_CORRUPT;
+		return twzdb__from_twz(err, restart ? "recovering the database"
+						    : "finishing a dead writer's commit");
+	}
+	db->restart = false; /* done, whatever follows */
+	if (db->root->ts > TWZDB_TS_MAX)
+		return twzdb__corrupt(db, DB_PTR(offsetof(struct db_pm, ts)),
+				      "number of the last commit");
+	/* Every valid record has been applied: what the home says is the latest commit. */
+	if (!ld64_acq(&sh->ready) || db->root->ts > sh->ts)
+		__atomic_store_n(&sh->ts, db->root->ts, __ATOMIC_SEQ_CST);
+	st64_rel(&sh->ready, 1);
+	if (!restart)
+		twzdb__stat_add(&sh->stats.takeovers, 1);
+	return 0;
+}
+
+int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token)
+{
+	int err = acquire(db, timeout_ms, token);
+
+	if (err || !db->sh->lock.need_recover)
+		return err;
+	err = twzdb__recover(db);
+	if (!err) {
+		db->sh->lock.need_recover = 0;
+		return 0;
+	}
+	twzdb__lock_drop(db, *token); /* the next one tries again */
+	*token = 0;
+	return err;
+}
+
+void twzdb__lock_drop(struct twzdb *db, uint64_t token)
+{
+	struct sh_lock *l = &db->sh->lock;
+	struct sh_waiter *next = NULL;
+
+	if (twzdb__guard(l))
+		return;
+	if (l->owner == token) {
+		if (ld32(&l->waiters))
+			next = oldest_waiter(db);
+		if (next)
+			set_owner(l, next->ticket, next->proc, next->inc);
+		else
+			__atomic_store_n(&l->owner, 0, __ATOMIC_RELEASE);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	if (next)
+		futex_wake(&next->word);
+}
+
+bool twzdb__lock_owner_dead(struct twzdb *db)
+{
+	struct sh_lock *l = &db->sh->lock;
+	bool dead;
+
+	if (twzdb__guard(l))
+		return false;
+	reap_owner(db, l);
+	dead = l->need_recover && !l->owner;
+	pthread_mutex_unlock(&l->mutex);
+	return dead;
+}

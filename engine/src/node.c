@@ -1,0 +1,218 @@
+/* SPDX-License-Identifier: MIT
+ * node.c -- private nodes of a write transaction: copies, new ones, and changing their entries
+ *
+ * Nothing here touches a live node: changes go to private images, become a log record at commit,
+ * and reach the homes in apply.c only.
+ */
+#include "internal.h"
+
+#define CHUNK_NODES 64
+
+static struct pnode *pnode_alloc(struct twzdb_txn *tx)
+{
+	struct {
+		void *next;
+		void *pad;
+		struct pnode n[CHUNK_NODES];
+	} *c = tx->chunks;
+
+	if (!c || tx->chunk_used == CHUNK_NODES) {
+		c = malloc(sizeof(*c));
+		if (!c)
+			return NULL;
+		c->next = tx->chunks;
+		tx->chunks = c;
+		tx->chunk_used = 0;
+	}
+	return &c->n[tx->chunk_used++];
+}
+
+static int pnode_add(struct twzdb_txn *tx, uint64_t p, enum pnode_state state, struct pnode **out)
+{
+	struct pnode *pn = pnode_alloc(tx);
+	int err;
+
+	*out = NULL;
+	if (!pn)
+		return twzdb__err(-ENOMEM, "no memory for a private node");
+	pn->p = p;
+	pn->state = state;
+	err = u64vec_push(&tx->pnodes, (uint64_t)(uintptr_t)pn);
+	if (!err)
+		err = u64map_put(&tx->nodes, p, (uint64_t)(uintptr_t)pn);
+	if (err) {
+		pn->state = PN_GONE;
+		return twzdb__err(err, "no memory for a private node");
+	}
+	*out = pn;
+	return 0;
+}
+
+struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p)
+{
+	uint64_t v;
+
+	return u64map_get(&tx->nodes, p, &v) ? (struct pnode *)(uintptr_t)v : NULL;
+}
+
+struct nref twzdb__node_ref(const struct pnode *pn)
+{
+	struct nref r = {&pn->img, pn->p, pn->img.ver};
+
+	return r;
+}
+
+int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out)
+{
+	struct node_pm *n;
+	int err;
+
+	assert(tx->stock.cnt);
+	err = pnode_add(tx, tx->stock.v[tx->stock.cnt - 1], PN_NEW, out);
+	if (err)
+		return err;
+	tx->stock.cnt--;
+	n = &(*out)->img;
+	memset(n, 0, sizeof(*n));
+	n->level = (uint8_t)level;
+	n->flags = TWZDB_NODE_LIVE;
+	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
+		n->perm[i] = (uint8_t)i;
+		n->head[i] = UINT64_MAX;
+	}
+	return 0;
+}
+
+/*
+ * Entries come from media: what a writer will index with must be in range (D4: apply cannot
+ * fail, so the plan looks).
+ */
+bool twzdb__node_sound(const struct node_pm *n)
+{
+	uint32_t seen = 0;
+
+	for (unsigned i = 0; i < TWZDB_FANOUT; i++)
+		if (n->perm[i] < TWZDB_FANOUT)
+			seen |= (uint32_t)1 << n->perm[i];
+	return n->n <= TWZDB_FANOUT && n->level <= TWZDB_LEVEL_MAX &&
+	       seen == ((uint32_t)1 << TWZDB_FANOUT) - 1;
+}
+
+int twzdb__node_cow(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
+{
+	const struct node_pm *home;
+	int err;
+
+	*out = twzdb__node_private(tx, p);
+	if (*out)
+		return (*out)->state == PN_COPY || (*out)->state == PN_NEW
+			       ? 0
+			       : twzdb__corrupt(tx->db, p, "tree leads to a node twice");
+	home = p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(tx->db, p, TWZDB_NODE_LEN);
+	if (!home || !twzdb__node_sound(home) || !twzdb__is_node(tx->db, p))
+		return twzdb__corrupt(tx->db, p,
+				      "not a node, or its level, count or permutation is not one");
+	err = pnode_add(tx, p, PN_COPY, out);
+	if (!err)
+		(*out)->img = *home;
+	return err;
+}
+
+int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped)
+{
+	struct pnode *pn = twzdb__node_private(tx, p);
+	enum pnode_state state = dropped ? PN_DROP : PN_DEAD;
+
+	if (!pn && !twzdb__is_node(tx->db, p))
+		return twzdb__corrupt(tx->db, p, "pointer to a node names no node block");
+	if (!pn)
+		return pnode_add(tx, p, state, &pn);
+	pn->state = pn->state == PN_NEW || pn->state == PN_GONE ? PN_GONE : state;
+	return 0;
+}
+
+void twzdb__node_insert(struct node_pm *n, unsigned pos, uint64_t head, uint64_t ptr)
+{
+	uint8_t slot = n->perm[n->n];
+
+	assert(n->n < TWZDB_FANOUT && pos <= n->n);
+	memmove(n->perm + pos + 1, n->perm + pos, n->n - pos);
+	n->perm[pos] = slot;
+	n->head[slot] = head;
+	n->ptr[slot] = ptr;
+	n->n++;
+}
+
+void twzdb__node_remove(struct node_pm *n, unsigned pos)
+{
+	uint8_t slot = n->perm[pos];
+
+	assert(pos < n->n);
+	n->n--;
+	memmove(n->perm + pos, n->perm + pos + 1, n->n - pos);
+	n->perm[n->n] = slot;
+	n->head[slot] = UINT64_MAX;
+	n->ptr[slot] = 0;
+}
+
+void twzdb__ents_get(const struct node_pm *n, struct ents *e)
+{
+	e->n = n->n;
+	e->pfx = n->pfx;
+	for (unsigned i = 0; i < n->n; i++) {
+		e->ptr[i] = n->ptr[n->perm[i]];
+		e->head[i] = n->head[n->perm[i]];
+	}
+}
+
+int twzdb__node_pfx(struct twzdb_txn *tx, const struct node_pm *n, uint32_t *pfx)
+{
+	struct bkey lo, hi;
+	uint64_t hif;
+	int err;
+
+	*pfx = 0;
+	if (!n->next || !n->lof)
+		return 0;
+	err = twzdb__node_lof(tx, n->next, &hif);
+	if (!err)
+		err = twzdb__fence_key(tx, n->lof, &lo);
+	if (!err)
+		err = twzdb__fence_key(tx, hif, &hi);
+	if (!err)
+		*pfx = twzdb__lcp(lo, hi);
+	return err;
+}
+
+/*
+ * Give N the entries [FROM, TO) of E. N's fences are final already: they decide the prefix, and
+ * with it the heads.
+ */
+int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from,
+		      unsigned to)
+{
+	struct nref r = {n, 0, n->ver};
+	uint32_t pfx;
+	struct bkey k;
+	int err = twzdb__node_pfx(tx, n, &pfx);
+
+	assert(to - from <= TWZDB_FANOUT);
+	if (err)
+		return err;
+	n->pfx = (uint16_t)pfx;
+	n->n = (uint8_t)(to - from);
+	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
+		bool used = i < n->n;
+
+		n->perm[i] = (uint8_t)i;
+		n->ptr[i] = used ? e->ptr[from + i] : 0;
+		n->head[i] = used ? e->head[from + i] : UINT64_MAX;
+		if (!used || pfx == e->pfx)
+			continue;
+		err = twzdb__entry_key(tx, &r, i, &k);
+		if (err)
+			return err;
+		n->head[i] = twzdb__head(k, pfx);
+	}
+	return 0;
+}

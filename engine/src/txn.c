@@ -1,0 +1,287 @@
+/* SPDX-License-Identifier: MIT
+ * txn.c -- the life of a transaction
+ *
+ *	begin RDONLY --> READER --renew--> READER
+ *	                  |  ^ downgrade, commit_keep
+ *	          upgrade v  |
+ *	begin -----------> WRITER --commit, abort--> ended
+ */
+#include "internal.h"
+
+#define LOOK_MS 2000
+
+static uint64_t next_stamp(struct twzdb *db)
+{
+	uint64_t now = twzdb__now_ns(), stamp = db->sh->stamp + 1;
+
+	/*
+	 * Above every stamp in the blocks, after a restart too: the clock has moved on since
+	 * they were written.
+	 */
+	stamp = now > stamp ? now : stamp;
+	st64(&db->sh->stamp, stamp);
+	return stamp;
+}
+
+static void become_writer(struct twzdb_txn *tx, uint64_t token)
+{
+	tx->writer = true;
+	tx->token = token;
+	tx->ts = tx->snap + 1;
+	tx->read_ts = tx->ts;
+	tx->stamp = next_stamp(tx->db);
+	tx->min_known = false;
+	tx->mods0 = ++tx->mods;
+}
+
+static void become_reader(struct twzdb_txn *tx)
+{
+	uint64_t token = tx->token;
+
+	tx->writer = false;
+	tx->token = 0;
+	tx->read_ts = tx->snap;
+	tx->mods++;
+	twzdb__lock_drop(tx->db, token);
+}
+
+int twzdb__writable(struct twzdb *db)
+{
+	if (!ld64_acq(&db->sh->failed))
+		return 0;
+	return twzdb__err(
+		TWZDB_E_IO,
+		"%s: a log write of database '%s' failed with unknown outcome: close it in all processes and open it again",
+		twz_store_path(db->s), db->name);
+}
+
+static int begin_writer(struct twzdb_txn *tx, int timeout_ms)
+{
+	struct twzdb *db = tx->db;
+	uint64_t token;
+	int err = twzdb__writable(db);
+
+	if (!err)
+		err = twzdb__lock_take(db, timeout_ms, &token);
+	if (err)
+		return err;
+	err = twzdb__writable(db);
+	if (err) {
+		twzdb__lock_drop(db, token);
+		return err;
+	}
+	tx->snap = twzdb__snap_set(db, tx->slot);
+	become_writer(tx, token);
+	return 0;
+}
+
+int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct twzdb_txn **out)
+{
+	struct twzdb_txn *tx;
+	int err;
+
+	if (!out)
+		return twzdb__err(TWZDB_E_INVAL, "begin: no place for the transaction");
+	*out = NULL;
+	if (!db || flags & ~(uint32_t)(TWZDB_RDONLY | TWZDB_TRY | TWZDB_LAZY))
+		return twzdb__err(TWZDB_E_INVAL, "begin: no database, or unknown flags 0x%x",
+				  flags);
+	err = twzdb__enter(db);
+	if (err)
+		return err;
+	tx = calloc(1, sizeof(*tx));
+	if (!tx)
+		return twzdb__err(-ENOMEM, "begin: no memory");
+	tx->db = db;
+	tx->flags = flags;
+	err = twzdb__snap_claim(db, &tx->slot);
+	if (err) {
+		free(tx);
+		return err;
+	}
+	if (flags & TWZDB_RDONLY)
+		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->slot);
+	else
+		err = begin_writer(tx, flags & TWZDB_TRY ? 0 : timeout_ms);
+	if (err) {
+		twzdb__snap_release(db, tx->slot);
+		free(tx);
+		return err;
+	}
+	*out = tx;
+	return 0;
+}
+
+int twzdb_begin(struct twzdb *db, uint32_t flags, struct twzdb_txn **out)
+{
+	return twzdb_begin_timed(db, flags, -1, out);
+}
+
+int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out)
+{
+	int err = twzdb_begin_timed(db, 0, LOOK_MS, out);
+
+	if (err != TWZDB_E_TIMEOUT)
+		return err;
+	return twzdb__err(
+		TWZDB_E_BUSY,
+		"%s: a write transaction of database '%s' did not end within %d ms: end it (it may be this thread's own) and try again",
+		what, db->name, LOOK_MS);
+}
+
+static int stale(const struct twzdb_txn *tx)
+{
+	return twzdb__err(
+		TWZDB_E_STALE,
+		"upgrade: snapshot %llu, but commit %llu came since: end the transaction and begin again",
+		(unsigned long long)tx->snap, (unsigned long long)twzdb_latest_ts(tx->db));
+}
+
+int twzdb_upgrade(struct twzdb_txn *tx)
+{
+	uint64_t token;
+	int err = tx ? twzdb__enter(tx->db) : TWZDB_E_INVAL;
+
+	if (err)
+		return err == TWZDB_E_INVAL ? twzdb__err(err, "upgrade: no transaction") : err;
+	if (tx->writer)
+		return twzdb__err(TWZDB_E_STATE, "upgrade: is the writer already");
+	err = twzdb__writable(tx->db);
+	if (err)
+		return err;
+	if (tx->snap != ld64_acq(&tx->db->sh->ts))
+		return stale(tx);
+	err = twzdb__lock_take(tx->db, 0, &token);
+	if (err)
+		return err;
+	err = twzdb__writable(tx->db);
+	if (!err && tx->snap != ld64_acq(&tx->db->sh->ts))
+		err = stale(tx);
+	if (err) {
+		twzdb__lock_drop(tx->db, token);
+		return err;
+	}
+	become_writer(tx, token);
+	return 0;
+}
+
+int twzdb_downgrade(struct twzdb_txn *tx)
+{
+	if (!tx || !tx->writer)
+		return twzdb__err(TWZDB_E_STATE, "downgrade: is no writer");
+	twzdb__discard(tx);
+	become_reader(tx);
+	return 0;
+}
+
+static void end(struct twzdb_txn *tx)
+{
+	struct twzdb *db = tx->db;
+
+	twzdb__stat_add(&db->sh->stats.reader_retries, tx->retries);
+	twzdb__snap_release(db, tx->slot);
+	if (tx->token)
+		twzdb__lock_drop(db, tx->token);
+	free(tx);
+}
+
+int twzdb_commit(struct twzdb_txn *tx)
+{
+	int err;
+
+	if (!tx)
+		return twzdb__err(TWZDB_E_INVAL, "commit: no transaction");
+	err = twzdb__enter(tx->db);
+	if (err)
+		return err;
+	if (tx->writer)
+		err = twzdb__commit(tx);
+	end(tx);
+	return err;
+}
+
+/*
+ * Commit and take the outcome as the snapshot; the writer lock stays. *RAN: the handle was
+ * usable at all.
+ */
+static int commit_on(struct twzdb_txn *tx, const char *what, bool *ran)
+{
+	uint64_t before;
+	int err;
+
+	*ran = false;
+	if (!tx || !tx->writer)
+		return twzdb__err(TWZDB_E_STATE, "%s: is no writer", what);
+	err = twzdb__enter(tx->db);
+	if (err)
+		return err;
+	*ran = true;
+	before = tx->snap;
+	err = twzdb__commit(tx);
+	/* Nothing changed: nothing was published, the snapshot is the latest commit still. */
+	tx->snap = err ? before : ld64_acq(&tx->db->sh->ts);
+	twzdb__snap_set_to(tx->db, tx->slot, tx->snap);
+	return err;
+}
+
+int twzdb_commit_keep(struct twzdb_txn *tx)
+{
+	bool ran;
+	int err = commit_on(tx, "commit_keep", &ran);
+
+	if (ran)
+		become_reader(tx);
+	return err;
+}
+
+int twzdb_commit_next(struct twzdb_txn *tx)
+{
+	bool ran;
+	int err = commit_on(tx, "commit_next", &ran);
+
+	if (ran)
+		become_writer(tx, tx->token);
+	return err;
+}
+
+void twzdb_abort(struct twzdb_txn *tx)
+{
+	if (!tx || twzdb__enter(tx->db))
+		return;
+	if (tx->writer)
+		twzdb__discard(tx);
+	end(tx);
+}
+
+int twzdb_renew(struct twzdb_txn *tx)
+{
+	int err = tx ? twzdb__enter(tx->db) : TWZDB_E_INVAL;
+
+	if (err)
+		return err == TWZDB_E_INVAL ? twzdb__err(err, "renew: no transaction") : err;
+	if (tx->writer)
+		return twzdb__err(TWZDB_E_STATE, "renew: is a writer");
+	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->slot);
+	tx->mods++;
+	return 0;
+}
+
+uint64_t twzdb_txn_ts(const struct twzdb_txn *tx)
+{
+	return tx ? tx->snap : 0;
+}
+
+bool twzdb_txn_is_writer(const struct twzdb_txn *tx)
+{
+	return tx && tx->writer;
+}
+
+uint64_t twzdb_latest_ts(struct twzdb *db)
+{
+	return db ? ld64_acq(&db->sh->ts) : 0;
+}
+
+uint32_t twzdb_writer_waiters(struct twzdb *db)
+{
+	return db ? ld32(&db->sh->lock.waiters) : 0;
+}

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT
+ * group.c -- transactions over several attached databases
+ *
+ * With journal_mode=DELETE, SQLite's commit point for several attached files is the deletion of
+ * the super-journal; errors of the calls after it are ignored. So the members commit there. Each
+ * member commits by itself: after a crash between two members one may be committed and the other
+ * not (docs/durability.md D16 is not in use yet).
+ */
+#include <pthread.h>
+
+#include "internal.h"
+
+#define MEMBERS_MAX 128 /* SQLite attaches at most 125 */
+
+static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+static struct twzvfs_file *files;
+
+void twzvfs__group_add(struct twzvfs_file *f)
+{
+	pthread_mutex_lock(&mutex);
+	f->next = files;
+	files = f;
+	pthread_mutex_unlock(&mutex);
+}
+
+void twzvfs__group_remove(struct twzvfs_file *f)
+{
+	struct twzvfs_file **p;
+
+	pthread_mutex_lock(&mutex);
+	for (p = &files; *p && *p != f; p = &(*p)->next)
+		;
+	if (*p)
+		*p = f->next;
+	pthread_mutex_unlock(&mutex);
+}
+
+static bool same_connection(const struct twzvfs_file *a, const struct twzvfs_file *b)
+{
+	return a->conn && b->conn && *a->conn == *b->conn;
+}
+
+/*
+ * An unqualified PRAGMA locking_mode reaches one file only and means all of the connection,
+ * later ATTACHes too.
+ */
+void twzvfs__group_exclusive(struct twzvfs_file *f, bool on)
+{
+	struct twzvfs_file *o;
+
+	f->exclusive = on;
+	pthread_mutex_lock(&mutex);
+	for (o = files; o; o = o->next)
+		if (same_connection(o, f))
+			o->exclusive = on;
+	pthread_mutex_unlock(&mutex);
+}
+
+void twzvfs__group_join(struct twzvfs_file *f)
+{
+	struct twzvfs_file *o;
+
+	pthread_mutex_lock(&mutex);
+	for (o = files; o; o = o->next)
+		if (o != f && same_connection(o, f))
+			f->exclusive |= o->exclusive;
+	pthread_mutex_unlock(&mutex);
+}
+
+/*
+ * The members belong to the connection that is deleting SUPER, so nobody else touches them
+ * meanwhile.
+ */
+static int collect(const char *super, struct twzvfs_file **out)
+{
+	struct twzvfs_file *f;
+	int n = 0;
+
+	pthread_mutex_lock(&mutex);
+	for (f = files; f && n < MEMBERS_MAX; f = f->next)
+		if (f->super && !strcmp(f->super, super) && f->prepared)
+			out[n++] = f;
+	pthread_mutex_unlock(&mutex);
+	return n;
+}
+
+int twzvfs__group_commit(const char *super)
+{
+	struct twzvfs_file *member[MEMBERS_MAX];
+	int n = collect(super, member);
+	int rc = SQLITE_OK, i;
+
+	for (i = 0; i < n && rc == SQLITE_OK; i++)
+		rc = twzvfs__commit(member[i]);
+	return rc;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT
+ * internal.h -- the files of the VFS among themselves
+ */
+#ifndef TWZVFS_INTERNAL_H
+#define TWZVFS_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/types.h>
+
+#include "sqlite.h"
+#include "twzdb.h"
+
+/*
+ * A volatile rollback journal: bytes that must exist for ROLLBACK, and need not survive (README,
+ * "Journals").
+ */
+struct twzvfs_buf {
+	unsigned char *p;
+	sqlite3_int64 len, cap;
+};
+
+/*
+ * A main database file.
+ *
+ *   lock     txn                        meaning
+ *   NONE     NULL                       idle
+ *   NONE     writer (implicit)          nolock=1: began at the first xWrite, ends at COMMIT_PHASETWO
+ *   SHARED   reader, or writer (early)  a snapshot; early: the writer slot taken for fairness or exclusive mode
+ *   >=RESERVED  writer                  changes are in the engine transaction, visible to nobody else
+ */
+struct twzvfs_file {
+	sqlite3_file base;	  /* must be first */
+	struct twzvfs_file *next; /* all open ones, for super-journal groups */
+	struct twzdb *db;
+	struct twzdb_txn *txn;
+	char *path;
+	dev_t dev;
+	ino_t ino;
+	sqlite3 **conn; /* FCNTL_PDB; dereferenced at use */
+	int lock;	/* SQLITE_LOCK_* */
+	bool readonly;
+	bool early;	/* writer before SQLite asked for it */
+	bool refused;	/* last attempt to write met BUSY: queue at the next SHARED (R9) */
+	bool exclusive; /* locking_mode=EXCLUSIVE seen (R8) */
+	bool dirty;	/* the transaction changed something */
+	bool prepared;	/* FCNTL_SYNC after the last write */
+	bool hdr_dirty; /* page_cnt or page_size differ from the stored header */
+	char *super;	/* name given by FCNTL_SYNC */
+	/* the page table as this transaction sees it */
+	bool have_table;
+	struct twzdb_table table;
+	uint32_t page_size; /* 0: empty database */
+	uint64_t page_cnt;
+	uint32_t base_counter; /* change counter of the snapshot the writer started from */
+	sqlite3_int64 mmap_size;
+	struct twzvfs_buf journal;
+};
+
+/*
+ * rc.c: the one translation of engine errors; logs everything but BUSY. WHAT: the operation, for
+ * the log.
+ */
+int twzvfs__rc(int err, const char *what, const char *path);
+
+/* vfs.c */
+sqlite3_vfs *twzvfs__root(void); /* the VFS beneath, for temporary files and names */
+
+/* io.c */
+extern const sqlite3_io_methods twzvfs__io;
+
+/* journal.c: open a volatile file in FILE; BUF NULL = it owns its bytes. */
+void twzvfs__journal_open(sqlite3_file *file, struct twzvfs_buf *buf);
+size_t twzvfs__journal_size(void);
+
+/* lock.c */
+int twzvfs__lock(sqlite3_file *file, int level);
+int twzvfs__unlock(sqlite3_file *file, int level);
+int twzvfs__check_reserved(sqlite3_file *file, int *out);
+/*
+ * Commit the transaction of F at its commit point; the lock level stays. Failing discards the
+ * changes.
+ */
+int twzvfs__commit(struct twzvfs_file *f);
+/*
+ * Make F a writer for an xWrite that came without a lock (nolock=1, exclusive mode after a
+ * commit).
+ */
+int twzvfs__writer(struct twzvfs_file *f);
+/* End whatever transaction F has. */
+void twzvfs__end(struct twzvfs_file *f);
+
+/* pages.c: all need f->txn; engine errors */
+int twzvfs__pages_load(struct twzvfs_file *f); /* after every begin, commit and downgrade */
+/* past the end: zeros */
+int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, uint64_t off);
+int twzvfs__pages_fetch(struct twzvfs_file *f, uint64_t off, uint32_t len, const void **out);
+int twzvfs__pages_write(struct twzvfs_file *f, const unsigned char *buf, uint64_t len,
+			uint64_t off);
+int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len);
+int twzvfs__pages_seal(struct twzvfs_file *f); /* before commit: change counter and header row */
+
+/* group.c: files whose commit point is the deletion of one super-journal */
+void twzvfs__group_add(struct twzvfs_file *f);
+void twzvfs__group_remove(struct twzvfs_file *f);
+int twzvfs__group_commit(const char *super);
+/* locking_mode, for all files of the connection */
+void twzvfs__group_exclusive(struct twzvfs_file *f, bool on);
+/* F learnt its connection: take its locking mode over */
+void twzvfs__group_join(struct twzvfs_file *f);
+
+#endif

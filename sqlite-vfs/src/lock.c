@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: MIT
+ * lock.c -- SQLite's lock levels as engine transactions (README, rules R1..R11)
+ */
+#include "internal.h"
+
+/*
+ * How long a handle that was refused the writer slot queues for it before it settles for
+ * reading: milliseconds (R9).
+ */
+#define QUEUE_MS 200
+/* How long an xWrite without any lock (nolock=1) waits for the writer slot. */
+#define NOLOCK_MS 5000
+
+void twzvfs__end(struct twzvfs_file *f)
+{
+	twzdb_abort(f->txn);
+	f->txn = NULL;
+	f->early = false;
+	f->dirty = false;
+	f->prepared = false;
+	sqlite3_free(f->super);
+	f->super = NULL;
+}
+
+/*
+ * R8: a connection in exclusive locking mode never unlocks; only as the writer is it safe from
+ * going stale.
+ */
+static int begin_exclusive(struct twzvfs_file *f)
+{
+	int err = twzdb_begin(f->db, TWZDB_TRY, &f->txn);
+
+	f->early = !err;
+	return err;
+}
+
+/*
+ * R9: busy handlers sleep a millisecond and more, so against a hot writer only a place in the
+ * queue is fair.
+ */
+static int begin_queued(struct twzvfs_file *f)
+{
+	int err = twzdb_begin_timed(f->db, 0, QUEUE_MS, &f->txn);
+
+	f->refused = false;
+	f->early = !err;
+	if (err == TWZDB_E_TIMEOUT || err == TWZDB_E_BUSY)
+		err = twzdb_begin(f->db, TWZDB_RDONLY, &f->txn);
+	return err;
+}
+
+/* R1: pin the latest commit. */
+static int begin_shared(struct twzvfs_file *f)
+{
+	int err;
+
+	if (f->exclusive && !f->readonly)
+		err = begin_exclusive(f);
+	else if (f->refused && !f->readonly)
+		err = begin_queued(f);
+	else
+		err = twzdb_begin(f->db, TWZDB_RDONLY, &f->txn);
+	if (!err) {
+		err = twzvfs__pages_load(f);
+		if (err)
+			twzvfs__end(f);
+	}
+	return err;
+}
+
+/* R2: the writer slot, at the snapshot already read from; never a silent refresh. */
+static int become_writer(struct twzvfs_file *f)
+{
+	int err;
+
+	f->early = false;
+	if (twzdb_txn_is_writer(f->txn))
+		return 0;
+	err = twzdb_upgrade(f->txn);
+	f->refused = err == TWZDB_E_BUSY || err == TWZDB_E_STALE;
+	return err;
+}
+
+int twzvfs__lock(sqlite3_file *file, int level)
+{
+	struct twzvfs_file *f = (struct twzvfs_file *)file;
+	int err = 0;
+
+	if (f->lock >= level)
+		return SQLITE_OK;
+	if (level > SQLITE_LOCK_SHARED && f->readonly)
+		return SQLITE_READONLY;
+	if (!f->txn)
+		err = begin_shared(f);
+	if (!err && f->lock < SQLITE_LOCK_SHARED)
+		f->lock = SQLITE_LOCK_SHARED;
+	if (!err && level > SQLITE_LOCK_SHARED)
+		err = become_writer(f);
+	if (!err)
+		f->lock = level; /* R3: the writer is never refused a higher level */
+	return twzvfs__rc(err, "lock", f->path);
+}
+
+/* R6: discard what was not committed. */
+int twzvfs__unlock(sqlite3_file *file, int level)
+{
+	struct twzvfs_file *f = (struct twzvfs_file *)file;
+	int err = 0;
+
+	if (f->lock <= level)
+		return SQLITE_OK;
+	f->lock = level;
+	if (level == SQLITE_LOCK_NONE) {
+		twzvfs__end(f);
+		return SQLITE_OK;
+	}
+	if (f->txn && twzdb_txn_is_writer(f->txn)) {
+		bool changed = f->dirty;
+
+		err = twzdb_downgrade(f->txn);
+		if (!err && changed)
+			err = twzvfs__pages_load(f);
+	}
+	return twzvfs__rc(err, "unlock", f->path);
+}
+
+/* Never sent: xAccess says that there is no journal. Right all the same. */
+int twzvfs__check_reserved(sqlite3_file *file, int *out)
+{
+	struct twzvfs_file *f = (struct twzvfs_file *)file;
+	struct twzdb_txn *probe = NULL;
+
+	*out = 1;
+	if (f->lock >= SQLITE_LOCK_RESERVED)
+		return SQLITE_OK;
+	if (f->txn && twzdb_txn_is_writer(f->txn)) {
+		*out = 0; /* taken early by this very handle */
+		return SQLITE_OK;
+	}
+	if (twzdb_begin(f->db, TWZDB_TRY, &probe) == 0)
+		*out = 0;
+	twzdb_abort(probe);
+	return SQLITE_OK;
+}
+
+int twzvfs__writer(struct twzvfs_file *f)
+{
+	int err;
+
+	if (f->readonly)
+		return TWZDB_E_READONLY;
+	if (f->txn)
+		return twzdb_txn_is_writer(f->txn) ? 0 : twzdb_upgrade(f->txn);
+	err = twzdb_begin_timed(f->db, 0, NOLOCK_MS, &f->txn);
+	if (!err)
+		err = twzvfs__pages_load(f);
+	if (err)
+		twzvfs__end(f);
+	return err;
+}
+
+/*
+ * R5: the working set becomes the next version, and the committer goes on from exactly that
+ * version. It stays the writer until SQLite unlocks, because in exclusive locking mode it never
+ * does and writes again without asking.
+ */
+int twzvfs__commit(struct twzvfs_file *f)
+{
+	int err, load_err, rc;
+
+	sqlite3_free(f->super);
+	f->super = NULL;
+	f->prepared = false;
+	if (!f->txn || !f->dirty || !twzdb_txn_is_writer(f->txn)) {
+		if (f->txn && f->lock == SQLITE_LOCK_NONE)
+			twzvfs__end(f);
+		return SQLITE_OK;
+	}
+	err = twzvfs__pages_seal(f);
+	if (err)
+		/*
+		 * A failing commit discards the changes itself: in exclusive locking mode
+		 * nothing else would (README, "Failing commits").
+		 */
+		(void)twzdb_downgrade(f->txn);
+	else
+		err = twzdb_commit_next(f->txn);
+	load_err = twzvfs__pages_load(f);
+	if (f->lock == SQLITE_LOCK_NONE)
+		twzvfs__end(f);
+	rc = twzvfs__rc(err ? err : load_err, "commit", f->path);
+	/* Only these two make SQLite's pager forget its cache. */
+	if (rc && (rc & 0xff) != SQLITE_FULL)
+		rc = (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
+	return rc;
+}

@@ -1,0 +1,233 @@
+/* SPDX-License-Identifier: MIT
+ * vfs.c -- the VFS "twz": names and files
+ *
+ * Main databases are engine databases; rollback journals are memory; temporary files, clocks and
+ * the rest are the root VFS's.
+ */
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+#include "vfs.h"
+
+static sqlite3_vfs *root;
+
+sqlite3_vfs *twzvfs__root(void)
+{
+	return root;
+}
+
+static bool ends_with(const char *s, const char *suffix)
+{
+	size_t n = strlen(s), k = strlen(suffix);
+
+	return n >= k && !strcmp(s + n - k, suffix);
+}
+
+/* "<main>-mjXXXXXX9XX": the name SQLite gives a super-journal. */
+static bool is_super(const char *name)
+{
+	size_t n = strlen(name);
+
+	return n > 12 && !strncmp(name + n - 12, "-mj", 3) && name[n - 3] == '9';
+}
+
+/* Names that exist only in memory here. */
+static bool is_journal(const char *name)
+{
+	return ends_with(name, "-journal") || ends_with(name, "-wal") || is_super(name);
+}
+
+static uint32_t engine_flags(const char *path, int flags)
+{
+	struct stat st;
+
+	if (flags & SQLITE_OPEN_CREATE)
+		return TWZDB_CREATE;
+	/* An empty file is an empty database: any program may have made it. */
+	if ((flags & SQLITE_OPEN_READWRITE) && stat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+	    st.st_size == 0)
+		return TWZDB_CREATE;
+	return 0;
+}
+
+static int open_main(const char *name, struct twzvfs_file *f, int flags, int *out_flags)
+{
+	struct twzdb_options opt = {.size = sizeof(opt), .flags = engine_flags(name, flags)};
+	struct stat st;
+	int err;
+
+	memset(f, 0, sizeof(*f));
+	opt.name = sqlite3_uri_parameter(name, "db");
+	f->path = sqlite3_mprintf("%s", name);
+	if (!f->path)
+		return SQLITE_NOMEM;
+	err = twzdb_open(name, &opt, &f->db);
+	if (err) {
+		int rc = twzvfs__rc(err, "open", name);
+
+		sqlite3_free(f->path);
+		return rc;
+	}
+	if (stat(name, &st) == 0) {
+		f->dev = st.st_dev;
+		f->ino = st.st_ino;
+	}
+	f->readonly = (flags & SQLITE_OPEN_READONLY) != 0;
+	f->base.pMethods = &twzvfs__io;
+	twzvfs__group_add(f);
+	if (out_flags)
+		*out_flags = flags;
+	return SQLITE_OK;
+}
+
+static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int flags,
+		    int *out_flags)
+{
+	(void)vfs;
+	file->pMethods = NULL;
+	if (name && (flags & SQLITE_OPEN_MAIN_DB))
+		return open_main(name, (struct twzvfs_file *)file, flags, out_flags);
+	if (name && (flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL))) {
+		struct twzvfs_buf *buf = NULL;
+
+		if (flags & SQLITE_OPEN_MAIN_JOURNAL)
+			buf = &((struct twzvfs_file *)sqlite3_database_file_object(name))->journal;
+		twzvfs__journal_open(file, buf);
+		if (out_flags)
+			*out_flags = flags;
+		return SQLITE_OK;
+	}
+	if (flags & SQLITE_OPEN_WAL)
+		return SQLITE_CANTOPEN;
+	return root->xOpen(root, name, file, flags, out_flags);
+}
+
+/*
+ * Deleting a super-journal is a commit point; deleting a database takes its companion file
+ * along.
+ */
+static int vfs_delete(sqlite3_vfs *vfs, const char *name, int sync_dir)
+{
+	int rc;
+
+	(void)vfs;
+	if (is_super(name))
+		return twzvfs__group_commit(name);
+	if (is_journal(name))
+		return SQLITE_OK;
+	rc = root->xDelete(root, name, sync_dir);
+	if (rc == SQLITE_OK) {
+		char *lock = sqlite3_mprintf("%s-lock", name);
+
+		if (lock)
+			(void)unlink(lock);
+		sqlite3_free(lock);
+	}
+	return rc;
+}
+
+static int vfs_access(sqlite3_vfs *vfs, const char *name, int flags, int *out)
+{
+	(void)vfs;
+	*out = 0;
+	return is_journal(name) ? SQLITE_OK : root->xAccess(root, name, flags, out);
+}
+
+static int vfs_path(sqlite3_vfs *vfs, const char *name, int n, char *out)
+{
+	(void)vfs;
+	return root->xFullPathname(root, name, n, out);
+}
+
+static void *vfs_dlopen(sqlite3_vfs *vfs, const char *name)
+{
+	(void)vfs;
+	return root->xDlOpen(root, name);
+}
+
+static void vfs_dlerror(sqlite3_vfs *vfs, int n, char *out)
+{
+	(void)vfs;
+	root->xDlError(root, n, out);
+}
+
+static void (*vfs_dlsym(sqlite3_vfs *vfs, void *lib, const char *sym))(void)
+{
+	(void)vfs;
+	return root->xDlSym(root, lib, sym);
+}
+
+static void vfs_dlclose(sqlite3_vfs *vfs, void *lib)
+{
+	(void)vfs;
+	root->xDlClose(root, lib);
+}
+
+static int vfs_random(sqlite3_vfs *vfs, int n, char *out)
+{
+	(void)vfs;
+	return root->xRandomness(root, n, out);
+}
+
+static int vfs_sleep(sqlite3_vfs *vfs, int us)
+{
+	(void)vfs;
+	return root->xSleep(root, us);
+}
+
+static int vfs_time(sqlite3_vfs *vfs, double *out)
+{
+	(void)vfs;
+	return root->xCurrentTime(root, out);
+}
+
+static int vfs_last_error(sqlite3_vfs *vfs, int n, char *out)
+{
+	(void)vfs;
+	return root->xGetLastError(root, n, out);
+}
+
+static int vfs_time64(sqlite3_vfs *vfs, sqlite3_int64 *out)
+{
+	(void)vfs;
+	return root->xCurrentTimeInt64(root, out);
+}
+
+static sqlite3_vfs twz_vfs = {
+	.iVersion = 2,
+	.mxPathname = 1024,
+	.zName = "twz",
+	.xOpen = vfs_open,
+	.xDelete = vfs_delete,
+	.xAccess = vfs_access,
+	.xFullPathname = vfs_path,
+	.xDlOpen = vfs_dlopen,
+	.xDlError = vfs_dlerror,
+	.xDlSym = vfs_dlsym,
+	.xDlClose = vfs_dlclose,
+	.xRandomness = vfs_random,
+	.xSleep = vfs_sleep,
+	.xCurrentTime = vfs_time,
+	.xGetLastError = vfs_last_error,
+	.xCurrentTimeInt64 = vfs_time64,
+};
+
+int twzvfs__init(int make_default)
+{
+	size_t sz = sizeof(struct twzvfs_file);
+
+	if (!root) {
+		root = sqlite3_vfs_find(NULL);
+		if (!root || root == &twz_vfs)
+			return SQLITE_ERROR;
+	}
+	if (twzvfs__journal_size() > sz)
+		sz = twzvfs__journal_size();
+	/* Temporary files are opened by the root VFS in the same memory. */
+	if ((size_t)root->szOsFile > sz)
+		sz = (size_t)root->szOsFile;
+	twz_vfs.szOsFile = (int)sz;
+	twz_vfs.mxPathname = root->mxPathname;
+	return sqlite3_vfs_register(&twz_vfs, make_default);
+}

@@ -1,0 +1,62 @@
+# The crash harness: the same sources compiled again with every store instrumented (tests/crash/README.md).
+# gcc only: the instrumentation of -fsanitize=thread is used without its run-time library. Not under another sanitizer.
+if(TWZ_SANITIZE OR NOT CMAKE_C_COMPILER_ID STREQUAL "GNU")
+	return()
+endif()
+
+# For the compiler only, never for the linker: hooks.c has the entry points.
+add_library(crash_flags INTERFACE)
+target_compile_options(crash_flags INTERFACE
+	-fsanitize=thread -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset -Wno-tsan)
+
+# Everything the harness is made of, but for workloads.
+add_library(crash_harness STATIC
+	crash/sim.c crash/hooks.c crash/legal.c crash/states.c crash/work.c crash/enum.c crash/stream.c crash/explain.c
+	crash/actor.c crash/kill.c crash/death.c crash/mutate.c crash/repro.c crash/where.c crash/fixed.c)
+target_include_directories(crash_harness PUBLIC crash)
+target_link_libraries(crash_harness PUBLIC twz_t PkgConfig::XXHASH PkgConfig::UUID Threads::Threads)
+foreach(fn memcpy memmove memset getrandom uuid_generate uuid_generate_random time clock_gettime)
+	target_link_options(crash_harness INTERFACE -Wl,--wrap=${fn})
+endforeach()
+
+# libtwz and the engine once more, instrumented.
+add_library(crash_twz STATIC ${TWZ_ALL_SOURCES})
+target_include_directories(crash_twz PUBLIC ${CMAKE_SOURCE_DIR}/twz/include
+	PRIVATE ${CMAKE_SOURCE_DIR}/twz/core ${CMAKE_SOURCE_DIR}/twz/src)
+target_link_libraries(crash_twz PRIVATE twz_flags crash_flags
+	PUBLIC PkgConfig::PMEM2 PkgConfig::UUID PkgConfig::XXHASH Threads::Threads)
+add_library(crash_twzdb STATIC ${TWZDB_ALL_SOURCES})
+target_include_directories(crash_twzdb PUBLIC ${CMAKE_SOURCE_DIR}/engine/include PRIVATE ${CMAKE_SOURCE_DIR}/engine/src)
+target_link_libraries(crash_twzdb PRIVATE twz_flags crash_flags PUBLIC crash_twz)
+
+add_library(crash_workloads OBJECT
+	crash/kind_twz.c crash/kind_db.c crash/workloads.c crash/workloads_core.c crash/workloads_prim.c crash/workloads_ptr.c crash/workloads_tx.c
+	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c)
+target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
+target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzdb)
+add_executable(twzcrash crash/main.c $<TARGET_OBJECTS:crash_workloads>)
+target_link_libraries(twzcrash PRIVATE crash_harness crash_twzdb)
+
+# The harness tests itself with programs that are wrong in one known way; these need no store.
+add_library(crash_toy OBJECT crash/toy.c)
+target_include_directories(crash_toy PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/include ${CMAKE_SOURCE_DIR}/twz/src)
+target_link_libraries(crash_toy PRIVATE twz_flags crash_flags)
+foreach(t selftest legal)
+	add_executable(test_crash_${t} crash/test_${t}.c ${CMAKE_SOURCE_DIR}/twz/src/err.c $<TARGET_OBJECTS:crash_toy>)
+	target_link_libraries(test_crash_${t} PRIVATE crash_harness)
+	set_target_properties(test_crash_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+	add_test(NAME crash.${t} COMMAND test_crash_${t})
+	set_tests_properties(crash.${t} PROPERTIES LABELS "crash;quick" TIMEOUT 60)
+endforeach()
+
+add_test(NAME crash.quick COMMAND twzcrash quick)
+set_tests_properties(crash.quick PROPERTIES LABELS "crash;quick" TIMEOUT 120)
+# A test for each layer; the limit is what keeps all of them within five minutes on two busy cores.
+foreach(layer core tx name log engine)
+	set(limit 1500)
+	if(layer STREQUAL "engine")
+		set(limit 600)
+	endif()
+	add_test(NAME crash.${layer} COMMAND twzcrash run ${layer} --limit ${limit} --keep ${CMAKE_BINARY_DIR})
+	set_tests_properties(crash.${layer} PROPERTIES LABELS crash TIMEOUT 600)
+endforeach()

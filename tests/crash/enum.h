@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: MIT
+ * enum.h -- record a workload, walk its crash points, reopen the legal images
+ */
+#ifndef CRASH_ENUM_H
+#define CRASH_ENUM_H
+
+#include "legal.h"
+#include "workload.h"
+
+/* Call sites met while recording, in memory shared with the workers; mutate.c. */
+struct crash_site {
+	struct mutation mut;
+	struct sim_ev ev; /* of the first call: only the callers count */
+	uint32_t cnt;
+};
+#define CRASH_SITE_MAX 512u
+struct crash_sites {
+	uint32_t cnt;
+	struct crash_site site[CRASH_SITE_MAX];
+};
+/* Add those of LOG after its EV_START. */
+void crash_sites_add(struct crash_sites *s, const struct sim_log *log);
+
+struct crash_options {
+	enum sim_media media;
+	uint64_t limit; /* distinct images to reopen, about */
+	uint64_t seed;
+	uint32_t
+		/* of so many images one is crashed a second time, during its recovery; 0 = none */
+		second;
+	uint32_t second_limit; /* images of such a second crash */
+	unsigned int timeout;  /* seconds for one image */
+	struct mutation mut;
+	struct crash_sites *sites; /* where second crashes add theirs, or NULL */
+	bool after_death;	   /* crash points begin at EV_DEATH */
+	bool quiet;		   /* no report: mutations are meant to fail */
+	const char *keep_dir;	   /* where images that fail are kept */
+};
+
+struct crash_result {
+	uint64_t events, points, points_all; /* points looked at, points there are */
+	uint64_t images, distinct, reopened,
+		second;	     /* candidates; different ones; opened; of second crashes */
+	uint64_t exhaustive; /* points whose images were all enumerated */
+	uint64_t unseen;     /* bytes stored without a hook */
+	double seconds;
+	int second_failed; /* the failure came after a second crash: WHY is complete */
+	int failed;	   /* 1: an image failed; -1: the workload or the harness did */
+	char why[2048];
+};
+
+/* The recorded run of a workload. */
+struct crash_record {
+	struct sim_log *log;
+	char **state; /* texts of state 0.. */
+	uint32_t state_cnt;
+	uint8_t *start; /* image before the first event */
+	uint64_t start_len;
+	uint32_t floor, top,
+		states_known; /* before the first event; all 0 for a recorded workload */
+};
+
+int crash_record(const struct crash_workload *w, enum sim_media media, uint64_t seed,
+		 struct crash_record *rec, char *why, size_t why_len);
+/*
+ * Record what opening the image REC->start, the operations after a crash (`again`) and closing
+ * do; FLOOR..TOP are the states it may show. Sets REC->log, and REC->state to those known and
+ * those new; crash_record_again_free() ends it.
+ */
+int crash_record_recovery(const struct crash_workload *w, const struct crash_options *opt,
+			  struct crash_record *rec, uint32_t floor, uint32_t top, char *why,
+			  size_t why_len);
+void crash_record_again_free(struct crash_record *rec);
+void crash_record_free(struct crash_record *rec);
+
+/* Enumerate the crashes of a recorded run. */
+void crash_enumerate(const struct crash_workload *w, const struct crash_record *rec,
+		     const struct crash_options *opt, struct crash_result *res);
+
+/* Record and enumerate; prints one line, and a report when an image fails. Returns 0, or 1. */
+int crash_run(const struct crash_workload *w, const struct crash_options *opt,
+	      struct crash_result *res);
+
+/* Process death (kill.c); process death, then power failure while another takes over (death.c). */
+int crash_death(const struct crash_workload *w, const struct crash_options *opt,
+		struct crash_result *res);
+int crash_kill(const struct crash_workload *w, const struct crash_options *opt,
+	       struct crash_result *res);
+
+/* Take the call sites of a run away one by one, see mutate.c. */
+int crash_mutate(const struct crash_workload *w, const struct crash_options *opt);
+void crash_mutate_summary(void);
+
+/* From state 0 on: mark it and run the operations. */
+int crash_operations(struct crash *c);
+
+/* The state among FLOOR..TOP that an open store shows, or -1 and C->why. */
+int crash_state(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top);
+/* Check an open store, compare with the states FLOOR..TOP. 0, or -1 and C->why. */
+int crash_verify_open(struct crash *c, const struct crash_record *rec, uint32_t floor,
+		      uint32_t top);
+/* Open the image at C->path, check it, compare with the states FLOOR..TOP. 0, or -1 and C->why. */
+int crash_verify(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top,
+		 bool twice);
+
+int crash_write_image(const char *path, const uint8_t *bytes, uint64_t len);
+/* Kept images: FILE and FILE.states. */
+int crash_keep(const char *file, const uint8_t *image, uint64_t len,
+	       const struct crash_record *rec);
+int crash_repro(const struct crash_workload *w, const struct crash_options *opt, const char *file,
+		uint32_t floor, uint32_t top);
+
+/* --- work directories in shared memory, one per process that needs one --- */
+const char *crash_dir(void);	    /* made on first use */
+const char *crash_image_path(void); /* crash_dir()/img */
+void crash_dir_clear(void);	    /* everything but the image */
+void crash_dir_remove(void);	    /* of this process */
+void crash_dir_adopt(void);	    /* a child: go on in the parent's */
+
+/* FILE:LINE (FUNCTION) of a code address; static ring of buffers. */
+const char *crash_where(uint64_t pc);
+/*
+ * The chain of callers of an event, innermost first, without the simulator and the persistence
+ * wrappers.
+ */
+void crash_chain(const struct sim_ev *ev, char *buf, size_t len);
+
+#endif

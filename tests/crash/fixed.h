@@ -1,0 +1,12 @@
+/* SPDX-License-Identifier: MIT
+ * fixed.h -- the same random numbers and clock in every run of a workload, so that a seed reproduces it
+ */
+#ifndef CRASH_FIXED_H
+#define CRASH_FIXED_H
+
+#include <stdint.h>
+
+/* From now on this process's getrandom, libuuid and clocks are determined by SEED. */
+void fixed_start(uint64_t seed);
+
+#endif

@@ -1,0 +1,761 @@
+/* SPDX-License-Identifier: MIT
+ * sim.c -- see sim.h
+ *
+ * Three views of the image: the file, which the code under test maps where it likes; `img`, our
+ * own mapping of the whole file; and `shadow`, the image as the log describes it. A store is
+ * recorded when img and shadow differ where it was announced; a store of equal bytes changes no
+ * legal image and is dropped. sim_audit() finds differences nobody announced.
+ */
+#include "sim.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "internal.h"
+
+/* The simulator's own copies must not come back through the hooks. */
+void *__real_memcpy(void *dst, const void *src, size_t n);
+void *__real_memmove(void *dst, const void *src, size_t n);
+void *__real_memset(void *dst, int c, size_t n);
+#define memcpy	__real_memcpy
+#define memmove __real_memmove
+#define memset	__real_memset
+
+#define SEG_MAX	    256 /* pages of one copy: 1 MiB */
+#define FOREIGN_MAX 8
+#define TAB_CAP	    (1u << 17) /* pages mapped at once; a power of two */
+
+struct seg {
+	uint64_t off;
+	uint32_t len;
+};
+
+struct sim_page {
+	uint64_t vpage; /* address >> 12; 0 = empty, 1 = deleted */
+	uint64_t ipage; /* page of the image */
+};
+
+struct sim_state {
+	enum sim_media media;
+	struct sim_log *log;
+	struct twz__media *open; /* the one simulated store */
+	uint8_t *img, *shadow;
+	uint64_t len;
+	bool unnamed;		 /* made and not published */
+	struct seg seg[SEG_MAX]; /* the announced store, a piece per page */
+	unsigned int seg_cnt;
+	uint64_t pc;
+	void **frame;
+	pthread_t owner;
+	bool killing; /* only count, do not record */
+	bool mortal;  /* record, and die at kill_at */
+	bool paused;  /* mapped and ready, somebody else is recording */
+	bool started;
+	uint64_t kill_at;
+	struct {
+		uintptr_t lo, hi;
+	} foreign[FOREIGN_MAX]; /* shared memory that is not the image: counted in kill mode */
+	unsigned int foreign_cnt;
+	struct sim_page tab[TAB_CAP];
+};
+
+static struct sim_state sim;
+int sim_on;
+
+/* --- the log --- */
+
+struct sim_log *sim_log_new(uint64_t cap)
+{
+	struct sim_log *log = mmap(NULL, sizeof(*log) + cap, PROT_READ | PROT_WRITE,
+				   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (log == MAP_FAILED)
+		return NULL;
+	log->cap = cap;
+	return log;
+}
+
+void sim_log_free(struct sim_log *log)
+{
+	if (log)
+		munmap(log, sizeof(*log) + log->cap);
+}
+
+bool sim_ev_has_data(const struct sim_ev *ev)
+{
+	return ev->type == EV_STORE || ev->type == EV_NTSTORE || ev->type == EV_WRITE ||
+	       ev->type == EV_STATE || ev->type == EV_FAIL;
+}
+
+static uint64_t ev_size(const struct sim_ev *ev)
+{
+	return sizeof(*ev) + (sim_ev_has_data(ev) ? ((uint64_t)ev->len + 7) & ~(uint64_t)7 : 0);
+}
+
+const struct sim_ev *sim_log_next(const struct sim_log *log, uint64_t *pos)
+{
+	const struct sim_ev *ev = (const void *)(log->buf + *pos);
+
+	if (*pos >= log->used)
+		return NULL;
+	*pos += ev_size(ev);
+	return ev;
+}
+
+static struct sim_ev *append(enum sim_ev_type type, uint64_t off, const void *data, uint64_t len)
+{
+	struct sim_ev hdr = {.type = type, .len = (uint32_t)len, .off = off}, *ev;
+	uint64_t size = ev_size(&hdr);
+
+	if (sim.paused)
+		return NULL;
+	if (!sim.log || sim.log->used + size > sim.log->cap) {
+		if (sim.log)
+			sim.log->overflow = 1;
+		return NULL;
+	}
+	ev = (void *)(sim.log->buf + sim.log->used);
+	*ev = hdr;
+	if (sim_ev_has_data(ev))
+		memcpy(ev->data, data, len);
+	sim.log->used += size;
+	sim.log->cnt++;
+	return ev;
+}
+
+extern void *__libc_stack_end;
+
+/*
+ * Return addresses of the callers. All code is compiled with frame pointers; the chain ends when
+ * it leaves the stack.
+ */
+static void backtrace_to(uint64_t pc[SIM_PC_CNT], void **frame)
+{
+	for (int i = 0; i < SIM_PC_CNT; i++) {
+		void **up = frame[0];
+
+		pc[i] = (uint64_t)(uintptr_t)frame[1];
+		if (up <= frame || (void *)(up + 2) > __libc_stack_end)
+			break;
+		frame = up;
+	}
+}
+
+/* Every call of the backend notes its frame, so that pc[0] is always its caller. */
+#define ENTER() (sim.frame = __builtin_frame_address(0))
+
+static void append_bt(enum sim_ev_type type, uint64_t off, const void *data, uint64_t len)
+{
+	struct sim_ev *ev = append(type, off, data, len);
+
+	if (ev)
+		backtrace_to(ev->pc, sim.frame);
+}
+
+static bool recording(void)
+{
+	return sim_on && !sim.killing && !sim.paused;
+}
+
+/* --- kill mode --- */
+
+static void kill_point(void)
+{
+	if (!(sim.killing || sim.mortal) || !sim.started)
+		return;
+	if (++sim.log->points != sim.kill_at)
+		return;
+	if (recording())
+		sim_settle(); /* the last store has happened, the next one not */
+	kill(getpid(), SIGKILL);
+}
+
+void sim_kill_at(struct sim_log *log, uint64_t n, bool record)
+{
+	sim.killing = !record;
+	sim.mortal = record;
+	sim.log = log;
+	sim.kill_at = n;
+	sim.owner = pthread_self();
+	sim_on = 1;
+}
+
+void sim_pause(void)
+{
+	sim.paused = true;
+}
+
+void sim_resume(void)
+{
+	uint64_t len;
+
+	sim.paused = false;
+	sim.seg_cnt = 0;
+	if (!sim.open || sim.open->ops->len(sim.open, &len))
+		return;
+	memcpy(sim.shadow, sim.img, len);
+	append(EV_DEATH, 0, NULL, 0);
+}
+
+/* --- address -> image offset --- */
+
+static struct sim_page *tab_find(uint64_t vpage, bool add)
+{
+	uint64_t i = vpage * 0x9E3779B97F4A7C15ull >> 47;
+	struct sim_page *hole = NULL;
+
+	for (;; i++) {
+		struct sim_page *p = &sim.tab[i & (TAB_CAP - 1)];
+
+		if (p->vpage == vpage)
+			return p;
+		if (p->vpage == 1 && !hole)
+			hole = p;
+		if (p->vpage == 0)
+			return add ? (hole ? hole : p) : NULL;
+	}
+}
+
+static void tab_set(const void *addr, uint64_t ipage, uint64_t pages)
+{
+	for (uint64_t i = 0; i < pages; i++) {
+		uint64_t vpage = ((uint64_t)(uintptr_t)addr >> 12) + i;
+		struct sim_page *p = tab_find(vpage, true);
+
+		p->vpage = vpage;
+		p->ipage = ipage + i;
+	}
+}
+
+static void tab_del(const void *addr, uint64_t pages)
+{
+	for (uint64_t i = 0; i < pages; i++) {
+		struct sim_page *p = tab_find(((uint64_t)(uintptr_t)addr >> 12) + i, false);
+
+		if (p)
+			p->vpage = 1;
+	}
+}
+
+/* Offset in the image of ADDR, or UINT64_MAX. */
+static uint64_t img_off(const void *addr)
+{
+	struct sim_page *p = tab_find((uint64_t)(uintptr_t)addr >> 12, false);
+
+	if (!p)
+		return UINT64_MAX;
+	return p->ipage * SIM_PAGE + ((uintptr_t)addr & (SIM_PAGE - 1));
+}
+
+void sim_kill_scan(const char *dir)
+{
+	char line[1024], path[512];
+	FILE *f;
+
+	if (!sim.killing && !sim.mortal)
+		return;
+	sim.foreign_cnt = 0;
+	f = fopen("/proc/self/maps", "r");
+	while (f && fgets(line, sizeof(line), f)) {
+		unsigned long lo, hi;
+
+		path[0] = 0;
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %511s", &lo, &hi, path) < 2)
+			continue;
+		if (strncmp(path, dir, strlen(dir)) || !strstr(path, "lock") ||
+		    sim.foreign_cnt == FOREIGN_MAX)
+			continue;
+		sim.foreign[sim.foreign_cnt].lo = lo;
+		sim.foreign[sim.foreign_cnt++].hi = hi;
+	}
+	if (f)
+		fclose(f);
+}
+
+/* --- stores --- */
+
+static void record(uint64_t off, uint64_t len, uint64_t pc)
+{
+	struct sim_ev *ev;
+
+	if (!memcmp(sim.img + off, sim.shadow + off, len))
+		return;
+	memcpy(sim.shadow + off, sim.img + off, len);
+	ev = append(EV_STORE, off, sim.img + off, len);
+	if (ev)
+		ev->pc[0] = pc;
+}
+
+void sim_settle(void)
+{
+	for (unsigned int i = 0; i < sim.seg_cnt; i++)
+		record(sim.seg[i].off, sim.seg[i].len, sim.pc);
+	sim.seg_cnt = 0;
+}
+
+static void other_thread(uint64_t pc)
+{
+	fprintf(stderr,
+		"crash: store to the image by a second thread (pc %#lx): recorded workloads have one\n",
+		(unsigned long)pc);
+	abort();
+}
+
+static bool is_foreign(uintptr_t at)
+{
+	for (unsigned int i = 0; i < sim.foreign_cnt; i++)
+		if (at >= sim.foreign[i].lo && at < sim.foreign[i].hi)
+			return true;
+	return false;
+}
+
+void sim_before(const void *addr, size_t len, uint64_t pc)
+{
+	uintptr_t at = (uintptr_t)addr;
+	bool hit = false;
+
+	if (sim.seg_cnt)
+		sim_settle();
+	while (len) {
+		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1));
+		struct sim_page *p = tab_find((uint64_t)at >> 12, false);
+
+		n = n < len ? n : len;
+		hit |= p != NULL || ((sim.killing || sim.mortal) && is_foreign(at));
+		if (p && !sim.killing) {
+			if (!pthread_equal(pthread_self(), sim.owner))
+				other_thread(pc);
+			if (sim.seg_cnt ==
+			    SEG_MAX) /* a copy of over 1 MiB: the audit finds its tail */
+				break;
+			sim.seg[sim.seg_cnt++] = (struct seg){
+				p->ipage * SIM_PAGE + (at & (SIM_PAGE - 1)), (uint32_t)n};
+		}
+		at += n;
+		len -= n;
+	}
+	sim.pc = pc;
+	if (hit)
+		kill_point();
+}
+
+void sim_after(const void *addr, size_t len, uint64_t pc)
+{
+	sim_before(addr, len, pc);
+	sim_settle();
+}
+
+void sim_audit(void)
+{
+	if (!recording() || !sim.open)
+		return;
+	sim_settle();
+	for (uint64_t p = 0; p < sim.len; p += SIM_PAGE) {
+		if (!memcmp(sim.img + p, sim.shadow + p, SIM_PAGE))
+			continue;
+		for (uint64_t o = p; o < p + SIM_PAGE; o += 8) {
+			if (!memcmp(sim.img + o, sim.shadow + o, 8))
+				continue;
+			if (sim.log->unseen == 0)
+				fprintf(stderr,
+					"crash: bytes at %#llx of the image changed without a hook\n",
+					(unsigned long long)o);
+			sim.log->unseen += 8;
+			record(o, 8, 0);
+		}
+	}
+}
+
+void sim_mark_at(enum sim_ev_type type, uint64_t off)
+{
+	append(type, off, NULL, 0);
+}
+
+void sim_mark(enum sim_ev_type type, const void *data, uint32_t len)
+{
+	if (!sim.log)
+		return;
+	if (recording()) {
+		sim_audit();
+		append(type, 0, data, len);
+	}
+	switch (type) {
+	case EV_START:
+		sim.started = true;
+		break;
+	case EV_BEGIN:
+		sim.log->progress_top++;
+		break;
+	case EV_ACK:
+		sim.log->progress_floor = sim.log->progress_top;
+		break;
+	default:
+		break;
+	}
+}
+
+/* --- the backend --- */
+
+static int sim_map(struct twz__media *m, void *addr, uint64_t off, uint64_t len, int writable)
+{
+	/* read-only mappings are made writable in the page table sense only by the one who asks */
+	(void)writable;
+	if (mmap(addr, len, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_FIXED, m->fd,
+		 (off_t)off) == MAP_FAILED)
+		return -errno;
+	if (sim_on)
+		tab_set(addr, off / SIM_PAGE, (len + SIM_PAGE - 1) / SIM_PAGE);
+	return 0;
+}
+
+static int sim_unmap(struct twz__media *m, void *addr, uint64_t len)
+{
+	(void)m;
+	if (sim_on) {
+		sim_settle();
+		tab_del(addr, (len + SIM_PAGE - 1) / SIM_PAGE);
+	}
+	if (mmap(addr, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
+		 0) == MAP_FAILED)
+		return -errno;
+	return 0;
+}
+
+static int sim_len(struct twz__media *m, uint64_t *len)
+{
+	struct stat st;
+
+	if (fstat(m->fd, &st))
+		return -errno;
+	sim.len = *len = (uint64_t)st.st_size; /* another process may have grown it */
+	return 0;
+}
+
+static int sim_read(struct twz__media *m, void *buf, uint64_t off, uint64_t len)
+{
+	uint64_t now;
+
+	if (off + len > sim.len && sim_len(m, &now))
+		return -errno;
+	if (off > sim.len || len > sim.len - off)
+		return twz__err(TWZ_E_TRUNCATED,
+				"%s: read of %llu bytes at %llu is past the end: restore it",
+				m->path, (unsigned long long)len, (unsigned long long)off);
+	memcpy(buf, sim.img + off, len);
+	return 0;
+}
+
+/*
+ * A write may append to the image, as pwrite does; a few bytes, in a file that is not formatted
+ * yet.
+ */
+static int make_room(struct twz__media *m, uint64_t end)
+{
+	uint64_t now;
+
+	if (end > SIM_IMAGE_MAX)
+		return twz__err(TWZ_E_NOSPC, "%s: the simulated store holds %llu bytes at most",
+				m->path, (unsigned long long)SIM_IMAGE_MAX);
+	if (end > sim.len && sim_len(m, &now))
+		return -errno;
+	if (end <= sim.len)
+		return 0;
+	if (ftruncate(m->fd, (off_t)end))
+		return -errno;
+	sim.len = end;
+	return 0;
+}
+
+static int put(struct twz__media *m, const void *buf, uint64_t off, uint64_t len, uint32_t type)
+{
+	int rc = make_room(m, off + len);
+
+	if (rc)
+		return rc;
+	kill_point();
+	if (buf)
+		memcpy(sim.img + off, buf, len);
+	else
+		memset(sim.img + off, 0, len);
+	if (!recording())
+		return 0;
+	memcpy(sim.shadow + off, sim.img + off, len);
+	append_bt(type, off, sim.img + off, len);
+	return 0;
+}
+
+static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	int rc;
+
+	if (recording())
+		sim_settle();
+	if (sim.media == SIM_MEDIA_PAGE || off + len > sim.len)
+		return put(m, buf, off, len, EV_WRITE);
+	rc = put(m, buf, off, len, EV_NTSTORE);
+	if (!rc && recording())
+		append_bt(EV_FENCE, 0, NULL, 0);
+	return rc;
+}
+
+static int sim_write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	ENTER();
+	return write_sync(m, buf, off, len);
+}
+
+static int sim_zero(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	ENTER();
+	return write_sync(m, NULL, off, len);
+}
+
+static void flush_run(const void *addr, uint64_t len, enum sim_ev_type type, uint64_t grain)
+{
+	uintptr_t at = (uintptr_t)addr & ~(uintptr_t)(grain - 1), end = (uintptr_t)addr + len;
+
+	for (; at < end;) {
+		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1)), off = img_off((void *)at);
+
+		n = n < end - at ? n : end - at;
+		if (off != UINT64_MAX)
+			append_bt(type, off, NULL, n);
+		at += n;
+	}
+}
+
+static void sim_flush(struct twz__media *m, const void *addr, size_t len)
+{
+	(void)m;
+	ENTER();
+	kill_point();
+	if (!recording() || sim.media != SIM_MEDIA_LINE)
+		return;
+	sim_settle();
+	flush_run(addr, len, EV_FLUSH, SIM_LINE);
+}
+
+static void sim_fence(struct twz__media *m)
+{
+	(void)m;
+	ENTER();
+	kill_point();
+	if (!recording() || sim.media != SIM_MEDIA_LINE)
+		return;
+	sim_audit();
+	append_bt(EV_FENCE, 0, NULL, 0);
+}
+
+static int sim_sync_range(struct twz__media *m, void *addr, uint64_t len)
+{
+	(void)m;
+	ENTER();
+	kill_point();
+	if (!recording())
+		return 0;
+	sim_audit();
+	if (sim.media == SIM_MEDIA_PAGE) {
+		flush_run(addr, len, EV_SYNC, SIM_PAGE);
+		return 0;
+	}
+	flush_run(addr, len, EV_FLUSH, SIM_LINE);
+	append_bt(EV_FENCE, 0, NULL, 0);
+	return 0;
+}
+
+static int sim_sync_all(struct twz__media *m)
+{
+	(void)m;
+	ENTER();
+	kill_point();
+	if (!recording())
+		return 0;
+	sim_audit();
+	append_bt(sim.media == SIM_MEDIA_PAGE ? EV_SYNC_ALL : EV_FENCE, 0, NULL, 0);
+	return 0;
+}
+
+static int sim_grow(struct twz__media *m, uint64_t len)
+{
+	uint64_t old;
+
+	ENTER();
+	kill_point();
+	if (sim_len(m, &old))
+		return -errno;
+	if (len > SIM_IMAGE_MAX)
+		return twz__err(TWZ_E_NOSPC, "%s: the simulated store holds %llu bytes at most",
+				m->path, (unsigned long long)SIM_IMAGE_MAX);
+	if (len <= old)
+		return 0;
+	if (recording())
+		sim_settle();
+	if (ftruncate(m->fd, (off_t)len))
+		return -errno;
+	sim.len = len;
+	if (recording())
+		append_bt(EV_GROW, old, NULL, len - old);
+	return 0;
+}
+
+static int sim_reset(struct twz__media *m)
+{
+	ENTER();
+	kill_point();
+	if (recording())
+		sim_settle();
+	if (ftruncate(m->fd, 0))
+		return -errno;
+	memset(sim.shadow, 0, sim.len);
+	sim.len = 0;
+	if (recording())
+		append_bt(EV_RESET, 0, NULL, 0);
+	return 0;
+}
+
+/*
+ * As the file back end: a sync of the unnamed file, which promises nothing for cache lines, then
+ * its name.
+ */
+static int sim_publish(struct twz__media *m)
+{
+	int rc;
+
+	if (!sim.unnamed)
+		return 0;
+	rc = sim.media == SIM_MEDIA_PAGE ? sim_sync_all(m) : 0;
+	sim.unnamed = false;
+	if (!rc && recording())
+		append(EV_NAMED, 0, NULL, 0);
+	return rc;
+}
+
+static void sim_copy_nt(struct twz__media *m, void *dst, const void *src, size_t len)
+{
+	(void)m;
+	ENTER();
+	if (recording())
+		sim_settle();
+	kill_point();
+	memmove(dst, src, len);
+	if (!recording())
+		return;
+	for (uintptr_t at = (uintptr_t)dst, end = at + len; at < end;) {
+		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1)), off = img_off((void *)at);
+
+		n = n < end - at ? n : end - at;
+		if (off != UINT64_MAX) {
+			memcpy(sim.shadow + off, sim.img + off, n);
+			append_bt(sim.media == SIM_MEDIA_LINE ? EV_NTSTORE : EV_STORE, off,
+				  sim.img + off, n);
+		}
+		at += n;
+	}
+}
+
+static void sim_close(struct twz__media *m)
+{
+	if (recording())
+		sim_audit();
+	munmap(sim.img, SIM_IMAGE_MAX);
+	munmap(sim.shadow, SIM_IMAGE_MAX);
+	sim.open = NULL;
+	close(m->fd);
+	free(m->path);
+	free(m);
+}
+
+static const struct twz__media_ops sim_ops = {
+	.version = 1,
+	.map = sim_map,
+	.unmap = sim_unmap,
+	.read = sim_read,
+	.write_sync = sim_write_sync,
+	.sync_range = sim_sync_range,
+	.sync_all = sim_sync_all,
+	.grow = sim_grow,
+	.zero = sim_zero,
+	.len = sim_len,
+	.close = sim_close,
+	.flush = sim_flush,
+	.fence = sim_fence,
+	.copy_nt = sim_copy_nt,
+	.publish = sim_publish,
+	.reset = sim_reset,
+};
+
+/*
+ * A missing file is made with LEN bytes; an empty one is left to the caller, as by the file back
+ * end (D18).
+ */
+static int open_image(struct twz__media *m, uint64_t len, int *created)
+{
+	struct stat st;
+
+	sim.img = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	sim.shadow = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE,
+			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (sim.img == MAP_FAILED || sim.shadow == MAP_FAILED || fstat(m->fd, &st))
+		return -errno;
+	sim.len = (uint64_t)st.st_size;
+	memcpy(sim.shadow, sim.img, sim.len);
+	return *created ? sim_grow(m, len) : 0;
+}
+
+static int sim_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
+		    struct twz__media **out, int *created)
+{
+	struct twz__media *m = calloc(1, sizeof(*m));
+	int rc;
+
+	(void)ctx;
+	*out = NULL;
+	if (!m)
+		return TWZ_E_NOMEM;
+	if (sim.open) { /* one per process keeps the address table and the log simple */
+		free(m);
+		return twz__err(TWZ_E_BUSY, "%s: this process has a simulated store open already",
+				path);
+	}
+	m->ops = &sim_ops;
+	m->granularity = sim.media == SIM_MEDIA_LINE ? TWZ_GRAN_CACHE_LINE : TWZ_GRAN_PAGE;
+	*created = (flags & TWZ_STORE_CREATE) && access(path, F_OK);
+	m->fd = open(path, O_RDWR | O_CLOEXEC | (*created ? O_CREAT : 0), 0600);
+	m->path = strdup(path);
+	if (m->fd < 0) {
+		rc = errno == ENOENT ? TWZ_E_NOENT : -errno;
+		free(m->path);
+		free(m);
+		return twz__err(rc, "%s: cannot open the simulated store", path);
+	}
+	sim.open = m;
+	sim.unnamed = *created;
+	if (sim.unnamed && recording())
+		append(EV_UNNAMED, 0, NULL, 0);
+	rc = open_image(m, len, created);
+	if (rc) {
+		sim_close(m);
+		return rc;
+	}
+	*out = m;
+	return 0;
+}
+
+const struct twz__backend sim_backend = {.version = 1, .open = sim_open};
+
+void sim_mode(enum sim_media media, struct sim_log *log)
+{
+	sim.media = media;
+	sim.log = log;
+	sim.killing = sim.mortal = sim.paused = false;
+	sim.owner = pthread_self();
+	sim_on = log != NULL;
+}

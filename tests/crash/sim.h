@@ -1,0 +1,117 @@
+/* SPDX-License-Identifier: MIT
+ * sim.h -- store_sim: a struct twz__backend that remembers every persistent event
+ *
+ * The image is a file in shared memory. Every mapping handed out is registered, so that the
+ * compiler hooks (hooks.c) can turn the address of a store into an offset of the image. The
+ * recording process appends events to a log that the parent reads after it has ended. One
+ * simulated store per process.
+ */
+#ifndef CRASH_SIM_H
+#define CRASH_SIM_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "backend.h"
+
+#define SIM_LINE      64u
+#define SIM_SECTOR    512u
+#define SIM_PAGE      4096u
+#define SIM_IMAGE_MAX ((uint64_t)64 << 20)
+#define SIM_PC_CNT    6
+
+enum sim_media {
+	SIM_MEDIA_LINE = 0, /* persistent memory: flush and fence */
+	SIM_MEDIA_PAGE = 1, /* ordinary file: range syncs, written back by the kernel at any time */
+};
+
+enum sim_ev_type {
+	EV_STORE = 1, /* off, len, bytes: plain store(s), in address order */
+	/* the same past the cache: durable at the next fence, words in any order until then */
+	EV_NTSTORE,
+	EV_FLUSH, /* off, len: lines queued for write-back */
+	EV_FENCE, /* everything queued is durable */
+	/* off, len, bytes: page media, written and durable on return; torn while in flight */
+	EV_WRITE,
+	EV_SYNC,     /* off, len: page media, range durable */
+	EV_SYNC_ALL, /* page media, everything durable */
+	EV_GROW,     /* off = old length, len = growth */
+	EV_RESET,    /* emptied: length 0 */
+	EV_START,    /* crash points begin here */
+	EV_BEGIN,    /* an operation starts: state N becomes N or N + 1 */
+	EV_STATE,    /* bytes: the state as text; one more state exists */
+	/*
+	 * the recording process was killed, another goes on: what was flushed but not fenced
+	 * counts for nothing (D13)
+	 */
+	EV_DEATH,
+	EV_SETTLED, /* off: the one state there is from now on */
+	EV_ACK,	    /* all states before the newest are gone for ever */
+	EV_UNNAMED, /* the file has no name yet: a crash leaves nothing of it (D18) */
+	EV_NAMED,   /* it has */
+	EV_FAIL,    /* bytes: the workload itself failed */
+};
+
+struct sim_ev {
+	uint32_t type; /* enum sim_ev_type */
+	uint32_t len;
+	uint64_t off;
+	uint64_t pc[SIM_PC_CNT]; /* return addresses, innermost first; 0 = unknown */
+	uint8_t data[];		 /* len bytes for STORE, NTSTORE, WRITE, STATE, FAIL */
+};
+
+/* Append-only log in memory shared with the parent. */
+struct sim_log {
+	uint64_t cap, used, cnt;
+	uint64_t
+		/* bytes of the image that changed without a hook: the instrumentation has a hole */
+		unseen;
+	uint64_t overflow;		       /* 1: the log was too small, the run is void */
+	uint64_t progress_floor, progress_top; /* kill mode: states the killed process may be in */
+	uint64_t points;		       /* kill mode: hooks passed since EV_START */
+	uint8_t buf[];
+};
+
+struct sim_log *sim_log_new(uint64_t cap);
+void sim_log_free(struct sim_log *log);
+/* The event at *POS, which is advanced; NULL at the end. */
+const struct sim_ev *sim_log_next(const struct sim_log *log, uint64_t *pos);
+bool sim_ev_has_data(const struct sim_ev *ev);
+
+/* The backend; opened media take mode and log from the last sim_mode() call. */
+extern const struct twz__backend sim_backend;
+void sim_mode(enum sim_media media, struct sim_log *log);
+/* Append an event that is no access: marks and texts. */
+void sim_mark(enum sim_ev_type type, const void *data, uint32_t len);
+void sim_mark_at(enum sim_ev_type type, uint64_t off);
+/*
+ * Compare the image with what the log says; differences become events of unknown origin and are
+ * counted.
+ */
+void sim_audit(void);
+
+/*
+ * SIGKILL to this process at the Nth hook or media call after EV_START; 0: only count. RECORD:
+ * events are recorded up to there. Marks keep the progress in LOG.
+ */
+void sim_kill_at(struct sim_log *log, uint64_t n, bool record);
+/*
+ * Another process records now: map and be ready, but do not record. Resume: that process is
+ * dead, this one goes on with its log.
+ */
+void sim_pause(void);
+void sim_resume(void);
+/* Kill mode: hooks count stores to mappings of files below DIR as well (the companion). */
+void sim_kill_scan(const char *dir);
+
+/* --- called by hooks.c --- */
+extern int sim_on; /* 0: hooks return at once */
+/* A store to [ADDR, ADDR + LEN) is about to happen: settle the one before, remember this one. */
+void sim_before(const void *addr, size_t len, uint64_t pc);
+/* It has happened already (atomics, mem* functions). */
+void sim_after(const void *addr, size_t len, uint64_t pc);
+/* Look at the value of a remembered store. */
+void sim_settle(void);
+
+#endif

@@ -1,0 +1,398 @@
+/* SPDX-License-Identifier: MIT
+ * workloads_engine.c -- commits of the engine: rows, splits and merges, tables, large transactions, checkpoints
+ */
+#include "workloads.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "twzdb.h"
+
+static struct twzdb_slice text(const char *s)
+{
+	return (struct twzdb_slice){s, strlen(s)};
+}
+
+/* A step of a transaction: key I gets LEN bytes that depend on V; LEN < 0 deletes it. */
+static int put_row(struct twzdb_txn *txn, struct twzdb_table t, int i, int len, int v)
+{
+	uint8_t *buf = malloc((size_t)(len > 0 ? len : 1));
+	char key[32];
+	int rc;
+
+	if (!buf)
+		return TWZ_E_NOMEM;
+	snprintf(key, sizeof(key), "k%04d", i);
+	for (int n = 0; n < len; n++)
+		buf[n] = (uint8_t)(n * 7 + v);
+	rc = len < 0 ? twzdb_del(txn, t, text(key))
+		     : twzdb_put(txn, t, text(key), (struct twzdb_slice){buf, (size_t)len}, 0);
+	free(buf);
+	return rc;
+}
+
+/* One transaction: rows FROM, FROM + STEP ... (CNT of them) of table NAME. */
+static int rows(struct crash *c, const char *name, int from, int cnt, int step, int len, int v)
+{
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+	int rc = twzdb_begin(c->db, 0, &txn);
+
+	if (rc)
+		return rc;
+	rc = twzdb_table_open(txn, name, TWZDB_TABLE_CREATE, &t);
+	for (int i = 0; i < cnt && !rc; i++)
+		rc = put_row(txn, t, from + i * step, len, v + i);
+	if (!rc)
+		return twzdb_commit(txn);
+	twzdb_abort(txn);
+	return rc;
+}
+
+static int drop(struct crash *c, const char *name)
+{
+	struct twzdb_txn *txn = NULL;
+	int rc = twzdb_begin(c->db, 0, &txn);
+
+	if (!rc)
+		rc = twzdb_table_drop(txn, name);
+	if (!rc)
+		return twzdb_commit(txn);
+	twzdb_abort(txn);
+	return rc;
+}
+
+#define ENGINE_WL(var, id, text_, media_, quick_, setup_, run_)                                    \
+	const struct crash_workload var = {.name = "engine." id,                                   \
+					   .what = text_,                                          \
+					   .media = media_,                                        \
+					   .quick = quick_,                                        \
+					   .kind = &db_kind,                                       \
+					   .setup = setup_,                                        \
+					   .run = run_,                                            \
+					   .show = db_show}
+
+/* --- one-row commits: insert, update, delete --- */
+
+static int setup_rows(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "t", 0, 10, 2, 30, 1));
+	return 0;
+}
+
+static int run_commit(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "t", 3, 1, 1, 40, 5));
+	CRASH_OP(c, rows(c, "t", 4, 1, 1, 50, 6));
+	CRASH_OP(c, rows(c, "t", 6, 1, 1, -1, 0));
+	CRASH_OP(c, rows(c, "t", 3, 1, 1, 700, 7));
+	CRASH_OP(c, rows(c, "t", 5, 3, 2, 20, 8));
+	CRASH_OP(c, rows(c, "t", 3, 1, 1, -1, 0));
+	CRASH_OP(c, rows(c, "t", 6, 1, 1, 33, 9));
+	return 0;
+}
+ENGINE_WL(wl_db_commit, "commit", "one-row transactions", CRASH_ALL, true, setup_rows, run_commit);
+
+/* --- splits, up to a new root, and merges back --- */
+
+static int run_split(struct crash *c)
+{
+	for (int i = 0; i < 6; i++)
+		CRASH_OP(c, rows(c, "t", i * 10, 10, 1, 16, i));
+	CRASH_OP(c, rows(c, "t", 500, 30, 1, 16, 3));
+	return 0;
+}
+ENGINE_WL(wl_db_split, "split", "inserts that split leaves and the root", CRASH_ALL, true, NULL,
+	  run_split);
+
+static int setup_merge(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "t", 0, 150, 1, 16, 1));
+	return 0;
+}
+
+static int run_merge(struct crash *c)
+{
+	for (int i = 0; i < 14; i++)
+		CRASH_OP(c, rows(c, "t", i * 10, 10, 1, -1, 0));
+	CRASH_OP(c, rows(c, "t", 140, 10, 1, -1, 0));
+	CRASH_OP(c, rows(c, "t", 7, 1, 1, 10, 1));
+	return 0;
+}
+ENGINE_WL(wl_db_merge, "merge", "deletes that merge leaves until the table is empty", CRASH_ALL,
+	  false, setup_merge, run_merge);
+
+/* --- tables --- */
+
+static int run_tables(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "one", 1, 5, 1, 20, 1));
+	CRASH_OP(c, rows(c, "two", 1, 40, 1, 20, 2));
+	CRASH_OP(c, drop(c, "one"));
+	CRASH_OP(c, rows(c, "three", 1, 3, 1, 20, 3));
+	CRASH_OP(c, drop(c, "two"));
+	CRASH_OP(c, rows(c, "one", 1, 2, 1, 20, 4));
+	return 0;
+}
+ENGINE_WL(wl_db_tables, "tables", "create and drop tables", CRASH_ALL, false, NULL, run_tables);
+
+/* --- large transactions and values --- */
+
+static int run_large(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "t", 0, 200, 1, 100, 1)); /* over a quarter of the ring */
+	CRASH_OP(c, rows(c, "t", 1000, 3, 1, 30000, 2));
+	CRASH_OP(c, rows(c, "t", 0, 200, 3, 400, 3)); /* over 64 KiB: D2d on page media */
+	CRASH_DO(c,
+		 twzdb_checkpoint(
+			 c->db)); /* the next one must not rely on having something to checkpoint */
+	CRASH_OP(c, rows(c, "t", 0, 200, 3, 410, 4));
+	CRASH_OP(c, rows(c, "t", 1000, 2, 1, -1, 0));
+	return 0;
+}
+ENGINE_WL(wl_db_large, "large", "transactions longer than the ring, large values (D2, D3)",
+	  CRASH_LINE | CRASH_PAGE, false, NULL, run_large);
+
+/*
+ * Values that take units of several 64 KiB, replaced by ones of the same, of a greater and of a
+ * smaller size (D2d).
+ */
+static int run_values(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "t", 1, 1, 1, 200000, 1));
+	CRASH_OP(c, rows(c, "t", 2, 1, 1, 70000, 2));
+	CRASH_OP(c, rows(c, "t", 1, 1, 1, 200000, 3));
+	CRASH_OP(c, rows(c, "t", 2, 1, 1, 300000, 4));
+	CRASH_OP(c, rows(c, "t", 1, 1, 1, 100, 5));
+	CRASH_OP(c, rows(c, "t", 2, 1, 1, -1, 0));
+	/*
+	 * In the room of one deleted, with nothing to checkpoint: only the sync of the blocks
+	 * themselves is left.
+	 */
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, rows(c, "t", 3, 1, 1, 180000, 6));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, rows(c, "t", 4, 1, 1, 90000, 7));
+	return 0;
+}
+ENGINE_WL(wl_db_values, "values", "values of several units of 64 KiB", CRASH_LINE | CRASH_PAGE,
+	  false, setup_rows, run_values);
+
+/* --- the other calls that change rows, and the other ways to commit --- */
+
+static int begin_table(struct crash *c, struct twzdb_txn **txn, struct twzdb_table *t)
+{
+	int rc = twzdb_begin(c->db, 0, txn);
+
+	return rc ? rc : twzdb_table_open(*txn, "t", 0, t);
+}
+
+/* Delete the rows [FROM, TO) and put one of them again. */
+static int del_range(struct crash *c, const char *from, const char *to)
+{
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+	struct twzdb_slice end = to ? text(to) : (struct twzdb_slice){NULL, 0};
+	uint64_t cnt;
+	int rc = begin_table(c, &txn, &t);
+
+	if (!rc)
+		rc = twzdb_del_range(txn, t, text(from), end, &cnt);
+	if (!rc)
+		rc = put_row(txn, t, 1, 9, 9);
+	return rc ? rc : twzdb_commit(txn);
+}
+
+/* One row updated three times, one put and deleted, one deleted and put again. */
+static int same_key(struct crash *c, int v)
+{
+	static const struct {
+		int i, len;
+	} step[] = {{2, 30}, {7, 50}, {2, 400}, {7, -1}, {4, 9}, {4, -1}, {4, 60}, {2, 31}};
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+	int rc = begin_table(c, &txn, &t);
+
+	for (size_t i = 0; i < sizeof(step) / sizeof(step[0]) && !rc; i++)
+		rc = put_row(txn, t, step[i].i, step[i].len, v + (int)i);
+	return rc ? rc : twzdb_commit(txn);
+}
+
+/* Every second row through a cursor: a new value, or gone. */
+static int by_cursor(struct crash *c, const char *value)
+{
+	struct twzdb_cursor *cur = NULL;
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_slice k, v;
+	struct twzdb_table t;
+	int rc = begin_table(c, &txn, &t), n = 0;
+
+	if (!rc)
+		rc = twzdb_cursor_open(txn, t, &cur);
+	for (enum twzdb_seek op = TWZDB_FIRST; !rc && n < 8; op = TWZDB_NEXT, n++) {
+		rc = twzdb_cursor_get(cur, op, &k, &v);
+		if (!rc && n % 2)
+			rc = value ? twzdb_cursor_put(cur, text(value)) : twzdb_cursor_del(cur);
+	}
+	twzdb_cursor_close(cur);
+	return rc && rc != TWZDB_E_NOTFOUND ? rc : twzdb_commit(txn);
+}
+
+static int run_changes(struct crash *c)
+{
+	CRASH_OP(c, same_key(c, 1));
+	CRASH_OP(c, by_cursor(c, "by cursor"));
+	CRASH_OP(c, del_range(c, "k0003", "k0009"));
+	CRASH_OP(c, by_cursor(c, NULL));
+	CRASH_OP(c, same_key(c, 2));
+	CRASH_OP(c, del_range(c, "k0002", NULL));
+	return 0;
+}
+ENGINE_WL(wl_db_changes, "changes", "del_range, cursor_put, cursor_del, one key changed often",
+	  CRASH_ALL, false, setup_rows, run_changes);
+
+/* One transaction that commits twice and stays the writer, then a third time and stays a reader. */
+static int run_keep(struct crash *c)
+{
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+
+	for (int v = 0; v < 3; v++) {
+		CRASH_DO(c, begin_table(c, &txn, &t));
+		for (int i = 0; i < 2; i++) {
+			CRASH_DO(c, put_row(txn, t, 2 * v + i, 30 + 200 * i, v));
+			CRASH_OP(c, twzdb_commit_next(txn));
+		}
+		CRASH_DO(c, put_row(txn, t, 20 + v, 60, v));
+		CRASH_OP(c, twzdb_commit_keep(txn));
+		twzdb_abort(txn);
+	}
+	return 0;
+}
+ENGINE_WL(wl_db_keep, "keep", "commit_next and commit_keep", CRASH_ALL, false, setup_rows,
+	  run_keep);
+
+/* Clean close, opening again as another process would, and commits after it. */
+static int run_reopen(struct crash *c)
+{
+	for (int v = 0; v < 3; v++) {
+		CRASH_OP(c, rows(c, "t", v, 2, 7, 40, v));
+		CRASH_DO(c, db_close(c));
+		CRASH_DO(c, db_open_flags(c, 0));
+		CRASH_OP(c, rows(c, "t", v, 1, 1, -1, 0));
+	}
+	return 0;
+}
+ENGINE_WL(wl_db_reopen, "reopen", "clean close, opening again, commits", CRASH_LINE | CRASH_PAGE,
+	  false, setup_rows, run_reopen);
+
+/* --- crash, recovery, new commits, and a second crash (D1) --- */
+
+static int run_again(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "t", 3, 1, 1, 300, 5));
+	CRASH_OP(c, rows(c, "t", 40, 3, 1, 700, 6));
+	return 0;
+}
+
+/*
+ * The same transaction once more, and a row beside it, so that a record the recovery dropped for
+ * its incomplete blocks would find them complete; then others.
+ */
+static int more_again(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "t", 3, 2, 37, 300, 5));
+	CRASH_OP(c, rows(c, "t", 40, 2, 1, 700, 6));
+	CRASH_OP(c, rows(c, "t", 4, 1, 1, -1, 0));
+	return 0;
+}
+const struct crash_workload wl_db_again = {
+	.name = "engine.again",
+	.what = "crash, recovery, new commits, a second crash (D1)",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.second = 6,
+	.kind = &db_kind,
+	.setup = setup_rows,
+	.run = run_again,
+	.show = db_show,
+	.again = more_again};
+
+/* --- checkpoints and laps --- */
+
+static int run_checkpoint(struct crash *c)
+{
+	for (int i = 0; i < 4; i++) {
+		CRASH_OP(c, rows(c, "t", i, 2, 5, 60, i));
+		CRASH_DO(c, twzdb_checkpoint(c->db));
+		CRASH_OP(c, rows(c, "t", i, 1, 1, -1, 0));
+	}
+	return 0;
+}
+ENGINE_WL(wl_db_checkpoint, "checkpoint", "checkpoints between commits (D5)", CRASH_ALL, true,
+	  setup_rows, run_checkpoint);
+
+static int run_laps(struct crash *c)
+{
+	for (int i = 0; i < 60; i++)
+		CRASH_OP(c, rows(c, "t", i % 23, 3, 4, 50 + i * 13 % 200, i));
+	return 0;
+}
+ENGINE_WL(wl_db_laps, "laps", "updates over several laps of the ring", CRASH_LINE | CRASH_PAGE,
+	  false, setup_rows, run_laps);
+
+/* --- a database comes into being in a store --- */
+
+static int create_open(struct crash *c)
+{
+	int rc;
+
+	c->user[0] = c; /* NULL: there was no database */
+	if (!c->recovering) {
+		CRASH_DO(c, twz_kind_open(c));
+		return twz_kind_close(c);
+	}
+	rc = db_open_flags(c, 0);
+	if (rc == TWZDB_E_NOTFOUND) {
+		c->user[0] = NULL;
+		rc = db_open_flags(c, TWZDB_CREATE); /* over whatever was left behind */
+	}
+	CRASH_DO(c, rc);
+	return 0;
+}
+
+static int create_check(struct crash *c)
+{
+	return c->db ? db_check(c) : 0;
+}
+
+static int create_close(struct crash *c)
+{
+	return c->db ? db_close(c) : 0;
+}
+
+static int create_show(struct crash *c)
+{
+	if (!c->db || !c->user[0]) {
+		crash_say(c, "no database\n");
+		return 0;
+	}
+	crash_say(c, "database\n");
+	return db_show(c);
+}
+
+static const struct crash_kind create_kind = {create_open, create_check, create_close};
+
+static int run_create(struct crash *c)
+{
+	CRASH_OP(c, db_open_flags(c, TWZDB_CREATE));
+	return 0;
+}
+
+const struct crash_workload wl_db_create = {
+	.name = "engine.create",
+	.what = "a database comes into being in a store, or does not",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.once = true,
+	.kind = &create_kind,
+	.run = run_create,
+	.show = create_show};

@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: MIT
+ * workloads_log.c -- twz_log: append, apply, checkpoint, laps of the ring, spilled records (D1-D5)
+ *
+ * The user of the log is an array of words: a record sets some of them.
+ */
+#include "workloads.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define HOME_LEN 16384
+#define WORDS	 64
+#define STRIDE	 (HOME_LEN / 8 / WORDS)
+
+struct rec {
+	uint32_t word[2]; /* set to value, value + 1 */
+	uint64_t value;
+	uint8_t body[]; /* any length: its sum is stored in word[1] + 1 */
+};
+
+struct home {
+	struct twz_obj *obj;
+	struct twz_log *log;
+	struct crash *c;
+};
+
+static uint64_t *word(struct home *h, uint32_t i)
+{
+	return (uint64_t *)twz_obj_data(h->obj) + (uint64_t)(i % WORDS) * STRIDE;
+}
+
+static int apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
+{
+	const struct rec *r = rec;
+
+	(void)lsn;
+	(void)restart;
+	if (len < sizeof(*r))
+		return TWZ_E_CORRUPT;
+	*word(ctx, r->word[0]) = r->value;
+	*word(ctx, r->word[1]) = r->value + 1;
+	*word(ctx, r->word[1] + 1) = wl_sum(r->body, len - sizeof(*r));
+	return 0;
+}
+
+static int flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	struct home *h = ctx;
+	const struct rec *r = rec;
+
+	(void)lsn;
+	(void)len;
+	twz_flush(h->c->store, word(h, r->word[0]), 8);
+	twz_flush(h->c->store, word(h, r->word[1]), 8);
+	twz_flush(h->c->store, word(h, r->word[1] + 1), 8);
+	return 0;
+}
+
+/*
+ * Word 1 and 2 of the home's first line hold the log's ID; words used by records start at
+ * STRIDE.
+ */
+static int make(struct crash *c, struct home *h)
+{
+	uint64_t *w;
+	twz_oid id;
+
+	CRASH_DO(c, wl_create(c, 1, HOME_LEN, &h->obj));
+	CRASH_DO(c, twz_log_create(c->store, TWZ_LOG_LEN_MIN, &id));
+	w = twz_obj_data(h->obj);
+	memcpy(&w[1], &id, sizeof(id));
+	return twz_sync(c->store, &w[1], sizeof(id));
+}
+
+static int log_open(struct crash *c)
+{
+	static struct twz_log_user user;
+	struct home *h = calloc(1, sizeof(*h));
+	int restart = 0;
+	twz_oid id;
+
+	if (!h || twz_kind_open(c))
+		return -1;
+	h->c = c;
+	c->user[0] = h;
+	if (!c->recovering)
+		CRASH_DO(c, make(c, h));
+	else
+		CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &h->obj));
+	memcpy(&id, (uint64_t *)twz_obj_data(h->obj) + 1, sizeof(id));
+	user = (struct twz_log_user){.version = 1, .ctx = h, .apply = apply, .flush = flush};
+	CRASH_DO(c, twz_log_open(c->store, id, &user, &h->log, &restart));
+	if (restart)
+		CRASH_DO(c, twz_log_recover(h->log, true));
+	return 0;
+}
+
+static int say_record(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	const struct rec *r = rec;
+	uint64_t *cnt = ctx;
+
+	(void)lsn;
+	if (len < sizeof(*r) || r->word[0] >= WORDS)
+		return TWZ_E_CORRUPT;
+	++*cnt;
+	return 0;
+}
+
+static int log_check(struct crash *c)
+{
+	struct home *h = c->user[0];
+	uint64_t cnt = 0;
+
+	CRASH_DO(
+		c,
+		twz_log_recover(
+			h->log,
+			false)); /* a peer of the dead takes over; after a restart: nothing to do */
+	CRASH_DO(c, twz_log_walk(h->log, say_record, &cnt));
+	return twz_kind_check(c);
+}
+
+static int log_close(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	if (h) {
+		twz_log_close(h->log);
+		twz_obj_close(h->obj);
+		free(h);
+	}
+	c->user[0] = NULL;
+	return twz_kind_close(c);
+}
+
+static int log_show(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	for (uint32_t i = 1; i < WORDS; i++)
+		if (*word(h, i))
+			crash_say(c, "%u:%llx ", i, (unsigned long long)*word(h, i));
+	crash_say(c, "\n");
+	return 0;
+}
+
+static int append(struct crash *c, uint64_t v, size_t len)
+{
+	struct home *h = c->user[0];
+	struct rec *r = calloc(1, sizeof(*r) + len);
+	struct iovec iov[2] = {{r, sizeof(*r)}, {r ? r->body : NULL, len}};
+	uint64_t lsn;
+	int rc;
+
+	if (!r)
+		return TWZ_E_NOMEM;
+	r->word[0] = 1 + (uint32_t)(v % 20);
+	r->word[1] = 24 + (uint32_t)(v % 13) * 2;
+	r->value = v * 10;
+	for (size_t i = 0; i < len; i++)
+		r->body[i] = (uint8_t)(v + i * 7);
+	rc = twz_log_append(h->log, iov, 2, &lsn); /* the commit point */
+	if (!rc) {
+		apply(h, lsn, r, sizeof(*r) + len, false);
+		twz_log_applied(h->log, lsn);
+	}
+	free(r);
+	return rc;
+}
+
+/* A record that changes no word but 0, which is not shown. */
+static int log_probe(struct crash *c)
+{
+	struct home *h = c->user[0];
+	struct rec r = {.value = 77};
+	struct iovec iov = {&r, sizeof(r)};
+	uint64_t lsn;
+
+	r.word[1] = 63;
+	r.value = *word(h, 63) - 1;
+	CRASH_DO(c, twz_log_append(h->log, &iov, 1, &lsn));
+	apply(h, lsn, &r, sizeof(r), false);
+	twz_log_applied(h->log, lsn);
+	return 0;
+}
+
+static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe};
+
+static int append_run(struct crash *c)
+{
+	for (uint64_t v = 1; v <= 12; v++)
+		CRASH_OP(c, append(c, v, v * 13 % 200));
+	return 0;
+}
+
+const struct crash_workload wl_log_append = {
+	.name = "log.append",
+	.what = "records appended and applied, homes flushed lazily",
+	.media = CRASH_ALL,
+	.quick = true,
+	.kind = &log_kind,
+	.run = append_run,
+	.show = log_show};
+
+static int checkpoint_run(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	for (uint64_t v = 1; v <= 8; v++) {
+		CRASH_OP(c, append(c, v, 40));
+		if (v % 3 == 0)
+			CRASH_DO(c, twz_log_checkpoint(h->log));
+	}
+	return 0;
+}
+
+const struct crash_workload wl_log_checkpoint = {.name = "log.checkpoint",
+						 .what = "checkpoints between records (D5)",
+						 .media = CRASH_ALL,
+						 .kind = &log_kind,
+						 .run = checkpoint_run,
+						 .show = log_show};
+
+static int laps_run(struct crash *c)
+{
+	for (uint64_t v = 1; v <= 90; v++)
+		CRASH_OP(c, append(c, v, 300 + v * 37 % 900));
+	return 0;
+}
+
+const struct crash_workload wl_log_laps = {
+	.name = "log.laps",
+	.what = "several laps of the smallest ring (D1, D5, D19)",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.kind = &log_kind,
+	.run = laps_run,
+	.show = log_show};
+
+static int spill_run(struct crash *c)
+{
+	CRASH_OP(c, append(c, 1, 100));
+	CRASH_OP(c, append(c, 2, 9000)); /* over a quarter of the ring */
+	CRASH_OP(c, append(c, 3, 100));
+	CRASH_OP(c, append(c, 4, 30000)); /* longer than the ring */
+	CRASH_OP(c, append(c, 5, 5000));
+	return 0;
+}
+
+const struct crash_workload wl_log_spill = {
+	.name = "log.spill",
+	.what = "records over a quarter of the ring, in extents of their own (D3)",
+	.media = CRASH_ALL,
+	.kind = &log_kind,
+	.run = spill_run,
+	.show = log_show};
+
+/* --- crash, recovery, new records, and a second crash (D1) --- */
+
+static int again_run(struct crash *c)
+{
+	CRASH_OP(c, append(c, 1, 500));
+	CRASH_OP(c, append(c, 2, 900));
+	CRASH_OP(c, append(c, 3, 9000)); /* a body of its own */
+	return 0;
+}
+
+/* Shorter than those of the run: what was dropped lies behind them. */
+static int again_more(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	for (uint64_t v = 4; v <= 6; v++)
+		CRASH_OP(c, append(c, v, 20 * v));
+	CRASH_DO(c, twz_log_checkpoint(h->log));
+	CRASH_OP(c, append(c, 7, 6000));
+	return 0;
+}
+
+const struct crash_workload wl_log_again = {
+	.name = "log.again",
+	.what = "crash, recovery, new records, a second crash (D1)",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.second = 12,
+	.kind = &log_kind,
+	.run = again_run,
+	.show = log_show,
+	.again = again_more};
+
+/* --- a log comes into being --- */
+
+static int create_log(struct crash *c, twz_oid *id)
+{
+	return twz_log_create(c->store, TWZ_LOG_LEN_MIN, id);
+}
+
+/*
+ * Logs that open, by their length. One without a header was not made: whoever meets it may
+ * delete it, nobody can use it.
+ */
+static int show_logs(struct crash *c)
+{
+	static struct twz_log_user user = {.version = 1, .apply = apply, .flush = flush};
+	struct twz_obj_stat st = {.size = sizeof(st)};
+	struct twz_log *log = NULL;
+	struct twz_log_info info;
+	uint64_t cursor = 0;
+	int rc, restart;
+
+	while (!(rc = twz_obj_next(c->store, &cursor, &st))) {
+		if (!(st.flags & TWZ_OBJ_LOG))
+			continue;
+		rc = twz_log_open(c->store, st.id, &user, &log, &restart);
+		if (rc == TWZ_E_CORRUPT)
+			continue;
+		CRASH_DO(c, rc);
+		rc = twz_log_info(log, &info);
+		twz_log_close(log);
+		CRASH_DO(c, rc);
+		crash_say(c, "log of %llu\n", (unsigned long long)info.ring_len);
+	}
+	return rc == TWZ_E_NOENT ? 0 : rc;
+}
+
+static int create_run(struct crash *c)
+{
+	twz_oid id;
+
+	CRASH_OP(c, create_log(c, &id));
+	CRASH_OP(c, create_log(c, &id));
+	CRASH_OP(c, twz_obj_delete(c->store, id));
+	return 0;
+}
+
+const struct crash_workload wl_log_create = {
+	.name = "log.create",
+	.what = "a log comes into being, or cannot be opened and offends nobody",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.quick = true,
+	.kind = &twz_kind,
+	.run = create_run,
+	.show = show_logs};

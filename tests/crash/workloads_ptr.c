@@ -1,0 +1,250 @@
+/* SPDX-License-Identifier: MIT
+ * workloads_ptr.c -- persistent pointers and the FOT: an entry is durable before a pointer uses it (D9)
+ */
+#include "workloads.h"
+
+#define SLOTS	  8
+#define LONG_NAME "a name/longer than the fifteen bytes of an entry"
+#define FOT_MANY  150 /* more than fit the meta page */
+
+static int show_pointers(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+	twz_pptr *p;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ, &o));
+	p = twz_obj_data(o);
+	for (int i = 0; i < SLOTS; i++) {
+		const uint64_t *to = twz_lea(p, p[i]);
+
+		if (!twz_pptr_is_null(p[i]) && !to)
+			return crash_why(c, "pointer %d leads nowhere: %s", i, twz_errmsg());
+		crash_say(c, "pointer %d -> %llu\n", i, to ? (unsigned long long)*to : 0);
+	}
+	twz_obj_close(o);
+	return 0;
+}
+
+static int ptr_setup(struct crash *c)
+{
+	for (uint64_t n = 1; n <= 4; n++) {
+		struct twz_obj *o = NULL;
+		uint64_t *w;
+
+		CRASH_DO(c, wl_create(c, n, 4096, &o));
+		w = twz_obj_data(o);
+		w[100] = 1000 * n;
+		CRASH_DO(c, twz_sync(c->store, &w[100], sizeof(*w)));
+		c->user[n] = o;
+	}
+	return 0;
+}
+
+static int set_pointer(struct crash *c, int slot, uint64_t target)
+{
+	twz_pptr *p = twz_obj_data(c->user[1]);
+	uint64_t *to = target ? (uint64_t *)twz_obj_data(c->user[target]) + 100 : NULL;
+	int rc = twz_ptr_store(&p[slot], to, TWZ_READ);
+
+	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
+}
+
+static int ptr_run(struct crash *c)
+{
+	CRASH_OP(c, set_pointer(c, 0, 2)); /* a new entry */
+	CRASH_OP(c, set_pointer(c, 1, 3));
+	CRASH_OP(c, set_pointer(c, 2, 2)); /* an entry there is */
+	CRASH_OP(c, set_pointer(c, 0, 1)); /* intra-object */
+	CRASH_OP(c, set_pointer(c, 1, 0));
+	CRASH_OP(c, set_pointer(c, 3, 4));
+	return 0;
+}
+
+const struct crash_workload wl_ptr = {.name = "core.pointer",
+				      .what = "FOT entries and the pointers that use them",
+				      .media = CRASH_ALL,
+				      .plain = true,
+				      .quick = true,
+				      .kind = &twz_kind,
+				      .setup = ptr_setup,
+				      .run = ptr_run,
+				      .show = show_pointers};
+
+/* --- FOT growth: more entries than the meta page holds --- */
+
+static twz_oid far_id(uint64_t i)
+{
+	return (twz_oid){{0xfa0000 + i, i}};
+}
+
+static int show_many(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+	twz_pptr *p;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ, &o));
+	p = twz_obj_data(o);
+	for (uint64_t i = 0; i < FOT_MANY; i++) {
+		struct twz_fot_info info;
+
+		if (twz_pptr_is_null(p[i]))
+			continue;
+		CRASH_DO(c, twz_fot_get(o, twz_pptr_fot(p[i]), &info));
+		if (!twz_oid_eq(info.id, far_id(i)))
+			return crash_why(c, "pointer %llu: its FOT entry names another object",
+					 (unsigned long long)i);
+		crash_say(c, "pointer %llu\n", (unsigned long long)i);
+	}
+	twz_obj_close(o);
+	return 0;
+}
+
+static int point_far(struct crash *c, uint64_t i)
+{
+	twz_pptr *p = twz_obj_data(c->user[1]);
+	int rc = twz_ptr_make_id(p, far_id(i), 4096, TWZ_READ, &p[i]);
+
+	return rc ? rc : twz_sync(c->store, &p[i], sizeof(p[i]));
+}
+
+static int many_setup(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_DO(c, wl_create(c, 1, 4096, &o));
+	c->user[1] = o;
+	for (uint64_t i = 0; i < FOT_MANY - 40; i++)
+		CRASH_DO(c, point_far(c, i));
+	return 0;
+}
+
+static int many_run(struct crash *c)
+{
+	for (uint64_t i = FOT_MANY - 40; i < FOT_MANY; i++)
+		CRASH_OP(c, point_far(c, i));
+	return 0;
+}
+
+const struct crash_workload wl_fot_grow = {.name = "core.fot_growth",
+					   .what = "the FOT grows below the meta page",
+					   .media = CRASH_ALL,
+					   .plain = true,
+					   .kind = &twz_kind,
+					   .setup = many_setup,
+					   .run = many_run,
+					   .show = show_many};
+
+/* --- entries by index, as a database that numbers its objects sets them --- */
+
+static const uint64_t set_idx[] = {1, 2, 7, 200, 900};
+
+static int show_entries(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &o));
+	for (size_t i = 0; i < sizeof(set_idx) / sizeof(set_idx[0]); i++) {
+		struct twz_fot_info info;
+		int rc = twz_fot_get(o, set_idx[i], &info);
+
+		if (rc == TWZ_E_NOENT)
+			continue;
+		CRASH_DO(c, rc);
+		crash_say(c, "entry %llu kind %u perm %u -> %llx:%llx\n",
+			  (unsigned long long)set_idx[i], info.kind, info.perm,
+			  (unsigned long long)info.id.w[0], (unsigned long long)info.id.w[1]);
+	}
+	twz_obj_close(o);
+	return 0;
+}
+
+static int set_run(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &o));
+	/*
+	 * The FOT grows, and the meta page, which holds nothing yet, needs its header all the
+	 * same.
+	 */
+	CRASH_OP(c, twz_fot_set(o, 900, far_id(2), TWZ_READ));
+	CRASH_OP(c, twz_fot_set(o, 2, wl_id(2), TWZ_READ));
+	CRASH_OP(c, twz_fot_set_local(o, 7, 33, TWZ_READ | TWZ_WRITE));
+	CRASH_OP(c, twz_fot_set(o, 1, far_id(1), TWZ_READ));
+	CRASH_OP(c, twz_fot_set(o, 2, wl_id(2), TWZ_READ)); /* equal: nothing changes */
+	CRASH_OP(c, twz_fot_set_local(o, 200, 34, TWZ_READ));
+	twz_obj_close(o);
+	return 0;
+}
+
+const struct crash_workload wl_fot_set = {
+	.name = "core.fot_set",
+	.what = "twz_fot_set, twz_fot_set_local: entries by index (D9)",
+	.media = CRASH_ALL,
+	.plain = true,
+	.kind = &twz_kind,
+	.setup = ptr_setup,
+	.run = set_run,
+	.show = show_entries};
+
+/* --- pointers to names and to objects that do not exist yet: late binding --- */
+
+static int show_late(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+	twz_pptr *p;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ, &o));
+	p = twz_obj_data(o);
+	for (int i = 0; i < SLOTS; i++) {
+		struct twz_fot_info info;
+		const uint64_t *to;
+
+		if (twz_pptr_is_null(p[i]))
+			continue;
+		CRASH_DO(c, twz_fot_get(o, twz_pptr_fot(p[i]), &info));
+		to = twz_lea(p, p[i]);
+		crash_say(c, "pointer %d kind %u name '%.15s' -> %lld\n", i, info.kind, info.name,
+			  to ? (long long)*to : -1);
+	}
+	twz_obj_close(o);
+	return 0;
+}
+
+static int point_name(struct crash *c, int slot, const char *name)
+{
+	twz_pptr *p = twz_obj_data(c->user[1]);
+	int rc = twz_ptr_make_name(p, name, TWZ_DATA_OFF + 800, TWZ_READ, &p[slot]);
+
+	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
+}
+
+static int point_id(struct crash *c, int slot, uint64_t n)
+{
+	twz_pptr *p = twz_obj_data(c->user[1]);
+	int rc = twz_ptr_make_id(p, wl_id(n), TWZ_DATA_OFF + 800, TWZ_READ, &p[slot]);
+
+	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
+}
+
+static int late_run(struct crash *c)
+{
+	CRASH_OP(c, point_name(c, 0, "two"));
+	CRASH_OP(c, twz_name_set(c->store, "two", wl_id(2), 0));
+	CRASH_OP(c, point_name(c, 1, LONG_NAME)); /* by hash */
+	CRASH_OP(c, twz_name_set(c->store, LONG_NAME, wl_id(3), 0));
+	CRASH_OP(c, point_id(c, 2, 9));
+	CRASH_OP(c, wl_create(c, 9, 4096, NULL));
+	CRASH_OP(c, point_name(c, 3, "two")); /* the entry there is */
+	return 0;
+}
+
+const struct crash_workload wl_late = {
+	.name = "core.late_binding",
+	.what = "twz_ptr_make_name, twz_ptr_make_id: entries before their targets",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.plain = true,
+	.kind = &twz_kind,
+	.setup = ptr_setup,
+	.run = late_run,
+	.show = show_late};

@@ -1,0 +1,18 @@
+# The engine: named cases, and engine_model, which is random and long (label model).
+foreach(t engine_node engine_api engine_snap engine_kill engine_hostile engine_damage
+	  engine_space engine_rules)
+	twz_unit_test(${t} twzdb_static)
+endforeach()
+if(TWZ_SANITIZE STREQUAL "thread") # single-steps a process through a commit: minutes when every access is watched
+	set_tests_properties(unit.engine_kill PROPERTIES DISABLED TRUE)
+endif()
+foreach(t engine_node engine_damage engine_space) # they look into the engine
+	target_link_libraries(test_${t} PRIVATE PkgConfig::XXHASH)
+endforeach()
+foreach(t engine_model)
+	add_executable(test_${t} model/test_${t}.c)
+	target_link_libraries(test_${t} PRIVATE twz_t twzdb_static)
+	set_target_properties(test_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+	add_test(NAME model.${t} COMMAND test_${t})
+	set_tests_properties(model.${t} PROPERTIES LABELS model TIMEOUT 300)
+endforeach()

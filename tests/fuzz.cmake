@@ -1,0 +1,13 @@
+# Fuzzing, label fuzz: a bounded run of mutated stores; with clang (preset fuzz) a libFuzzer target instead.
+add_executable(fuzz_store fuzz/fuzz_store.c)
+set_target_properties(fuzz_store PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+target_link_libraries(fuzz_store PRIVATE twz_flags twzdb_static)
+if(TWZ_FUZZ)
+	target_compile_options(fuzz_store PRIVATE -fsanitize=fuzzer)
+	target_link_options(fuzz_store PRIVATE -fsanitize=fuzzer)
+else()
+	target_sources(fuzz_store PRIVATE fuzz/fuzz_main.c)
+	target_link_libraries(fuzz_store PRIVATE twz_t)
+	add_test(NAME fuzz.store COMMAND fuzz_store 30)
+	set_tests_properties(fuzz.store PROPERTIES LABELS fuzz TIMEOUT 120)
+endif()

@@ -1,0 +1,234 @@
+/* SPDX-License-Identifier: MIT
+ * fuzz_main.c -- drives fuzz_store without libFuzzer: real stores, mutated, for a bounded time
+ *
+ * usage: fuzz_store [SECONDS] [FILE...]   With FILEs, runs just those (to reproduce a finding).
+ *
+ * Each input runs in a child with a time limit, so a crash or a hang is a failure with the input
+ * kept beside its SEED. Mutations: bytes and words set, runs zeroed or copied, the end cut off.
+ * Half of them hit the first 256 KiB, where the metadata are.
+ */
+#include "fuzz.h"
+#include "t.h"
+
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include "twz/twz.h"
+#include "twzdb.h"
+
+#define HANG_SECONDS 20
+
+static uint8_t *seed_image;
+static size_t seed_len;
+
+static int read_file(const char *path, uint8_t **out, size_t *len)
+{
+	struct stat st;
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	if (fd < 0 || fstat(fd, &st))
+		return -1;
+	*len = (size_t)st.st_size;
+	*out = malloc(*len + 1);
+	n = read(fd, *out, *len);
+	close(fd);
+	return n == st.st_size ? 0 : -1;
+}
+
+static int fill(struct twzdb *db, int rows)
+{
+	struct twzdb_txn *txn;
+	struct twzdb_table t;
+	int err = twzdb_begin(db, 0, &txn);
+
+	if (err)
+		return err;
+	err = twzdb_table_open(txn, "t", TWZDB_TABLE_CREATE, &t);
+	for (int i = 0; i < rows && !err; i++) {
+		char key[32], val[200];
+		struct twzdb_slice k = {
+			key, (size_t)snprintf(key, sizeof(key), "key%08d", i * 7919 % 100000)};
+		struct twzdb_slice v = {
+			val, (size_t)snprintf(val, sizeof(val), "%0*d", 20 + i % 150, i)};
+
+		err = twzdb_put(txn, t, k, v, 0);
+	}
+	if (err) {
+		twzdb_abort(txn);
+		return err;
+	}
+	return twzdb_commit(txn);
+}
+
+/*
+ * A store with objects, names, pointers and a database, copied while open: an unclean image with
+ * work for recovery.
+ */
+static int make_seed(const char *path)
+{
+	struct twz_store_options so = {
+		.size = sizeof(so), .journal_len = 16384, .initial_len = 131072};
+	struct twzdb_options opt = {
+		.size = sizeof(opt), .flags = TWZDB_CREATE, .log_len = 16384, .store_options = &so};
+	struct twz_obj_options oo = {.size = sizeof(oo), .len = 8192};
+	struct twz_obj *a = NULL, *b = NULL;
+	struct twzdb *db = NULL;
+	twz_pptr *p;
+	twz_oid id;
+	int err;
+
+	err = twzdb_open(path, &opt, &db);
+	for (int i = 0; i < 4 && !err; i++)
+		err = fill(db, 40 * i + 1);
+	if (!err)
+		err = twz_obj_create(twzdb_store(db), &oo, &id, &a);
+	if (!err)
+		err = twz_obj_create(twzdb_store(db), &oo, NULL, &b);
+	if (!err)
+		err = twz_name_set(twzdb_store(db), "some/name", id, 0);
+	if (!err) {
+		p = twz_obj_data(a);
+		err = twz_ptr_store(p, twz_obj_data(b), TWZ_READ);
+	}
+	if (!err)
+		err = read_file(path, &seed_image, &seed_len);
+	twz_obj_close(a);
+	twz_obj_close(b);
+	twzdb_close(db);
+	return err;
+}
+
+static size_t mutate(uint8_t *buf, size_t len)
+{
+	int n = 1 + (int)t_rand_below(6);
+
+	while (n--) {
+		size_t limit = t_rand_below(2) && len > 262144 ? 262144 : len;
+		size_t at = t_rand_below(limit), run = 1 + t_rand_below(64);
+
+		if (run > len - at)
+			run = len - at;
+		switch (t_rand_below(7)) {
+		case 0:
+			buf[at] ^= (uint8_t)(1u << t_rand_below(8));
+			break;
+		case 1:
+			buf[at] = (uint8_t)t_rand();
+			break;
+		case 2:
+			memset(buf + at, t_rand_below(2) ? 0xff : 0, run);
+			break;
+		case 3:
+			memmove(buf + at, buf + t_rand_below(len - run), run);
+			break;
+		case 4:
+			at &= ~(size_t)7;
+			memcpy(buf + at, &(uint64_t){t_rand() >> t_rand_below(64)}, 8);
+			break;
+		case 5:
+			at &= ~(size_t)4095;
+			memset(buf + at, 0, len - at < 4096 ? len - at : 4096);
+			break;
+		default:
+			if (t_rand_below(8) == 0)
+				return 1 + t_rand_below(len);
+		}
+	}
+	return len;
+}
+
+static int run_one(const uint8_t *data, size_t len)
+{
+	pid_t pid;
+	int status;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		alarm(HANG_SECONDS);
+		LLVMFuzzerTestOneInput(data, len);
+		_exit(0);
+	}
+	waitpid(pid, &status, 0);
+	if (status) {
+		char name[80];
+
+		snprintf(name, sizeof(name), "/dev/shm/twz-fuzz-%d.twz", (int)pid);
+		unlink(name);
+		snprintf(name, sizeof(name), "/dev/shm/twz-fuzz-%d.twz-lock", (int)pid);
+		unlink(name);
+	}
+	return status;
+}
+
+static int run_files(int argc, char **argv)
+{
+	int bad = 0;
+
+	for (int i = 0; i < argc; i++) {
+		uint8_t *data;
+		size_t len;
+
+		if (read_file(argv[i], &data, &len)) {
+			perror(argv[i]);
+			return 2;
+		}
+		LLVMFuzzerTestOneInput(data, len);
+		free(data);
+		printf("%s: survived\n", argv[i]);
+	}
+	return bad;
+}
+
+static void keep(const uint8_t *data, size_t len, int status, long n)
+{
+	char name[64];
+	int fd;
+
+	snprintf(name, sizeof(name), "/tmp/fuzz_store-%" PRIu64 "-%ld", t_seed(), n);
+	fd = open(name, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	if (fd >= 0 && write(fd, data, len) == (ssize_t)len)
+		fprintf(stderr, "input kept: fuzz_store 0 %s\n", name);
+	if (fd >= 0)
+		close(fd);
+	fprintf(stderr, "FAILED: input %ld of SEED=%" PRIu64 " ended with %s %d\n", n, t_seed(),
+		WIFSIGNALED(status) ? "signal" : "status",
+		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+}
+
+int main(int argc, char **argv)
+{
+	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 20);
+	uint8_t *buf;
+	long n = 0, bad = 0;
+
+	if (argc > 2)
+		return run_files(argc - 2, argv + 2);
+	printf("fuzz_store SEED=%" PRIu64 "\n", t_seed());
+	if (make_seed(t_path(t_shm_dir(), "seed.twz"))) {
+		fprintf(stderr, "cannot make the seed store: %s / %s\n", twz_errmsg(),
+			twzdb_errmsg());
+		return 1;
+	}
+	buf = malloc(seed_len);
+	while (time(NULL) < end && bad < 5) {
+		size_t len;
+		int status;
+
+		memcpy(buf, seed_image, seed_len);
+		len = n ? mutate(buf, seed_len) : seed_len;
+		status = run_one(buf, len);
+		if (status) {
+			keep(buf, len, status, n);
+			bad++;
+		}
+		n++;
+	}
+	free(buf);
+	free(seed_image);
+	printf("%ld inputs of %zu bytes, %ld crashed or hung\n", n, seed_len, bad);
+	return bad || n < 10;
+}

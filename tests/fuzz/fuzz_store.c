@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: MIT
+ * fuzz_store.c -- any bytes as a store: opening, checking and walking it ends with a clear answer
+ *
+ * With clang (preset fuzz) this is a libFuzzer target: `fuzz_store CORPUS_DIR`. Otherwise
+ * fuzz_main.c drives it with mutated real stores.
+ */
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "fuzz.h"
+#include "twz/twz.h"
+#include "twzdb.h"
+
+static void ignore_finding(void *ctx, const char *where, const char *what)
+{
+	(void)ctx;
+	(void)where;
+	(void)what;
+}
+
+static int ignore_name(void *ctx, const char *name, twz_oid id)
+{
+	(void)ctx;
+	(void)name;
+	(void)id;
+	return 0;
+}
+
+static int write_file(const char *path, const uint8_t *data, size_t len)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	size_t done = 0;
+
+	while (fd >= 0 && done < len) {
+		ssize_t n = write(fd, data + done, len - done);
+
+		if (n <= 0)
+			break;
+		done += (size_t)n;
+	}
+	if (fd >= 0)
+		close(fd);
+	return done == len ? 0 : -1;
+}
+
+/* Touch every object through its mapping's first and last byte. */
+static void walk_objects(struct twz_store *s)
+{
+	struct twz_obj_stat st = {.size = sizeof(st)};
+	volatile unsigned char sink = 0;
+	uint64_t cursor = 0;
+	int limit = 1000;
+
+	while (limit-- && twz_obj_next(s, &cursor, &st) == 0) {
+		struct twz_obj *o = NULL;
+
+		if (twz_obj_open(s, st.id, TWZ_READ, &o))
+			continue;
+		if (!(st.flags & TWZ_OBJ_LOG) && twz_obj_len(o)) {
+			const unsigned char *p = twz_obj_data(o);
+
+			sink ^= (unsigned char)(p[0] ^ p[twz_obj_len(o) - 1]);
+		}
+		twz_obj_close(o);
+	}
+	(void)sink;
+}
+
+static void dump_store(struct twz_store *s)
+{
+	FILE *f = fopen("/dev/null", "w");
+
+	if (!f)
+		return;
+	(void)!twz_dump(s, TWZ_DUMP_ALL, f);
+	fclose(f);
+}
+
+static void walk_store(const char *path)
+{
+	struct twz_store *s = NULL;
+	uint64_t found;
+
+	if (twz_store_open(path, NULL, &s))
+		return;
+	(void)!twz_check(s, ignore_finding, NULL, &found);
+	dump_store(s);
+	walk_objects(s);
+	(void)!twz_name_list(s, "", ignore_name, NULL);
+	twz_store_close(s);
+}
+
+static void walk_database(const char *path)
+{
+	struct twzdb *db = NULL;
+	struct twzdb_txn *txn = NULL;
+	uint64_t found;
+
+	if (twzdb_open(path, NULL, &db))
+		return;
+	(void)!twzdb_check(db, ignore_finding, NULL, &found);
+	if (twzdb_begin(db, TWZDB_TRY, &txn) == 0) {
+		struct twzdb_slice k = {"fuzz", 4}, v = {"value", 5}, got;
+		struct twzdb_table t;
+
+		if (twzdb_table_open(txn, "t", TWZDB_TABLE_CREATE, &t) == 0) {
+			(void)!twzdb_get(txn, t, k, &got);
+			(void)!twzdb_put(txn, t, k, v, 0);
+		}
+		(void)!twzdb_commit(txn);
+	}
+	twzdb_close(db);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
+{
+	static char path[64];
+	char lock[80];
+
+	if (!path[0])
+		snprintf(path, sizeof(path), "/dev/shm/twz-fuzz-%d.twz", (int)getpid());
+	snprintf(lock, sizeof(lock), "%s-lock", path);
+	if (len > ((size_t)4 << 20) || write_file(path, data, len))
+		return 0;
+	walk_store(path);
+	walk_database(path);
+	unlink(path);
+	unlink(lock);
+	return 0;
+}

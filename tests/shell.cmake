@@ -1,0 +1,10 @@
+# tests of this area: see CMakeLists.txt; what they are is in shell/README.md
+foreach(name modes script usage open busy dot output import dump inspect)
+	add_test(NAME shell.${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/shell/run.sh $<TARGET_FILE:twzdb> ${name})
+	set_tests_properties(shell.${name} PROPERTIES LABELS "shell;quick" TIMEOUT 120)
+endforeach()
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+add_test(NAME shell.terminal COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/shell/terminal.py $<TARGET_FILE:twzdb>)
+set_tests_properties(shell.terminal PROPERTIES LABELS "shell;quick" TIMEOUT 180)
+add_test(NAME shell.demo COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/shell/demo.sh $<TARGET_FILE:twzdb>)
+set_tests_properties(shell.demo PROPERTIES LABELS shell TIMEOUT 180)

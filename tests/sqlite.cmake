@@ -1,0 +1,15 @@
+# SQLite on the engine, label sqlite
+add_executable(test_vfs sqlite/test_vfs.c)
+target_link_libraries(test_vfs PRIVATE twz_t twzvfs_static)
+set_target_properties(test_vfs PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME sqlite.vfs.page COMMAND test_vfs)
+add_test(NAME sqlite.vfs.line COMMAND test_vfs)
+set_tests_properties(sqlite.vfs.page PROPERTIES LABELS sqlite TIMEOUT 180)
+set_tests_properties(sqlite.vfs.line PROPERTIES LABELS "sqlite;quick" TIMEOUT 180
+	ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE;TMPDIR=/dev/shm")
+
+# The extension inside the stock sqlite3 shell and Python (which are not built with a sanitizer's run-time).
+if(NOT TWZ_SANITIZE)
+	add_test(NAME sqlite.extension COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sqlite/extension.sh $<TARGET_FILE:twzvfs_ext>)
+	set_tests_properties(sqlite.extension PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
+endif()

@@ -1,0 +1,460 @@
+/* SPDX-License-Identifier: MIT
+ * test_engine_damage.c -- chosen damage: what each piece of it must lead to (D10)
+ *
+ * test_engine_hostile.c damages at random; here every case is one thing that once hung, crashed
+ * or gave a wrong answer. A child process with an alarm does the damage and looks, so that a
+ * hang or a crash is a failed case.
+ */
+#include "engine_t.h"
+
+#include "../../engine/src/internal.h"
+
+#include <signal.h>
+#include <sys/uio.h>
+#include <sys/wait.h>
+#include <xxhash.h>
+
+#define ROWS 3000
+
+static const char *path;
+
+/* What is not as it should be is said, and is the child's exit status. */
+#define WANT(cond)                                                                                 \
+	do {                                                                                       \
+		if (!(cond)) {                                                                     \
+			fprintf(stderr, "  line %d: not so: %s; %s\n", __LINE__, #cond,            \
+				twzdb_errmsg());                                                   \
+			return 1;                                                                  \
+		}                                                                                  \
+	} while (0)
+
+static int fill(struct twzdb *db)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+
+	WANT(!twzdb_begin(db, 0, &tx) && !twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t));
+	for (uint64_t i = 0; i < ROWS; i++)
+		WANT(!twzdb_put(tx, t, et_key(i), et_val(i, 20), 0));
+	WANT(!twzdb_put(tx, t, et_str("zz"), et_val(7, 200000), 0));
+	WANT(!twzdb_commit(tx));
+	return twzdb_checkpoint(db);
+}
+
+/* A leaf in the middle of the table. */
+static struct node_pm *some_leaf(struct twzdb *db, uint64_t *p)
+{
+	struct bkey k = {et_key(ROWS / 2).ptr, 8};
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct nref leaf;
+	unsigned pos;
+	bool exact;
+
+	if (twzdb_begin(db, TWZDB_RDONLY, &tx) || twzdb_table_open(tx, "t", 0, &t) ||
+	    twzdb__seek(tx, t.h, k, false, &leaf, &pos, &exact, NULL))
+		abort();
+	twzdb_abort(tx);
+	*p = leaf.p;
+	return twzdb__at(db, leaf.p, sizeof(struct node_pm));
+}
+
+/* First unit of a kind; *P: where. */
+static struct unit_pm *some_unit(struct twzdb *db, unsigned kind, uint64_t *p)
+{
+	for (uint32_t i = 0; i < db->root->units[0]; i++) {
+		struct unit_pm *u;
+
+		*p = twz_pptr_make(TWZDB_NO_DATA, TWZ_DATA_OFF + ((uint64_t)i << TWZDB_UNIT_SHIFT))
+			     .v;
+		u = twzdb__at(db, *p, sizeof(*u));
+		if (u->magic == TWZDB_UNIT_MAGIC && u->kind == kind)
+			return u;
+	}
+	abort();
+}
+
+static void seal(struct unit_pm *u)
+{
+	u->sum = (uint32_t)XXH3_64bits(u, offsetof(struct unit_pm, sum));
+}
+
+static int scan(struct twzdb_txn *tx, struct twzdb_table t, enum twzdb_seek first,
+		enum twzdb_seek next)
+{
+	struct twzdb_slice k, v;
+	struct twzdb_cursor *c;
+	int err = twzdb_cursor_open(tx, t, &c);
+
+	if (!err)
+		err = twzdb_cursor_get(c, first, &k, &v);
+	while (!err)
+		err = twzdb_cursor_get(c, next, &k, &v);
+	twzdb_cursor_close(c);
+	return err;
+}
+
+/* Every way to the damaged leaf ends in TWZDB_E_CORRUPT, for readers and for the writer. */
+static int leaf_is_lost(struct twzdb *db)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb_slice v;
+	uint64_t cnt;
+
+	for (unsigned flags = 0; flags <= TWZDB_RDONLY; flags++) {
+		WANT(!twzdb_begin(db, flags, &tx) && !twzdb_table_open(tx, "t", 0, &t));
+		WANT(twzdb_get(tx, t, et_key(ROWS / 2), &v) == TWZDB_E_CORRUPT);
+		WANT(!twzdb_get(tx, t, et_key(1), &v));
+		WANT(twzdb_count(tx, t, &cnt) == TWZDB_E_CORRUPT);
+		WANT(scan(tx, t, TWZDB_FIRST, TWZDB_NEXT) == TWZDB_E_CORRUPT);
+		WANT(scan(tx, t, TWZDB_LAST, TWZDB_PREV) == TWZDB_E_CORRUPT);
+		if (!flags)
+			WANT(twzdb_put(tx, t, et_key(ROWS / 2), et_val(1, 20), 0) ==
+			     TWZDB_E_CORRUPT);
+		twzdb_abort(tx);
+	}
+	WANT(!twzdb_check(db, NULL, NULL, &cnt) && cnt);
+	/* comes to an end; nothing can be written to that stream */
+	(void)!twzdb_dump(db, TWZDB_DUMP_NODES, stdin);
+	return 0;
+}
+
+static int odd_version(struct twzdb *db)
+{
+	uint64_t p;
+
+	some_leaf(db, &p)->ver |= 1;
+	return leaf_is_lost(db);
+}
+
+static int dead_leaf(struct twzdb *db)
+{
+	uint64_t p;
+
+	some_leaf(db, &p)->flags = TWZDB_NODE_DEAD;
+	return leaf_is_lost(db);
+}
+
+/* A reader need not take the writer lock to know: its own thread may hold it. */
+static int odd_version_beside_a_writer(struct twzdb *db)
+{
+	struct twzdb_txn *tx, *rd;
+	struct twzdb_table t;
+	struct twzdb_slice v;
+	uint64_t p;
+
+	some_leaf(db, &p)->ver |= 1;
+	WANT(!twzdb_begin(db, 0, &tx) && !twzdb_begin(db, TWZDB_RDONLY, &rd) &&
+	     !twzdb_table_open(rd, "t", 0, &t));
+	WANT(twzdb_get(rd, t, et_key(ROWS / 2), &v) == TWZDB_E_CORRUPT);
+	return 0;
+}
+
+static int run_beyond_object(struct twzdb *db)
+{
+	uint64_t p, cnt;
+	struct unit_pm *u = some_unit(db, TWZDB_UNIT_LARGE, &p);
+	struct rec_pm *r = (struct rec_pm *)(u + 1);
+
+	u->run = 16000;
+	u->block_len = (uint32_t)(16000ULL * TWZDB_UNIT_LEN - 64 - TWZDB_UNIT_TAIL) & ~15U;
+	seal(u);
+	r->vlen = 60U << 20;
+	WANT(!twzdb__is_rec(db, p + sizeof(*u)));
+	WANT(!twzdb_check(db, NULL, NULL, &cnt) && cnt);
+	return 0;
+}
+
+static int nodes_called_records(struct twzdb *db)
+{
+	uint64_t p, cnt;
+	struct unit_pm *u = some_unit(db, TWZDB_UNIT_NODES, &p);
+
+	u->cls = 3;
+	seal(u);
+	WANT(!twzdb_check(db, NULL, NULL, &cnt) && cnt);
+	return 0;
+}
+
+static int counts_of_the_root(struct twzdb *db)
+{
+	static const uint64_t bad[] = {0, 5000, UINT64_MAX};
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	uint64_t cnt;
+
+	for (unsigned i = 0; i < 3; i++) {
+		db->root->obj_cnt = bad[i];
+		WANT(!twzdb_check(db, NULL, NULL, &cnt) && cnt);
+		WANT(!twzdb_begin(db, 0, &tx) && !twzdb_table_open(tx, "t", 0, &t));
+		for (uint64_t k = 0; k < 40; k++)
+			(void)!twzdb_put(tx, t, et_key(k), et_val(k, 20000), 0);
+		twzdb_abort(tx);
+	}
+	return 0;
+}
+
+/*
+ * A key that is not there needs no look at its neighbours, which may be many tombstones, or,
+ * here, damaged.
+ */
+static int seek_beside_damage(struct twzdb *db)
+{
+	uint8_t key[9] = {0};
+	struct twzdb_slice k = {key, sizeof(key)}, v;
+	const struct rec_pm *r;
+	struct twzdb_cursor *c;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	uint64_t p;
+	struct node_pm *n = some_leaf(db, &p), *next = twzdb__at(db, n->next, sizeof(*next));
+
+	WANT(!twzdb__rec_at(db, n->ptr[n->perm[n->n - 1]], &r) && r->klen == 8);
+	memcpy(key, rec_key(r), 8);
+	next->flags = TWZDB_NODE_DEAD;
+	WANT(!twzdb_begin(db, TWZDB_RDONLY, &tx) && !twzdb_table_open(tx, "t", 0, &t) &&
+	     !twzdb_cursor_open(tx, t, &c));
+	WANT(twzdb_cursor_get(c, TWZDB_SEEK, &k, &v) == TWZDB_E_NOTFOUND);
+	k.len = 8;
+	WANT(!twzdb_cursor_get(c, TWZDB_SEEK, &k, &v) && v.len == 20);
+	twzdb_cursor_close(c);
+	twzdb_abort(tx);
+	return 0;
+}
+
+/* Its row must not just be missing. */
+static int record_of_the_future(struct twzdb *db)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb_slice v;
+	uint64_t p;
+	struct node_pm *n = some_leaf(db, &p);
+
+	for (unsigned i = 0; i < n->n; i++)
+		((struct rec_pm *)twzdb__at(db, n->ptr[n->perm[i]], sizeof(struct rec_pm)))->ts =
+			1000;
+	WANT(!twzdb_begin(db, TWZDB_RDONLY, &tx) && !twzdb_table_open(tx, "t", 0, &t));
+	WANT(twzdb_get(tx, t, et_key(ROWS / 2), &v) == TWZDB_E_CORRUPT);
+	twzdb_abort(tx);
+	return 0;
+}
+
+/* --- running a case --- */
+
+static int in_child(void *arg)
+{
+	int (*fn)(struct twzdb *) = *(int (**)(struct twzdb *))arg;
+	struct twzdb *db;
+
+	alarm(30); /* the sanitizers' time */
+	WANT(!et_open(path, &db));
+	WANT(!fill(db));
+	return fn(db);
+}
+
+static void on_both_media(int (*fn)(struct twzdb *))
+{
+	for (enum et_media m = ET_PAGE; m <= ET_LINE; m++) {
+		path = et_path(m, "damage.twz");
+		unlink(path);
+		T_EQ(t_fork(in_child, &fn), 0);
+	}
+}
+
+#define CASE(name, fn)                                                                             \
+	static void name(void)                                                                     \
+	{                                                                                          \
+		on_both_media(fn);                                                                 \
+	}
+CASE(a_version_left_odd_is_damage, odd_version)
+CASE(a_way_to_a_dead_leaf_is_damage, dead_leaf)
+CASE(a_reader_knows_without_the_lock, odd_version_beside_a_writer)
+CASE(a_run_ends_in_its_object, run_beyond_object)
+CASE(a_unit_is_of_one_kind, nodes_called_records)
+CASE(counts_in_the_root_are_clamped, counts_of_the_root)
+CASE(an_exact_seek_stays_in_its_leaf, seek_beside_damage)
+CASE(a_record_of_the_future_is_damage, record_of_the_future)
+
+/* --- records of the log --- */
+
+struct crafted {
+	struct lrec_pm h;
+	struct item_pm it;
+	uint64_t pl[80];
+};
+
+struct hostile_case {
+	const char *rule; /* what the refusal says */
+	void (*make)(struct twzdb *db, struct crafted *r);
+};
+
+static void word(struct crafted *r, uint64_t where, uint64_t value)
+{
+	r->it = (struct item_pm){TWZDB_IT_WORD, 0, 8, where};
+	r->pl[0] = value;
+}
+
+static void no_objects(struct twzdb *db, struct crafted *r)
+{
+	(void)db;
+	word(r, DB_PTR(offsetof(struct db_pm, obj_cnt)), 0);
+}
+
+static void many_objects(struct twzdb *db, struct crafted *r)
+{
+	(void)db;
+	word(r, DB_PTR(offsetof(struct db_pm, obj_cnt)), 5000);
+}
+
+static void many_units(struct twzdb *db, struct crafted *r)
+{
+	(void)db;
+	word(r, DB_PTR(offsetof(struct db_pm, units)), (uint64_t)1 << 40);
+}
+
+static void bad_root(struct twzdb *db, struct crafted *r)
+{
+	(void)db;
+	word(r, twzdb__catalog() + offsetof(struct table_pm, root), 0x80012345);
+}
+
+static void retyped(struct twzdb *db, struct crafted *r)
+{
+	uint64_t p;
+	struct unit_pm u = *some_unit(db, TWZDB_UNIT_NODES, &p);
+
+	u.kind = TWZDB_UNIT_RECORDS;
+	u.cls = 1;
+	u.block_len = u.first = 64;
+	u.block_cnt = 1000;
+	seal(&u);
+	r->it = (struct item_pm){TWZDB_IT_UNIT, 0, sizeof(u), p};
+	memcpy(r->pl, &u, sizeof(u));
+}
+
+static void crowded_node(struct twzdb *db, struct crafted *r)
+{
+	struct node_wr_pm w = {255 << 8, 0, 2};
+	uint64_t p;
+
+	r->pl[2] = some_leaf(db, &p)->next;
+	r->it = (struct item_pm){TWZDB_IT_NODE_WR, 0, 24, p};
+	memcpy(r->pl, &w, sizeof(w));
+}
+
+static void twisted_node(struct twzdb *db, struct crafted *r)
+{
+	struct node_pm n;
+	uint64_t p;
+
+	n = *some_leaf(db, &p);
+	n.perm[3] = n.perm[4];
+	r->it = (struct item_pm){TWZDB_IT_NODE_NEW, 0, sizeof(n), p};
+	memcpy(r->pl, &n, sizeof(n));
+}
+
+static void last_commit_ever(struct twzdb *db, struct crafted *r)
+{
+	(void)db;
+	word(r, DB_PTR(offsetof(struct db_pm, next_table)), 9);
+	r->h.ts = UINT64_MAX;
+}
+
+static void future_record(struct twzdb *db, struct crafted *r)
+{
+	struct rec_pm rec;
+	uint64_t p;
+	const struct node_pm *n = some_leaf(db, &p);
+
+	p = n->ptr[n->perm[0]];
+	memcpy(&rec, twzdb__at(db, p, sizeof(rec)), sizeof(rec));
+	rec.ts = UINT64_MAX - 1;
+	r->it = (struct item_pm){TWZDB_IT_REC_NEW, 0, sizeof(rec), p};
+	memcpy(r->pl, &rec, sizeof(rec));
+}
+
+static const struct hostile_case hostile[] = {
+	{"number of data objects", no_objects},
+	{"number of data objects", many_objects},
+	{"number of units", many_units},
+	{"root of a table", bad_root},
+	{"another type", retyped},
+	{"node write with", crowded_node},
+	{"new node with", twisted_node},
+	{"cannot come next", last_commit_ever},
+	{"another commit", future_record},
+};
+
+static int append_and_die(void *arg)
+{
+	const struct hostile_case *h = arg;
+	struct crafted r = {0};
+	struct iovec iov = {&r, 0};
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+	uint64_t lsn;
+
+	WANT(!et_open(path, &db) && !fill(db) && !twzdb_begin(db, 0, &tx));
+	r.h = (struct lrec_pm){TWZDB_LREC_MAGIC, 0, TWZDB_LREC_COMMIT, twzdb_txn_ts(tx) + 1, 0, 1};
+	h->make(db, &r);
+	r.h.len = iov.iov_len = sizeof(r.h) + sizeof(r.it) + r.it.len;
+	WANT(!twz_log_append(db->log, &iov, 1, &lsn));
+	kill(getpid(), SIGKILL);
+	return 1;
+}
+
+static void hostile_log_records_are_refused(void)
+{
+	for (unsigned i = 0; i < 2 * sizeof(hostile) / sizeof(hostile[0]); i++) {
+		struct hostile_case h = hostile[i / 2];
+		struct twzdb *db = NULL;
+
+		path = et_path(i % 2 ? ET_LINE : ET_PAGE, "log.twz");
+		unlink(path);
+		T_EQ(t_fork(append_and_die, &h), SIGKILL);
+		T_ERR(et_open(path, &db), TWZDB_E_CORRUPT);
+		T_HAS(twzdb_errmsg(), h.rule);
+		twzdb_close(db);
+	}
+}
+
+/* --- waiting --- */
+
+static void check_does_not_wait_for_its_own_thread(void)
+{
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+	uint64_t cnt;
+
+	path = et_path(ET_LINE, "busy.twz");
+	T_REQ(et_open(path, &db));
+	T_REQ(twzdb_begin(db, 0, &tx));
+	alarm(30);
+	T_ERR(twzdb_check(db, NULL, NULL, &cnt), TWZDB_E_BUSY);
+	T_HAS(twzdb_errmsg(), "a write transaction of database 'main'");
+	alarm(0);
+	twzdb_abort(tx);
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct t_case cases[] = {
+		T_CASE(a_version_left_odd_is_damage),
+		T_CASE(a_way_to_a_dead_leaf_is_damage),
+		T_CASE(a_reader_knows_without_the_lock),
+		T_CASE(a_run_ends_in_its_object),
+		T_CASE(a_unit_is_of_one_kind),
+		T_CASE(counts_in_the_root_are_clamped),
+		T_CASE(an_exact_seek_stays_in_its_leaf),
+		T_CASE(a_record_of_the_future_is_damage),
+		T_CASE(hostile_log_records_are_refused),
+		T_CASE(check_does_not_wait_for_its_own_thread),
+		T_END,
+	};
+
+	return t_main("engine_damage", cases, argc, argv);
+}

@@ -1,0 +1,508 @@
+/* SPDX-License-Identifier: MIT
+ * test_log.c -- twz_log at work: ring, validity, wrap, long records, checkpoint (D1..D5, D19)
+ */
+#include <time.h>
+
+#include "log_env.h"
+
+/* --- pure cases --- */
+
+static void plan_keeps_its_promises(void)
+{
+	static const uint64_t rings[] = {16 * KIB, 20 * KIB, 64 * KIB, 1024 * KIB};
+
+	for (int i = 0; i < 200000; i++) {
+		uint64_t ring = rings[t_rand_below(4)];
+		uint64_t align = t_rand_below(2) ? 64 : 4096;
+		uint64_t tail = t_rand_below(5 * ring / align) * align;
+		uint64_t head = tail + t_rand_below(ring / align + 1) * align;
+		uint64_t len = 1 + t_rand_below(t_rand_below(2) ? 300 : ring / 2);
+		struct twz__log_plan p = twz__log_plan(ring, align, tail, head, len);
+		uint64_t room = ring - head % ring;
+		bool ok = p.lsn == head + p.pad && p.total % align == 0 && p.total <= ring / 4;
+
+		ok &= p.lsn % ring + p.total <= ring;
+		ok &= p.pad == 0 || (p.pad == room && p.pad < p.total);
+		ok &= p.spill ? p.total >= 128 : p.total >= 64 + len && p.total < 64 + len + align;
+		ok &= !p.spill || twz__log_align(64 + len, align) > ring / 4;
+		ok &= p.full == (p.lsn + p.total - tail > ring);
+		ok &= p.due == (p.lsn + p.total - tail > ring / 2);
+		if (!ok) {
+			T_TRUE(ok);
+			return;
+		}
+	}
+	/* An empty ring takes any record, wherever its head stands. */
+	for (uint64_t head = 0; head < 16 * KIB; head += 64)
+		T_TRUE(!twz__log_plan(16 * KIB, 64, head, head, 4096 - 64).full);
+}
+
+static void rules_of_validity_hold_one_by_one(void)
+{
+	struct twz__log_expect e = {.ring_len = 64 * KIB,
+				    .lsn = 128 * KIB + 640,
+				    .generation = 7,
+				    .prev_sum = 99,
+				    .check_prev = true};
+	struct log_rec_pm ok = {TWZ_LOG_REC_MAGIC, TWZ_LOG_REC_DATA, e.lsn, 7, 100, 192, 99, 0, 0};
+	struct log_rec_pm r;
+
+	T_EQ(twz__log_rec_bad(&ok, &e), 0);
+#define BAD(rule, field, value)                                                                    \
+	do {                                                                                       \
+		r = ok;                                                                            \
+		r.field = (value);                                                                 \
+		T_EQ(twz__log_rec_bad(&r, &e), rule);                                              \
+	} while (0)
+	BAD(1, magic, 0);
+	BAD(1, kind, 0);
+	BAD(1, kind, 4);
+	BAD(1, kind, TWZ_LOG_REC_SPILL);
+	BAD(1, kind, TWZ_LOG_REC_PAD);
+	BAD(1, zero, 1);
+	BAD(1, body_len, 0);
+	BAD(1, body_len, 129);
+	BAD(1, body_len, UINT64_MAX);
+	BAD(1, total, 0);
+	BAD(1, total, 64);
+	BAD(1, total, 200);
+	BAD(1, total, UINT64_MAX - 63);
+	BAD(1, total, 4096 + 64 + 128);
+	BAD(1, total, 16 * KIB + 64);
+	ok.body_len = 16 * KIB;
+	BAD(1, total, 16 * KIB + 64);
+	ok.body_len = 16 * KIB - 64;
+	BAD(0, total, 16 * KIB);
+	ok.body_len = 100;
+	BAD(2, lsn, ok.lsn - e.ring_len);
+	BAD(2, lsn, ok.lsn + 64);
+	BAD(3, generation, 6);
+	BAD(3, generation, 8);
+	BAD(4, prev_sum, 98);
+	e.check_prev = false;
+	BAD(0, prev_sum, 98);
+	/* The record may not cross the end of the ring; a pad must reach it. */
+	e.lsn = 192 * KIB - 128;
+	ok.lsn = e.lsn;
+	T_EQ(twz__log_rec_bad(&ok, &e), 1);
+	ok.total = 128;
+	ok.body_len = 64;
+	T_EQ(twz__log_rec_bad(&ok, &e), 0);
+	BAD(1, kind, TWZ_LOG_REC_PAD);
+	ok.kind = TWZ_LOG_REC_PAD;
+	ok.body_len = 0;
+	T_EQ(twz__log_rec_bad(&ok, &e), 0);
+	BAD(1, total, 64);
+#undef BAD
+}
+
+static void checksum_covers_every_byte(void)
+{
+	struct {
+		struct log_rec_pm rec;
+		uint8_t body[100];
+	} r = {.rec = {TWZ_LOG_REC_MAGIC, TWZ_LOG_REC_DATA, 0, 1, 100, 192, 5, 0, 0}};
+	uint64_t sum = twz__log_rec_sum(&r.rec);
+
+	r.rec.sum = sum;
+	T_EQ(twz__log_rec_sum(&r.rec), sum);
+	for (size_t i = 0; i < sizeof(r.rec) + 100; i++) {
+		bool in_sum = i >= offsetof(struct log_rec_pm, sum) &&
+			      i < offsetof(struct log_rec_pm, zero);
+		bool in_len = i >= offsetof(struct log_rec_pm, body_len) &&
+			      i < offsetof(struct log_rec_pm, total);
+
+		if (in_len)
+			continue; /* covered too, but the sum would read behind R */
+		((uint8_t *)&r)[i] ^= 1;
+		T_TRUE((twz__log_rec_sum(&r.rec) == sum) == in_sum);
+		((uint8_t *)&r)[i] ^= 1;
+	}
+}
+
+/* --- append, walk, reopen --- */
+
+static void append_walk_reopen_on(bool cl)
+{
+	struct twz_log_info i;
+	struct env e;
+
+	if (!env_new(&e, cl, 256 * KIB, NULL))
+		return;
+	for (int n = 0; n < 20; n++)
+		T_OK(put(&e, MIN_BODY + (size_t)n * 37));
+	T_EQ(walked(&e), 20);
+	i = info_of(&e);
+	T_EQ(i.ring_len, 256 * KIB);
+	T_EQ(i.records, 20);
+	T_EQ(i.used_len, i.head - i.tail);
+	T_EQ(i.tail, 0);
+	T_TRUE(i.head >= 20 * (cl ? 64 : 4096));
+	env_close(&e);
+	if (!env_reopen(&e, false))
+		return;
+	/* D13: restart replays every valid record from the tail, and leaves nothing to replay. */
+	T_EQ(e.seen.applied, 20);
+	T_EQ(e.seen.first, 0);
+	T_TRUE(!e.seen.bad && e.seen.restart);
+	T_TRUE(!cl || e.seen.flushed >= 20);
+	T_EQ(info_of(&e).generation, i.generation + 1);
+	T_EQ(info_of(&e).used_len, 0);
+	T_EQ(walked(&e), 0);
+	env_close(&e);
+	if (!env_reopen(&e, false))
+		return;
+	T_EQ(e.seen.applied, 0);
+	env_end(&e);
+}
+
+static void append_walk_reopen(void)
+{
+	on_both(append_walk_reopen_on);
+}
+
+/* Every size of record, at every place around the end of the ring. */
+static void every_size_wraps_on(bool cl)
+{
+	struct env e;
+	uint64_t laps;
+
+	if (!env_new(&e, cl, 16 * KIB, NULL))
+		return;
+	for (size_t len = MIN_BODY; len <= 4096 - 64; len += cl ? 61 : 509) {
+		for (int k = 0; k < (cl ? 7 : 5); k++)
+			T_OK(put(&e, len));
+		T_TRUE(walked(&e) >= 1);
+		if (cl)
+			T_OK(put(&e, MIN_BODY + len % 64)); /* shift the next size's places */
+	}
+	laps = info_of(&e).head / (16 * KIB);
+	T_TRUE(laps > 8);
+	T_TRUE(!e.seen.bad);
+	env_close(&e);
+	if (env_reopen(&e, false)) {
+		T_TRUE(!e.seen.bad);
+		T_EQ(e.seen.next, e.next);
+	}
+	env_end(&e);
+}
+
+static void every_size_wraps(void)
+{
+	on_both(every_size_wraps_on);
+}
+
+static void random_sizes_many_laps_on(bool cl)
+{
+	struct env e;
+
+	if (!env_new(&e, cl, 64 * KIB, NULL))
+		return;
+	for (int n = 0; n < (cl ? 3000 : 300); n++) {
+		T_OK(put(&e, MIN_BODY + t_rand_below(t_rand_below(4) ? 400
+								     : 16 * KIB - 64 - MIN_BODY)));
+		if (t_rand_below(60))
+			continue;
+		env_close(&e);
+		if (!env_reopen(&e, false))
+			return;
+		T_TRUE(!e.seen.bad);
+		T_TRUE(!e.seen.applied || e.seen.next == e.next);
+	}
+	T_TRUE(info_of(&e).head > 10 * 64 * KIB);
+	env_end(&e);
+}
+
+static void random_sizes_many_laps(void)
+{
+	on_both(random_sizes_many_laps_on);
+}
+
+/* --- checkpoint --- */
+
+static void checkpoint_flushes_before_the_tail_moves_on(bool cl)
+{
+	struct env e;
+
+	if (!env_new(&e, cl, 64 * KIB, NULL))
+		return;
+	for (int n = 0; n < 8; n++)
+		T_OK(put(&e, 100));
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(info_of(&e).used_len, 0);
+	T_EQ(info_of(&e).checkpoints, 1);
+	T_EQ(e.seen.flushed, cl ? 8 : 0);
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(info_of(&e).checkpoints, 1);
+	env_close(&e);
+	if (env_reopen(&e, false))
+		T_EQ(e.seen.applied, 0);
+	env_end(&e);
+}
+
+static void checkpoint_flushes_before_the_tail_moves(void)
+{
+	on_both(checkpoint_flushes_before_the_tail_moves_on);
+}
+
+/*
+ * A record appended but not applied stays in the log, whatever is checkpointed; a ring full of such
+ * records says so.
+ */
+static void unapplied_records_stay_on(bool cl)
+{
+	uint64_t lsn, first;
+	struct env e;
+	int n, err;
+
+	if (!env_new(&e, cl, 16 * KIB, NULL))
+		return;
+	T_OK(put(&e, 100));
+	T_OK(append_to(&e, 200, &first));
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(info_of(&e).tail, first);
+	T_EQ(walked(&e), 1);
+	for (n = 0; !(err = append_to(&e, 3000, &lsn)); n++)
+		T_TRUE(n < 10);
+	T_EQ(err, TWZ_E_NOSPC);
+	T_EQ(walked(&e), (uint64_t)n + 1);
+	twz_log_applied(e.l, first); /* not the last one: found by its LSN */
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(walked(&e), (uint64_t)n);
+	T_OK(append_to(&e, 100, &lsn));
+	twz_log_applied(e.l, lsn);
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(info_of(&e).used_len, 0);
+	env_end(&e);
+}
+
+static void unapplied_records_stay(void)
+{
+	on_both(unapplied_records_stay_on);
+}
+
+/* --- long records --- */
+
+static void long_records_live_in_objects_on(bool cl)
+{
+	uint64_t objects;
+	struct env e;
+
+	if (!env_new(&e, cl, 16 * KIB, NULL))
+		return;
+	objects = object_count(&e);
+	T_OK(put(&e, 4096 - 64));
+	T_EQ(object_count(&e), objects);
+	T_OK(put(&e, 4096 - 63));
+	T_EQ(object_count(&e), objects + 1);
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(object_count(&e), objects);
+	T_OK(put(&e, 50000));
+	T_OK(put(&e, 400));
+	T_EQ(walked(&e), 2);
+	env_close(&e);
+	if (!env_reopen(&e, false))
+		return;
+	T_EQ(e.seen.applied, 2);
+	T_TRUE(!e.seen.bad);
+	T_EQ(object_count(&e), objects);
+	T_OK(put(&e, REC_MAX));
+	/* More than the shared list of bodies holds: checkpoints come by themselves. */
+	for (int n = 0; n < 90; n++)
+		T_OK(put(&e, 5000));
+	T_TRUE(object_count(&e) <= objects + TWZ_LOG_SPILL_MAX);
+	T_OK(twz_log_checkpoint(e.l));
+	T_EQ(object_count(&e), objects);
+	env_end(&e);
+}
+
+static void long_records_live_in_objects(void)
+{
+	on_both(long_records_live_in_objects_on);
+}
+
+static void damaged_body_is_corruption_on(bool cl)
+{
+	struct twz_obj *o = NULL;
+	struct twz__log_ring r;
+	uint8_t byte = 0x55;
+	twz_oid body;
+	struct env e;
+
+	if (!env_new(&e, cl, 16 * KIB, NULL))
+		return;
+	T_OK(put(&e, 100));
+	T_OK(put(&e, 9000));
+	body = e.l->seg->spills[0].id;
+	T_OK(twz_obj_open(e.s, body, TWZ_READ | TWZ_WRITE, &o));
+	T_OK(twz__log_ring_init(&r, o));
+	T_OK(twz__log_write(&r, 5000, &byte, 1));
+	twz_obj_close(o);
+	T_ERR(twz_log_walk(e.l, walk_count, &e.seen), TWZ_E_CORRUPT);
+	env_close(&e);
+	if (env_reopen(&e, true)) {
+		T_ERR(twz_log_recover(e.l, true), TWZ_E_CORRUPT);
+		T_EQ(e.seen.applied, 0);
+	}
+	env_end(&e);
+}
+
+static void damaged_body_is_corruption(void)
+{
+	on_both(damaged_body_is_corruption_on);
+}
+
+/* A crash between the creation of a body and its record leaves an orphan; restart finds it. */
+static void orphan_bodies_are_swept_on(bool cl)
+{
+	struct iovec iov = {(void *)"0123456789abcdef", 16};
+	struct log_spill_pm spill;
+	uint64_t objects;
+	struct env e;
+
+	if (!env_new(&e, cl, 16 * KIB, NULL))
+		return;
+	objects = object_count(&e);
+	T_OK(twz__log_body_write(e.l, &iov, 1, 16, 12345, &spill));
+	T_EQ(object_count(&e), objects + 1);
+	env_close(&e);
+	if (env_reopen(&e, false))
+		T_EQ(object_count(&e), objects);
+	env_end(&e);
+}
+
+static void orphan_bodies_are_swept(void)
+{
+	on_both(orphan_bodies_are_swept_on);
+}
+
+/* --- bad calls, check --- */
+
+static void bad_calls_are_refused(void)
+{
+	struct twz_obj_options opt = {.size = sizeof(opt), .len = 64 * KIB};
+	struct twz_log_user half = {.version = 1};
+	struct twz_log *l = NULL;
+	struct iovec iov = {NULL, 0};
+	struct iovec huge[2] = {{(void *)&iov, TWZ_DATA_MAX}, {(void *)&iov, 1}};
+	struct env e;
+	uint64_t lsn;
+	twz_oid id;
+	int restart;
+
+	if (!env_new(&e, true, 16 * KIB, NULL))
+		return;
+	T_ERR(twz_log_append(e.l, &iov, 1, &lsn), TWZ_E_INVAL);
+	T_ERR(twz_log_append(e.l, huge, 2, &lsn), TWZ_E_TOOBIG);
+	T_ERR(twz_log_create(e.s, 4096, &id), TWZ_E_INVAL);
+	T_ERR(twz_log_create(e.s, TWZ_DATA_MAX, &id), TWZ_E_INVAL);
+	T_ERR(twz_log_open(e.s, e.id, &half, &l, &restart), TWZ_E_INVAL);
+	T_ERR(twz_log_open(e.s, (twz_oid){{1, 2}}, &e.user, &l, &restart), TWZ_E_NOENT);
+	T_OK(twz_obj_create(e.s, &opt, &id, NULL));
+	T_ERR(twz_log_open(e.s, id, &e.user, &l, &restart), TWZ_E_CORRUPT);
+	T_TRUE(l == NULL);
+	twz_log_applied(e.l, 999); /* no such record: ignored */
+	T_OK(put(&e, 100));
+	T_EQ(walked(&e), 1);
+	twz_log_close(NULL);
+	env_end(&e);
+}
+
+static void count_finding(void *ctx, const char *where, const char *what)
+{
+	uint64_t *cnt = ctx;
+
+	*cnt += *where && *what;
+}
+
+static void check_finds_damage_on(bool cl)
+{
+	uint64_t cnt = 0;
+	struct twz__checker c = {.fn = count_finding, .ctx = &cnt};
+	struct twz_obj *o = NULL;
+	struct env e;
+
+	if (!env_new(&e, cl, 16 * KIB, NULL))
+		return;
+	T_OK(put(&e, 100));
+	T_OK(put(&e, 6000));
+	T_OK(twz_obj_open(e.s, e.id, TWZ_READ, &o));
+	T_OK(twz__check_log(o, &c));
+	T_EQ(c.found, 0);
+	flip(&e, 3000, 1);
+	T_OK(twz__check_log(o, &c));
+	T_EQ(c.found, 1);
+	flip(&e, 3000, 1);
+	flip(&e, 24, 1);
+	T_OK(twz__check_log(o, &c));
+	T_EQ(c.found, 2);
+	flip(&e, 24, 1);
+	T_OK(twz_obj_delete(e.s, e.l->seg->spills[0].id));
+	T_OK(twz__check_log(o, &c));
+	T_EQ(c.found, 3);
+	T_EQ(cnt, 3);
+	twz_obj_close(o);
+	env_end(&e);
+}
+
+static void check_finds_damage(void)
+{
+	on_both(check_finds_damage_on);
+}
+
+/* --- how fast: printed, not judged --- */
+
+static void print_throughput_on(bool cl)
+{
+	struct timespec a, b;
+	uint64_t n = 0;
+	struct env e;
+	double s;
+
+	if (!env_new(&e, cl, 0, NULL))
+		return;
+	clock_gettime(CLOCK_MONOTONIC, &a);
+	do {
+		for (int i = 0; i < (cl ? 1000 : 10); i++)
+			if (T_OK(put(&e, 300)))
+				return;
+		n += cl ? 1000 : 10;
+		clock_gettime(CLOCK_MONOTONIC, &b);
+		s = (double)(b.tv_sec - a.tv_sec) + (double)(b.tv_nsec - a.tv_nsec) * 1e-9;
+	} while (s < 0.3);
+	printf("\n    %s media: %.0f appends/s of 300 bytes (%.2f us each), %" PRIu64
+	       " checkpoints\n",
+	       cl ? "cache-line" : "page", (double)n / s, s * 1e6 / (double)n,
+	       info_of(&e).checkpoints);
+	env_end(&e);
+}
+
+static void print_throughput(void)
+{
+	on_both(print_throughput_on);
+}
+
+static const struct t_case cases[] = {
+	T_CASE(plan_keeps_its_promises),
+	T_CASE(rules_of_validity_hold_one_by_one),
+	T_CASE(checksum_covers_every_byte),
+	T_CASE(append_walk_reopen),
+	T_CASE(every_size_wraps),
+	T_CASE(random_sizes_many_laps),
+	T_CASE(checkpoint_flushes_before_the_tail_moves),
+	T_CASE(unapplied_records_stay),
+	T_CASE(long_records_live_in_objects),
+	T_CASE(damaged_body_is_corruption),
+	T_CASE(orphan_bodies_are_swept),
+	T_CASE(bad_calls_are_refused),
+	T_CASE(check_finds_damage),
+	T_CASE(print_throughput),
+	T_END,
+};
+
+int main(int argc, char **argv)
+{
+	t_err_name = twz_err_name;
+	t_err_msg = twz_errmsg;
+	return t_main("log", cases, argc, argv);
+}

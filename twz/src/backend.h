@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: MIT
+ * backend.h -- what a store's home (ordinary file, DAX file, simulated store, later the kernel
+ * module) must do
+ *
+ * The only place libtwz meets the operating system for store bytes. A struct twz__backend is a
+ * factory; tests pass one in twz_store_options.backend. Everything durable passes through these
+ * calls or through the flush functions below, so a simulated store sees every persistent event:
+ * stores (compiler hooks), flush, fence, sync, write.
+ */
+#ifndef TWZ_SRC_BACKEND_H
+#define TWZ_SRC_BACKEND_H
+
+#include <stdint.h>
+#include <stddef.h>
+#include <sys/types.h>
+
+struct twz__media;
+
+struct twz__media_ops {
+	uint32_t version; /* 1 */
+	/*
+	 * Map [off, off + len) of the image shared and writable at ADDR (MAP_FIXED over a
+	 * reservation). 0 or -errno / TWZ_E_MAPS.
+	 */
+	int (*map)(struct twz__media *m, void *addr, uint64_t off, uint64_t len, int writable);
+	/* Give the range back to the reservation (PROT_NONE). */
+	int (*unmap)(struct twz__media *m, void *addr, uint64_t len);
+	/* Plain file reading, past the page cache or not; coherent with the mappings. */
+	int (*read)(struct twz__media *m, void *buf, uint64_t off, uint64_t len);
+	/*
+	 * Write and make exactly this range durable before returning (D3 on page media: RWF_DSYNC
+	 * or O_DIRECT|O_DSYNC). Cache-line media: copy_nt + fence.
+	 */
+	int (*write_sync)(struct twz__media *m, const void *buf, uint64_t off, uint64_t len);
+	/*
+	 * Range of the image, through any mapping of it, durable: msync on page media, flush +
+	 * fence otherwise.
+	 */
+	int (*sync_range)(struct twz__media *m, void *addr, uint64_t len);
+	/* Everything durable: fdatasync / fence. */
+	int (*sync_all)(struct twz__media *m);
+	/*
+	 * Grow to LEN: allocate (never sparse), zero, size durable (D11). TWZ_E_NOSPC and nothing
+	 * changed when full.
+	 */
+	int (*grow)(struct twz__media *m, uint64_t len);
+	/* Zero a range durably (free space about to be published). */
+	int (*zero)(struct twz__media *m, uint64_t off, uint64_t len);
+	int (*len)(struct twz__media *m, uint64_t *len);
+	void (*close)(struct twz__media *m);
+	/*
+	 * Cache-line primitives, bound once from libpmem2 (or the simulator); no-ops on page media.
+	 */
+	void (*flush)(struct twz__media *m, const void *addr, size_t len);
+	void (*fence)(struct twz__media *m);
+	void (*copy_nt)(struct twz__media *m, void *dst, const void *src, size_t len);
+	/*
+	 * Give a new store, formatted and synced, its name, durably (D18). TWZ_E_EXIST: another was
+	 * quicker; close this one and open theirs. NULL when a new store has its name from the
+	 * start.
+	 */
+	int (*publish)(struct twz__media *m);
+	/*
+	 * Undo a creation that failed: a file that got its name from publish() loses it, one that
+	 * was there becomes empty again (so that grow() gives zeros). NULL: not possible here.
+	 */
+	int (*reset)(struct twz__media *m);
+	/*
+	 * In a forked child: let go of descriptors and mappings, which would keep a dead parent's
+	 * locks alive, take no lock. May be NULL.
+	 */
+	void (*forked)(struct twz__media *m);
+};
+
+struct twz__media {
+	const struct twz__media_ops *ops;
+	int granularity; /* enum twz_granularity */
+	int forced;
+	int fd; /* for locks and messages; -1 if none */
+	char *path;
+};
+
+struct twz__backend {
+	uint32_t version; /* 1 */
+	void *ctx;
+	/*
+	 * Open PATH (create: FLAGS as twz_store_options.flags, LEN bytes allocated). *CREATED: it
+	 * is new and must be formatted.
+	 */
+	int (*open)(void *ctx, const char *path, uint32_t flags, uint64_t len,
+		    struct twz__media **out, int *created);
+};
+
+extern const struct twz__backend twz__file_backend;
+
+/*
+ * Why a store may not live on a file system of this statfs f_type; NULL if it may. Pure, for tests.
+ */
+const char *twz__fs_refused(uint64_t f_type);
+
+#endif

@@ -1,0 +1,714 @@
+/* SPDX-License-Identifier: MIT
+ * backend_file.c -- a store in an ordinary or DAX file (docs/durability.md D11, D18)
+ *
+ * Page media (ordinary file): stores through a mapping reach the medium when the kernel likes;
+ * durable are write_sync (RWF_DSYNC: one range), sync_range (msync) and sync_all (fdatasync).
+ * Cache-line media (DAX, or forced by PMEM2_FORCE_GRANULARITY): libpmem2's flush, drain and memcpy,
+ * bound once. Space is allocated before anything is mapped or written there, so a full disk is an
+ * error of grow() and never a SIGBUS.
+ */
+#include "internal.h"
+
+#include <fcntl.h>
+#include <libgen.h>
+#include <libpmem2.h>
+#include <linux/fs.h>
+#include <linux/magic.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#define ZERO_BUF_LEN ((size_t)64 << 10)
+#define ZERO_IOV_CNT 64
+#define ZERO_BY_EXTENT_LEN                                                                         \
+	((uint64_t)8 << 20) /* from here on the file system zeroes faster than we write zeros */
+
+struct file_media {
+	struct twz__media m;
+	struct pmem2_map *probe; /* keeps the functions below valid */
+	pmem2_flush_fn flush;
+	pmem2_drain_fn drain;
+	pmem2_memcpy_fn memcpy;
+	bool dax;	/* mappings take MAP_SYNC */
+	bool unnamed;	/* made by O_TMPFILE, not linked yet */
+	char *tmp_path; /* or made under this name, not linked yet */
+	bool linked;	/* it was one of those and has its name now */
+};
+
+static struct file_media *fm(struct twz__media *m)
+{
+	return (struct file_media *)m;
+}
+
+/* --- which file systems --- */
+
+struct fs_rule {
+	uint64_t f_type;
+	const char *reason;
+};
+
+#define NETWORK                                                                                    \
+	" is a network file system: its mappings and locks are not shared with other machines"
+#define COPY_ON_WRITE                                                                              \
+	" copies on write: a full disk would kill the process in the middle of a store"
+
+static const struct fs_rule fs_rules[] = {
+	{0x6969, "NFS" NETWORK},
+	{0x517b, "SMB" NETWORK},
+	{0xff534d42, "CIFS" NETWORK},
+	{0xfe534d42, "SMB2" NETWORK},
+	{0x00c36400, "Ceph" NETWORK},
+	{0x0bd00bd0, "Lustre" NETWORK},
+	{0x5346414f, "AFS" NETWORK},
+	{0x6b414653, "AFS" NETWORK},
+	{0x73757245, "Coda" NETWORK},
+	{0x01021997, "9P" NETWORK},
+	{0x65735546, "FUSE"
+		     " may be a network file system, and cannot promise to keep mappings coherent"},
+	{0x01161970, "GFS2" NETWORK},
+	{0x7461636f, "OCFS2" NETWORK},
+	{0x19830326, "BeeGFS" NETWORK},
+	{0x564c, "NCP" NETWORK},
+	{0x2fc12fc1, "ZFS" COPY_ON_WRITE},
+	{0xca451a4e, "bcachefs" COPY_ON_WRITE},
+	{0x9660, "ISO 9660"
+		 " is read-only"},
+	{0x73717368, "squashfs"
+		     " is read-only"},
+	{0xe0f5e1e2, "EROFS"
+		     " is read-only"},
+	{0x9fa0, "proc"
+		 " keeps no files"},
+	{0x62656572, "sysfs"
+		     " keeps no files"},
+};
+
+const char *twz__fs_refused(uint64_t f_type)
+{
+	for (size_t i = 0; i < sizeof(fs_rules) / sizeof(fs_rules[0]); i++)
+		if (fs_rules[i].f_type == (f_type & 0xffffffff))
+			return fs_rules[i].reason;
+	return NULL;
+}
+
+/*
+ * On btrfs a file is safe to map only without copy on write, which can be set only while it is
+ * empty.
+ */
+static int btrfs_no_cow(struct file_media *f, bool empty)
+{
+	int flags = 0;
+
+	if (!ioctl(f->m.fd, FS_IOC_GETFLAGS, &flags) && (flags & FS_NOCOW_FL))
+		return 0;
+	flags |= FS_NOCOW_FL;
+	if (empty && !ioctl(f->m.fd, FS_IOC_SETFLAGS, &flags))
+		return 0;
+	return twz__err(TWZ_E_FS,
+			"%s: btrfs" COPY_ON_WRITE
+			": move it to a file made with 'chattr +C', or to another file system",
+			f->m.path);
+}
+
+static int check_fs(struct file_media *f, bool empty)
+{
+	struct statfs fs;
+	const char *why;
+
+	if (fstatfs(f->m.fd, &fs))
+		return twz__err(-errno, "%s: statfs: %s", f->m.path, strerror(errno));
+	why = twz__fs_refused((uint64_t)fs.f_type);
+	if (why)
+		return twz__err(
+			TWZ_E_FS,
+			"%s: %s: put the store on a local disk, for instance on ext4, xfs or tmpfs",
+			f->m.path, why);
+	if ((uint32_t)fs.f_type == BTRFS_SUPER_MAGIC)
+		return btrfs_no_cow(f, empty);
+	return 0;
+}
+
+/* --- allocation --- */
+
+static int nospc(struct file_media *f, uint64_t more, int err)
+{
+	switch (err) {
+	case ENOSPC:
+	case EDQUOT:
+		return twz__err(TWZ_E_NOSPC,
+				"%s: %s: %llu more bytes are needed: free some and try again",
+				f->m.path, strerror(err), (unsigned long long)more);
+	case EFBIG:
+		return twz__err(
+			TWZ_E_NOSPC,
+			"%s: the file size limit does not allow %llu more bytes: raise it (ulimit -f) and try again",
+			f->m.path, (unsigned long long)more);
+	}
+	return twz__err(err == EIO ? TWZ_E_IO : -err, "%s: cannot allocate %llu bytes: %s",
+			f->m.path, (unsigned long long)more, strerror(err));
+}
+
+/* The kernel would answer a file size limit with SIGXFSZ, so look first. */
+static int allocate(int fd, uint64_t off, uint64_t len)
+{
+	struct rlimit lim;
+	int err;
+
+	if (!getrlimit(RLIMIT_FSIZE, &lim) && lim.rlim_cur != RLIM_INFINITY &&
+	    off + len > lim.rlim_cur)
+		return EFBIG;
+	do
+		err = posix_fallocate(fd, (off_t)off, (off_t)len);
+	while (err == EINTR);
+	return err;
+}
+
+static int io_error(struct file_media *f, const char *what, uint64_t off, uint64_t len, int err)
+{
+	if (err == ENOSPC || err == EDQUOT || err == EFBIG)
+		return nospc(f, len, err);
+	return twz__err(err == EIO ? TWZ_E_IO : -err,
+			"%s: %s of %llu bytes at offset %llu failed: %s", f->m.path, what,
+			(unsigned long long)len, (unsigned long long)off, strerror(err));
+}
+
+static int file_len(struct twz__media *m, uint64_t *len)
+{
+	struct stat st;
+
+	*len = 0;
+	if (fstat(m->fd, &st))
+		return twz__err(-errno, "%s: stat: %s", m->path, strerror(errno));
+	*len = (uint64_t)st.st_size;
+	return 0;
+}
+
+/*
+ * Holes would be allocated by a store through a mapping, where a full disk is a SIGBUS: fill them
+ * now. Also unshares on xfs.
+ */
+static int fill_holes(struct file_media *f, const struct stat *st)
+{
+	struct statfs fs;
+	int err;
+
+	if (st->st_size == 0)
+		return 0;
+	if (!fstatfs(f->m.fd, &fs) && (uint32_t)fs.f_type == XFS_SUPER_MAGIC &&
+	    fallocate(f->m.fd, FALLOC_FL_UNSHARE_RANGE, 0, st->st_size) && errno == ENOSPC)
+		return nospc(f, (uint64_t)st->st_size, ENOSPC);
+	if ((uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size)
+		return 0;
+	err = allocate(f->m.fd, 0, (uint64_t)st->st_size);
+	return err ? nospc(f, (uint64_t)st->st_size - (uint64_t)st->st_blocks * 512, err) : 0;
+}
+
+/* --- granularity, from libpmem2 --- */
+
+static int pmem2_failed(struct file_media *f, int rc)
+{
+	return twz__err(TWZ_E_FS, "%s: libpmem2 cannot map it: %s", f->m.path,
+			rc ? pmem2_errormsg() : "no reason given");
+}
+
+/* Really DAX: the file system promises that a mapped store needs no fsync for its metadata. */
+static bool takes_map_sync(int fd)
+{
+	void *p = mmap(NULL, TWZ_PAGE_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED_VALIDATE | MAP_SYNC,
+		       fd, 0);
+
+	if (p == MAP_FAILED)
+		return false;
+	munmap(p, TWZ_PAGE_SIZE);
+	return true;
+}
+
+static void bind_functions(struct file_media *f)
+{
+	switch (pmem2_map_get_store_granularity(f->probe)) {
+	case PMEM2_GRANULARITY_BYTE:
+		f->m.granularity = TWZ_GRAN_BYTE;
+		break;
+	case PMEM2_GRANULARITY_CACHE_LINE:
+		f->m.granularity = TWZ_GRAN_CACHE_LINE;
+		break;
+	case PMEM2_GRANULARITY_PAGE:
+		f->m.granularity = TWZ_GRAN_PAGE;
+		return;
+	}
+	f->flush = pmem2_get_flush_fn(f->probe);
+	f->drain = pmem2_get_drain_fn(f->probe);
+	f->memcpy = pmem2_get_memcpy_fn(f->probe);
+	f->dax = takes_map_sync(f->m.fd);
+	f->m.forced = !f->dax;
+}
+
+/* Needs a page of file to map; called again by grow() for a file that was empty. */
+static int probe_granularity(struct file_media *f)
+{
+	struct pmem2_source *src = NULL;
+	struct pmem2_config *cfg = NULL;
+	int rc;
+
+	if (f->probe)
+		return 0;
+	if ((rc = pmem2_config_new(&cfg)) || (rc = pmem2_source_from_fd(&src, f->m.fd)))
+		goto out;
+	if ((rc = pmem2_config_set_required_store_granularity(cfg, PMEM2_GRANULARITY_PAGE)) ||
+	    (rc = pmem2_config_set_length(cfg, TWZ_PAGE_SIZE)))
+		goto out;
+	rc = pmem2_map_new(&f->probe, cfg, src);
+	if (!rc)
+		bind_functions(f);
+out:
+	if (rc)
+		rc = pmem2_failed(f, rc);
+	pmem2_source_delete(&src);
+	pmem2_config_delete(&cfg);
+	return rc;
+}
+
+/* --- operations --- */
+
+static int file_grow(struct twz__media *m, uint64_t len)
+{
+	uint64_t old;
+	int rc = file_len(m, &old), err;
+
+	if (rc || len <= old)
+		return rc;
+	err = allocate(m->fd, old, len - old);
+	if (err)
+		rc = nospc(fm(m), len - old, err);
+	else if (fdatasync(m->fd)) /* D11: the size is durable before it is used */
+		rc = io_error(fm(m), "sync", old, len - old, errno);
+	else
+		return probe_granularity(fm(m));
+	if (ftruncate(m->fd, (off_t)old))
+		return twz__err_in(rc, "%s: and it cannot be cut back to %llu bytes", m->path,
+				   (unsigned long long)old);
+	return rc;
+}
+
+static int map_failed(struct twz__media *m, uint64_t len, int err)
+{
+	if (err == ENOMEM)
+		return twz__err(
+			TWZ_E_MAPS,
+			"%s: no room to map %llu more bytes: the process has too many mappings (raise sysctl vm.max_map_count) or too little address space (ulimit -v)",
+			m->path, (unsigned long long)len);
+	return twz__err(-err, "%s: cannot map %llu bytes: %s", m->path, (unsigned long long)len,
+			strerror(err));
+}
+
+static int file_map(struct twz__media *m, void *addr, uint64_t off, uint64_t len, int writable)
+{
+	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	int flags = MAP_FIXED | (fm(m)->dax ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
+
+	if (mmap(addr, len, prot, flags, m->fd, (off_t)off) == MAP_FAILED)
+		return map_failed(m, len, errno);
+	return 0;
+}
+
+static int file_unmap(struct twz__media *m, void *addr, uint64_t len)
+{
+	/* The flags of libpmem2's reservation, so that the kernel joins the pieces again. */
+	if (mmap(addr, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+	    MAP_FAILED)
+		return map_failed(m, len, errno);
+	return 0;
+}
+
+static int file_read(struct twz__media *m, void *buf, uint64_t off, uint64_t len)
+{
+	while (len) {
+		ssize_t n = pread(m->fd, buf, len, (off_t)off);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return io_error(fm(m), "read", off, len, errno);
+		if (n == 0)
+			return twz__err(TWZ_E_TRUNCATED,
+					"%s: ends before offset %llu: restore it from a backup",
+					m->path, (unsigned long long)(off + len));
+		buf = (char *)buf + n;
+		off += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/*
+ * One request, one range made durable; a short count (a signal, a limit) goes on from where it
+ * stopped.
+ */
+static int write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off)
+{
+	ssize_t n;
+
+	do
+		n = pwritev2(f->m.fd, iov, cnt, (off_t)off, RWF_DSYNC);
+	while (n < 0 && errno == EINTR);
+	return n < 0 ? -errno : (int)n;
+}
+
+static int file_write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	while (len) {
+		struct iovec iov = {(void *)(uintptr_t)buf, len < (1u << 30) ? len : 1u << 30};
+		int n = write_dsync(fm(m), &iov, 1, off);
+
+		if (n <= 0)
+			return io_error(fm(m), "write", off, len, n ? -n : EIO);
+		buf = (const char *)buf + n;
+		off += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
+{
+	static const char zeros[ZERO_BUF_LEN];
+	struct iovec iov[ZERO_IOV_CNT];
+
+	while (len) {
+		uint64_t rest = len;
+		int cnt = 0, n;
+
+		for (; cnt < ZERO_IOV_CNT && rest; cnt++) {
+			iov[cnt].iov_base = (void *)(uintptr_t)zeros;
+			iov[cnt].iov_len = rest < ZERO_BUF_LEN ? rest : ZERO_BUF_LEN;
+			rest -= iov[cnt].iov_len;
+		}
+		n = write_dsync(f, iov, cnt, off);
+		if (n <= 0)
+			return io_error(f, "write", off, len, n ? -n : EIO);
+		off += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+static int file_zero(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	if (len >= ZERO_BY_EXTENT_LEN &&
+	    !fallocate(m->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))
+		return fdatasync(m->fd) ? io_error(fm(m), "sync", off, len, errno) : 0;
+	return write_zeros(fm(m), off, len);
+}
+
+static void file_flush(struct twz__media *m, const void *addr, size_t len)
+{
+	if (fm(m)->flush)
+		fm(m)->flush(addr, len);
+}
+
+static void file_fence(struct twz__media *m)
+{
+	if (fm(m)->drain)
+		fm(m)->drain();
+}
+
+static void file_copy_nt(struct twz__media *m, void *dst, const void *src, size_t len)
+{
+	if (fm(m)->memcpy)
+		fm(m)->memcpy(dst, src, len, PMEM2_F_MEM_NONTEMPORAL | PMEM2_F_MEM_NODRAIN);
+	else
+		memcpy(dst, src, len);
+}
+
+static int file_sync_range(struct twz__media *m, void *addr, uint64_t len)
+{
+	uintptr_t from = (uintptr_t)addr & ~(uintptr_t)(TWZ_PAGE_SIZE - 1);
+
+	if (m->granularity != TWZ_GRAN_PAGE) {
+		file_flush(m, addr, len);
+		file_fence(m);
+		return 0;
+	}
+	if (msync((void *)from, (uintptr_t)addr + len - from, MS_SYNC))
+		return io_error(fm(m), "sync", 0, len, errno);
+	return 0;
+}
+
+static int file_sync_all(struct twz__media *m)
+{
+	if (m->granularity != TWZ_GRAN_PAGE) {
+		file_fence(m);
+		return 0;
+	}
+	return fdatasync(m->fd) ? io_error(fm(m), "sync", 0, 0, errno) : 0;
+}
+
+static void file_close(struct twz__media *m)
+{
+	struct file_media *f = fm(m);
+
+	if (f->tmp_path)
+		unlink(f->tmp_path);
+	if (f->probe)
+		pmem2_map_delete(&f->probe);
+	if (m->fd >= 0)
+		close(m->fd);
+	free(f->tmp_path);
+	free(m->path);
+	free(f);
+}
+
+static int sync_dir(const char *path)
+{
+	char *copy = strdup(path);
+	int fd, rc = 0;
+
+	if (!copy)
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", path);
+	fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0 || fsync(fd))
+		rc = twz__err(-errno, "%s: cannot sync its directory: %s", path, strerror(errno));
+	if (fd >= 0)
+		close(fd);
+	free(copy);
+	return rc;
+}
+
+static int link_name(struct file_media *f)
+{
+	char self[64];
+
+	if (f->tmp_path)
+		return link(f->tmp_path, f->m.path);
+	snprintf(self, sizeof(self), "/proc/self/fd/%d", f->m.fd);
+	return linkat(AT_FDCWD, self, AT_FDCWD, f->m.path, AT_SYMLINK_FOLLOW);
+}
+
+/* D18: everything in the file is durable before its name is. */
+static int file_publish(struct twz__media *m)
+{
+	struct file_media *f = fm(m);
+
+	if (!f->unnamed && !f->tmp_path)
+		return sync_dir(m->path);
+	if (fsync(m->fd))
+		return io_error(f, "sync", 0, 0, errno);
+	if (link_name(f)) {
+		if (errno == EEXIST)
+			return twz__err(TWZ_E_EXIST, "%s: exists already", m->path);
+		return twz__err(-errno, "%s: cannot give the new store its name: %s", m->path,
+				strerror(errno));
+	}
+	if (f->tmp_path)
+		unlink(f->tmp_path);
+	free(f->tmp_path);
+	f->tmp_path = NULL;
+	f->unnamed = false;
+	f->linked = true;
+	return sync_dir(m->path);
+}
+
+static int file_reset(struct twz__media *m)
+{
+	struct file_media *f = fm(m);
+
+	if (f->unnamed || f->tmp_path)
+		return 0;
+	if (f->linked)
+		return unlink(m->path) ? twz__err(-errno, "%s: cannot remove it: %s", m->path,
+						  strerror(errno))
+				       : 0;
+	if (f->probe)
+		pmem2_map_delete(&f->probe);
+	if (ftruncate(m->fd, 0) || fsync(m->fd))
+		return io_error(f, "truncate", 0, 0, errno);
+	return 0;
+}
+
+/*
+ * Not pmem2_map_delete(), whose lock a thread of the parent may have held; and the range stays
+ * reserved, because libpmem2 goes on believing that it is a map of its own.
+ */
+static void file_forked(struct twz__media *m)
+{
+	struct file_media *f = fm(m);
+
+	if (f->probe)
+		file_unmap(m, pmem2_map_get_address(f->probe), pmem2_map_get_size(f->probe));
+	f->probe = NULL;
+	close(m->fd);
+	m->fd = -1;
+}
+
+static const struct twz__media_ops file_ops = {
+	.version = 1,
+	.map = file_map,
+	.unmap = file_unmap,
+	.read = file_read,
+	.write_sync = file_write_sync,
+	.sync_range = file_sync_range,
+	.sync_all = file_sync_all,
+	.grow = file_grow,
+	.zero = file_zero,
+	.len = file_len,
+	.close = file_close,
+	.flush = file_flush,
+	.fence = file_fence,
+	.copy_nt = file_copy_nt,
+	.publish = file_publish,
+	.reset = file_reset,
+	.forked = file_forked,
+};
+
+/* --- open and create --- */
+
+static int refuse_type(const char *path, mode_t mode)
+{
+	const char *what = S_ISDIR(mode)    ? "directory"
+			   : S_ISFIFO(mode) ? "pipe"
+			   : S_ISSOCK(mode) ? "socket"
+					    : "device";
+
+	return twz__err(TWZ_E_NOTSTORE, "%s: is a %s, not a store: name a file", path, what);
+}
+
+static int open_failed(const char *path, int err)
+{
+	if (err == ENOENT)
+		return twz__err(TWZ_E_NOENT,
+				"%s: does not exist: check the path, or ask for it to be created",
+				path);
+	if ((err == EACCES || err == EROFS || err == EPERM) && !access(path, R_OK))
+		return twz__err(
+			TWZ_E_READONLY,
+			"%s: cannot be opened for writing (%s): change its permissions or copy it",
+			path, strerror(err));
+	if (err == EACCES)
+		return twz__err(TWZ_E_PERM, "%s: %s: ask its owner for access", path,
+				strerror(err));
+	return twz__err(-err, "%s: cannot open: %s", path, strerror(err));
+}
+
+/* Opening a device or pipe can have effects of its own, so look before. */
+static int open_existing(struct file_media *f)
+{
+	struct stat st;
+	int rc;
+
+	if (stat(f->m.path, &st))
+		return open_failed(f->m.path, errno);
+	if (!S_ISREG(st.st_mode))
+		return refuse_type(f->m.path, st.st_mode);
+	f->m.fd = open(f->m.path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
+	if (f->m.fd < 0)
+		return open_failed(f->m.path, errno);
+	if (fstat(f->m.fd, &st))
+		return open_failed(f->m.path, errno);
+	if (!S_ISREG(st.st_mode))
+		return refuse_type(f->m.path, st.st_mode);
+	rc = check_fs(f, st.st_size == 0);
+	if (!rc)
+		rc = fill_holes(f, &st);
+	if (!rc && st.st_size >= (off_t)TWZ_PAGE_SIZE)
+		rc = probe_granularity(f);
+	return rc;
+}
+
+static int create_failed(const char *path, int err)
+{
+	if (err == ENOENT || err == ENOTDIR)
+		return twz__err(TWZ_E_NOENT, "%s: its directory does not exist: create that first",
+				path);
+	if (err == EROFS || err == EACCES || err == EPERM)
+		return twz__err(TWZ_E_READONLY, "%s: its directory does not allow new files: %s",
+				path, strerror(err));
+	if (err == ENOSPC || err == EDQUOT)
+		return twz__err(TWZ_E_NOSPC, "%s: no space for a new file: free some and try again",
+				path);
+	return twz__err(-err, "%s: cannot create: %s", path, strerror(err));
+}
+
+/* Where O_TMPFILE is not known: a name nobody else uses, linked to the right one by publish. */
+static int open_temporary(struct file_media *f)
+{
+	uint64_t rnd = 0;
+	int err;
+
+	if (getrandom(&rnd, sizeof(rnd), 0) != sizeof(rnd) ||
+	    asprintf(&f->tmp_path, "%s.new-%016llx", f->m.path, (unsigned long long)rnd) < 0) {
+		f->tmp_path = NULL;
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", f->m.path);
+	}
+	f->m.fd = open(f->tmp_path, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0666);
+	if (f->m.fd >= 0)
+		return 0;
+	err = errno;
+	free(f->tmp_path);
+	f->tmp_path = NULL;
+	return create_failed(f->m.path, err);
+}
+
+static int open_new(struct file_media *f, uint64_t len)
+{
+	char *copy = strdup(f->m.path);
+	int rc = 0;
+
+	if (!copy)
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", f->m.path);
+	f->m.fd = open(dirname(copy), O_TMPFILE | O_RDWR | O_CLOEXEC, 0666);
+	free(copy);
+	if (f->m.fd >= 0)
+		f->unnamed = true;
+	else if (errno == EOPNOTSUPP || errno == EISDIR || errno == EINVAL)
+		rc = open_temporary(f);
+	else
+		return create_failed(f->m.path, errno);
+	if (!rc)
+		rc = check_fs(f, true);
+	return rc ? rc : file_grow(&f->m, len);
+}
+
+static int file_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
+		     struct twz__media **out, int *created)
+{
+	struct file_media *f = calloc(1, sizeof(*f));
+	int rc;
+
+	(void)ctx;
+	*out = NULL;
+	*created = 0;
+	if (f)
+		f->m.path = strdup(path);
+	if (!f || !f->m.path) {
+		free(f);
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", path);
+	}
+	f->m.ops = &file_ops;
+	f->m.fd = -1;
+	rc = open_existing(f);
+	if (!rc && (flags & TWZ_STORE_CREATE) && (flags & TWZ_STORE_EXCL))
+		rc = twz__err(TWZ_E_EXIST,
+			      "%s: exists already: choose another name or open it without creating",
+			      path);
+	if (rc == TWZ_E_NOENT && (flags & TWZ_STORE_CREATE)) {
+		rc = open_new(f, len);
+		*created = 1;
+	}
+	if (rc) {
+		file_close(&f->m);
+		*created = 0;
+		return rc;
+	}
+	*out = &f->m;
+	return 0;
+}
+
+const struct twz__backend twz__file_backend = {
+	.version = 1,
+	.open = file_open,
+};

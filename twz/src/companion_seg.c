@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * companion_seg.c -- shared segments: volatile memory named by an object ID (twz_shared_get)
+ *
+ * A segment exists from its first user until the store is held by nobody. Under `segs`: find or add
+ * the entry, run the initialiser, set READY. Who dies in between leaves an entry that is not ready;
+ * the next one clears the memory and starts again.
+ */
+#include "companion.h"
+
+static struct comp_seg_pm *seg_find(struct twz__companion *c, twz_oid id)
+{
+	struct comp_seg_pm *s = twz__comp_at(c, COMP_SEGS_OFF);
+
+	for (uint32_t i = 0; i < c->head->seg_cnt; i++)
+		if (!memcmp(s[i].id, id.w, sizeof(s[i].id)))
+			return &s[i];
+	return NULL;
+}
+
+static int seg_add(struct twz__companion *c, twz_oid id, size_t len, struct comp_seg_pm **out)
+{
+	struct comp_head_pm *h = c->head;
+	struct comp_seg_pm *s = (struct comp_seg_pm *)twz__comp_at(c, COMP_SEGS_OFF) + h->seg_cnt;
+	int rc;
+
+	if (h->seg_cnt == COMP_SEGS_MAX)
+		return twz__err(TWZ_E_NOSPC, "%s: has %u shared segments, no more are possible",
+				c->path, COMP_SEGS_MAX);
+	rc = twz__comp_alloc(c, len, &s->off);
+	if (rc)
+		return rc;
+	memcpy(s->id, id.w, sizeof(s->id));
+	s->len = len;
+	h->seg_cnt++;
+	*out = s;
+	return 0;
+}
+
+static int seg_init(struct twz__companion *c, struct comp_seg_pm *s,
+		    int (*init)(void *ptr, void *ctx), void *ctx)
+{
+	void *p = twz__comp_at(c, s->off);
+	int rc = 0;
+
+	memset(p, 0, s->len); /* an initialiser before us may have failed or died half-way */
+	if (init)
+		rc = init(p, ctx);
+	if (!rc)
+		__atomic_store_n(&s->len, s->len | COMP_SEG_READY, __ATOMIC_RELEASE);
+	return rc;
+}
+
+static int seg_get(struct twz__companion *c, twz_oid id, size_t len,
+		   int (*init)(void *ptr, void *ctx), void *ctx, void **ptr, int *fresh)
+{
+	struct comp_seg_pm *s = seg_find(c, id);
+	char text[TWZ_OID_STR_LEN];
+	int rc = s ? 0 : seg_add(c, id, len, &s);
+
+	if (rc)
+		return rc;
+	if ((s->len & ~COMP_SEG_READY) != len)
+		return twz__err(TWZ_E_INVAL, "%s: shared segment %s has %llu bytes, not %zu",
+				c->path, twz_oid_str(id, text),
+				(unsigned long long)(s->len & ~COMP_SEG_READY), len);
+	if (!(s->len & COMP_SEG_READY)) {
+		rc = seg_init(c, s, init, ctx);
+		if (fresh && !rc)
+			*fresh = 1;
+	}
+	if (!rc)
+		*ptr = twz__comp_at(c, s->off);
+	return rc;
+}
+
+int twz__comp_segment(struct twz__companion *c, twz_oid id, size_t len,
+		      int (*init)(void *ptr, void *ctx), void *ctx, void **ptr, int *fresh)
+{
+	bool died;
+	int rc = twz__robust_lock(&c->head->segs, &died);
+
+	if (rc)
+		return twz__err(rc == -EDEADLK ? TWZ_E_STATE : rc, "%s: shared segments: %s",
+				c->path, strerror(-rc));
+	rc = seg_get(c, id, len, init, ctx, ptr, fresh);
+	twz__robust_unlock(&c->head->segs);
+	return rc;
+}

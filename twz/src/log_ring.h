@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT
+ * log_ring.h -- what the files of twz_log share
+ *
+ *	log_ring.c     pure: checksums, validity of a record (D1), where the next record goes
+ *	log_io.c       the ring on its medium: read, write, publish a word, iterate
+ *	log_spill.c    bodies of long records
+ *	log.c	       create, open, append, checkpoint
+ *	log_recover.c  restart, takeover, walk, check
+ */
+#ifndef TWZ_SRC_LOG_RING_H
+#define TWZ_SRC_LOG_RING_H
+
+#include "internal.h"
+#include "format_log.h"
+
+/* ---- pure part: log_ring.c ---- */
+
+uint64_t twz__log_head_sum(const struct log_head_pm *h);
+/* Checksum of a record; BODY is rec->body_len bytes directly behind REC. */
+uint64_t twz__log_rec_sum(const struct log_rec_pm *rec);
+
+/* What a record must match: numbers as in format_log.h. */
+struct twz__log_expect {
+	uint64_t ring_len;
+	uint64_t lsn;
+	uint64_t generation;
+	uint64_t prev_sum;
+	bool check_prev; /* rule (4) applies */
+};
+
+/* 0, or the number of the first rule that REC's header breaks, (1) to (4). */
+int twz__log_rec_bad(const struct log_rec_pm *rec, const struct twz__log_expect *e);
+
+/* Where a record of BODY_LEN bytes goes when the ring holds [tail, head). */
+struct twz__log_plan {
+	uint64_t pad;	/* bytes of the pad record at head, 0 = none */
+	uint64_t lsn;	/* of the record */
+	uint64_t total; /* bytes of the record, padding included */
+	bool spill;	/* the body goes into an object, the record holds a log_spill_pm */
+	bool due;	/* more than half the ring would be in use: checkpoint first (D5) */
+	bool full;	/* it does not fit: checkpoint first, or fail */
+};
+struct twz__log_plan twz__log_plan(uint64_t ring_len, uint64_t align, uint64_t tail, uint64_t head,
+				   uint64_t body_len);
+
+static inline uint64_t twz__log_align(uint64_t n, uint64_t align)
+{
+	return (n + align - 1) / align * align;
+}
+
+/* ---- state shared by the processes that have the log open: log.c ---- */
+
+#define TWZ_LOG_SPILL_MAX 64 /* long records between two checkpoints; one more runs a checkpoint */
+
+struct twz__log_spill {
+	uint64_t lsn;
+	twz_oid id;
+};
+
+enum twz__log_state {
+	LOG_UNRECOVERED = 0, /* nobody has recovered it yet, nobody is at it */
+	LOG_RECOVERING = 1,  /* process `owner` was told to (twz_log_open: *RESTART = 1) */
+	LOG_READY = 2,
+};
+
+enum twz__log_mode {
+	LOG_MODE_MAPPED = 1, /* cache-line media: stores to the mapping and a fence */
+	LOG_MODE_SYNC = 2,   /* page media: write and range sync */
+};
+
+#define LOG_LSN_NONE UINT64_MAX
+
+/*
+ * Lies in twz_shared_get() memory under the log's own ID. Everything but the claim is written only
+ * under the caller's writer lock, and is rebuilt by recovery from [applied, ...) after its holder
+ * died, so no two words need to change together.
+ */
+struct twz__log_seg {
+	pthread_mutex_t
+		claim_mutex; /* robust; guards state (together with owner) until it is LOG_READY */
+	uint32_t state;	     /* enum twz__log_state */
+	uint32_t owner_proc;
+	uint64_t owner_incarnation;
+	uint32_t mode;	 /* enum twz__log_mode of the first opener, which binds all others */
+	uint32_t failed; /* D17: 1 = a write or sync failed */
+	_Alignas(64) uint64_t generation;
+	uint64_t tail;	   /* as on the medium */
+	uint64_t applied;  /* LSN behind the last record applied to its homes */
+	uint64_t head;	   /* LSN of the next record */
+	uint64_t last_lsn; /* of the record that ends at head; LOG_LSN_NONE */
+	uint64_t last_sum; /* its checksum: the next one's prev_sum */
+	uint64_t records, bytes, checkpoints;
+	uint64_t spill_cnt;
+	struct twz__log_spill spills
+		/* bodies that may exist; entered before the object is created */
+		[TWZ_LOG_SPILL_MAX];
+};
+
+#define seg_get(p)    __atomic_load_n((p), __ATOMIC_ACQUIRE)
+#define seg_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+/* ---- the ring on its medium: log_io.c ---- */
+
+struct twz__log_ring {
+	struct twz_store *store;
+	struct twz_obj *obj;
+	twz_oid id;
+	uint64_t ring_len;
+	uint8_t *map;	   /* header page in the mapping (cache-line media), NULL: page media */
+	uint64_t file_off; /* of the header page on the image */
+	char name[TWZ_OID_STR_LEN]; /* of the log, for messages */
+};
+
+struct twz_log {
+	struct twz__log_ring ring;
+	const struct twz_log_user *user;
+	struct twz__log_seg *seg;
+	bool claimed; /* twz_log_open said RESTART = 1 and recovery has not succeeded yet */
+	uint8_t *buf; /* a record being built; aligned to a block */
+	uint64_t buf_len;
+};
+
+/*
+ * Fill R for the open object O, as for a new log (no header yet). Errors: TWZ_E_CORRUPT when it is
+ * not one extent.
+ */
+int twz__log_ring_init(struct twz__log_ring *r, struct twz_obj *o);
+/* Read and check the header; sets ring_len. */
+int twz__log_ring_attach(struct twz__log_ring *r, uint64_t *generation, uint64_t *tail);
+/* Granularity of an append: cache line or block. */
+uint64_t twz__log_ring_align(const struct twz__log_ring *r);
+
+/* OFF counts from the header page in all of these. */
+int twz__log_read(const struct twz__log_ring *r, uint64_t off, void *buf, uint64_t len);
+/* Page media: durable on return. Cache-line media: durable at the next twz_fence of this thread. */
+int twz__log_write(const struct twz__log_ring *r, uint64_t off, const void *buf, uint64_t len);
+/*
+ * Change one of the words of the header page durably: one aligned 8-byte store, alone in its
+ * sector.
+ */
+int twz__log_publish(const struct twz__log_ring *r, size_t off, uint64_t value);
+
+static inline uint64_t twz__log_pos(const struct twz__log_ring *r, uint64_t lsn)
+{
+	return TWZ_LOG_HEADER_LEN + lsn % r->ring_len;
+}
+
+/* Iterate over the valid records from an LSN. Fields below the line are the present record's. */
+struct twz__log_iter {
+	struct twz__log_ring *r;
+	struct twz__log_expect
+		next;	/* what the next record must match; next.lsn = where it would begin */
+	uint64_t limit; /* no record counts that ends behind this LSN: tail + ring length */
+	uint8_t *win;	/* page media: a window of the ring in memory */
+	uint64_t win_off, win_len, win_cap;
+	int rule; /* which rule ended it */
+	/* -- */
+	const struct log_rec_pm *rec;
+	uint64_t lsn;
+	const void *body; /* the user's bytes */
+	uint64_t len;
+	struct twz_obj *body_obj; /* long record */
+	void *body_buf;
+};
+void twz__log_iter_init(struct twz__log_iter *it, struct twz__log_ring *r, uint64_t generation,
+			uint64_t from, uint64_t limit);
+/*
+ * 1: a record (pads are skipped); 0: the first invalid record or the limit is reached; < 0: an
+ * error.
+ */
+int twz__log_iter_next(struct twz__log_iter *it);
+void twz__log_iter_done(struct twz__log_iter *it);
+
+/* ---- bodies of long records: log_spill.c ---- */
+
+/* First word of the ID of every body object of log ID. */
+uint64_t twz__log_body_owner(twz_oid id);
+/*
+ * Write the pieces to a fresh object, durably, and describe it. Errors: TWZ_E_NOSPC..: nothing is
+ * left behind.
+ */
+int twz__log_body_write(struct twz_log *l, const struct iovec *iov, int cnt, uint64_t len,
+			uint64_t lsn, struct log_spill_pm *out);
+/* Make it->body point at the bytes of the long record it->rec. */
+int twz__log_body_load(struct twz__log_iter *it);
+void twz__log_body_unload(struct twz__log_iter *it);
+/* Delete the bodies of records before LSN. Errors are put off to the next call. */
+void twz__log_body_tidy(struct twz_log *l, uint64_t lsn);
+/* Restart only: delete every body object of this log the store holds. */
+int twz__log_body_sweep(struct twz_log *l);
+
+/* ---- log.c, log_recover.c ---- */
+
+/* D17: mark the log failed for everybody; returns TWZ_E_IO. */
+int twz__log_fail(struct twz_log *l, const char *what);
+/* 0, or TWZ_E_FORKED, TWZ_E_FAILED. */
+int twz__log_enter(struct twz_log *l);
+/* Flush the homes of the records in [from, to) and make them durable (D5). */
+int twz__log_flush_homes(struct twz_log *l, uint64_t generation, uint64_t from, uint64_t to);
+
+#endif
