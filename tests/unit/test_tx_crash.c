@@ -3,6 +3,7 @@
  * D17)
  */
 #include "tx_env.h"
+#include "txlog.h"
 
 #include "backend.h"
 #include "format_tx.h"
@@ -511,13 +512,14 @@ static void opening_looks_at_no_other_object(void)
 	struct victim v = {.len = 300000};
 	uint64_t seed, found = 0;
 	struct env_file f;
-	twz_oid ids[3];
+	twz_oid ids[4];
 
 	if (!crowded(&v, ids, &seed))
 		return;
 	ids[2] = v.b.id;
+	ids[3] = twz__txlog_overflow_id(ids[0], 1); /* the log may have been continued there */
 	f = env_read(v.b.path);
-	T_TRUE(damage_buckets(&f, seed, ids, 3, true) > 20);
+	T_TRUE(damage_buckets(&f, seed, ids, 4, true) > 20);
 	env_write(v.b.path, &f);
 	env_free(&f);
 	if (box_reopen(&v.b)) {
