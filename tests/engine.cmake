@@ -1,6 +1,6 @@
 # The engine: named cases, and engine_model, which is random and long (label model).
 foreach(t engine_node engine_api engine_snap engine_kill engine_hostile engine_damage
-	  engine_space engine_rules)
+	  engine_space engine_rules engine_keys)
 	twz_unit_test(${t} twzdb_static)
 endforeach()
 if(TWZ_SANITIZE STREQUAL "thread") # single-steps a process through a commit: minutes when every access is watched
