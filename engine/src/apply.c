@@ -56,19 +56,27 @@ static const char *check_node_wr(struct twzdb *db, const struct item_pm *it,
 static const char *check_rec(struct twzdb *db, const struct item_pm *it, const struct rec_pm *r,
 			     uint64_t ts)
 {
-	uint64_t len;
-
 	if (!twzdb__is_rec(db, it->where))
 		return "record item names no record block";
-	if (it->len < sizeof(*r) || r->klen > TWZDB_KEY_MAX || r->vlen > TWZDB_VALUE_MAX)
+	if (it->len < sizeof(*r) || rec_klen(r) > TWZDB_KEY_MAX || rec_vlen(r) > TWZDB_VALUE_MAX)
 		return "record item with wrong lengths";
-	if (r->ts != ts)
-		return "record of another commit";
-	len = rec_len(r->klen, r->vlen);
-	if (len > twzdb__block_len(db, it->where))
+	if (r->ts != ts || !rec_is_live(r))
+		return "record of another commit, or not live";
+	if (rec_len(r) > twzdb__block_len(db, it->where))
 		return "record longer than its block";
-	if (it->len != (it->type == TWZDB_IT_REC_NEW ? sizeof(*r) : (len + 7) & ~(uint64_t)7))
-		return "record item of a wrong length";
+	return it->len == ((rec_len(r) + 7) & ~(uint64_t)7) ? NULL
+							    : "record item of a wrong length";
+}
+
+/* Length and checksum of what lies in place are looked at where they matter: twzdb__log_whole(), and every reader. */
+static const char *check_rec_live(struct twzdb *db, const struct item_pm *it,
+				  const struct rec_live_pm *r)
+{
+	if (it->len % sizeof(*r))
+		return "list of records of a wrong length";
+	for (uint64_t i = 0; i < it->len / sizeof(*r); i++)
+		if (!twzdb__is_rec(db, r[i].where) || r[i].kind >= TWZDB_TABLE)
+			return "list of records names no block, or a wrong kind";
 	return NULL;
 }
 
@@ -84,7 +92,7 @@ static const char *check_root_word(uint64_t off, uint64_t value)
 
 static const char *check_word(struct twzdb *db, const struct item_pm *it, const uint64_t *value)
 {
-	const uint64_t anchor = sizeof(struct rec_pm) + offsetof(struct table_pm, root);
+	const uint64_t anchor = TWZDB_ANCHOR_OFF + offsetof(struct table_pm, root);
 
 	if (it->len != 8 || it->where & 7)
 		return "word item of a wrong length";
@@ -148,7 +156,8 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 		return check_node_new(db, it, payload);
 	case TWZDB_IT_NODE_WR:
 		return check_node_wr(db, it, payload);
-	case TWZDB_IT_REC_NEW:
+	case TWZDB_IT_REC_LIVE:
+		return check_rec_live(db, it, payload);
 	case TWZDB_IT_REC_FULL:
 		return check_rec(db, it, payload, ts);
 	case TWZDB_IT_WORD:
@@ -264,20 +273,31 @@ static void apply_node_end(struct twzdb *db, uint64_t p, uint8_t flags, uint64_t
 }
 
 /*
- * A replayed allocation rewrites the whole header, LIVE included (D6). On a block readers know
- * already it stores what is there.
+ * Everything but LIVE lies in place (D2a, D2d), and nobody but a later owner of the block changes it: what
+ * replay of older records did to link, LIVE and kind is what has to be put right (D6).
  */
-static void apply_rec(struct twzdb *db, const struct item_pm *it, const void *payload)
+static void apply_rec_live(struct twzdb *db, const struct rec_live_pm *l)
 {
-	uint64_t *home = twzdb__at(db, it->where, sizeof(struct rec_pm));
-	const uint64_t *w = payload;
+	struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
 
-	if (it->len > sizeof(struct rec_pm))
-		memcpy((uint8_t *)home + sizeof(struct rec_pm),
-		       (const uint8_t *)payload + sizeof(struct rec_pm),
-		       it->len - sizeof(struct rec_pm));
-	for (size_t i = 0; i < sizeof(struct rec_pm) / 8; i++)
-		st64(&home[i], w[i]);
+	st64(&r->link, 0);
+	__atomic_store_n(&r->vlf,
+			 (rec_vlf(r) & TWZDB_VLF_LEN) | TWZDB_VLF_LIVE | TWZDB_VLF_KIND(l->kind),
+			 __ATOMIC_RELEASE);
+}
+
+/* On a block readers know already it stores what is there. */
+static void apply_rec_full(struct twzdb *db, const struct item_pm *it, const struct rec_pm *from)
+{
+	struct rec_pm *r = twzdb__at(db, it->where, rec_len(from));
+
+	st64(&r->ts, from->ts);
+	st64(&r->prev, from->prev);
+	st64(&r->link, from->link);
+	__atomic_store_n(&r->klt, from->klt, __ATOMIC_RELAXED);
+	__atomic_store_n(&r->sum, from->sum, __ATOMIC_RELAXED);
+	memcpy(r->data, from->data, rec_len(from) - TWZDB_REC_LEN);
+	__atomic_store_n(&r->vlf, from->vlf, __ATOMIC_RELEASE);
 }
 
 /* A replayed free writes the flag, and the time from which on nobody new can come here (D6, D7). */
@@ -285,8 +305,8 @@ static void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
 {
 	struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
 
-	st64(&r->dead_ts, ts);
-	__atomic_store_n(&r->flags, (uint16_t)(rec_flags(r) & ~TWZDB_REC_LIVE), __ATOMIC_RELEASE);
+	st64(&r->link, ts);
+	__atomic_store_n(&r->vlf, rec_vlf(r) & ~TWZDB_VLF_LIVE, __ATOMIC_RELEASE);
 	twzdb__hint_free(db, p);
 }
 
@@ -305,9 +325,12 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 	case TWZDB_IT_NODE_WR:
 		apply_node_wr(twzdb__at(db, it->where, TWZDB_NODE_LEN), payload);
 		break;
-	case TWZDB_IT_REC_NEW:
+	case TWZDB_IT_REC_LIVE:
+		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
+			apply_rec_live(db, (const struct rec_live_pm *)payload + i);
+		break;
 	case TWZDB_IT_REC_FULL:
-		apply_rec(db, it, payload);
+		apply_rec_full(db, it, payload);
 		break;
 	case TWZDB_IT_WORD:
 		st64_rel((uint64_t *)twzdb__at(db, it->where, 8), *list);
@@ -352,10 +375,18 @@ int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool 
 	return err ? TWZ_E_CORRUPT : 0;
 }
 
+static bool rec_whole(struct twzdb *db, const struct rec_live_pm *l)
+{
+	const struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
+
+	return r && rec_klen(r) <= TWZDB_KEY_MAX && rec_kind(r) == l->kind &&
+	       rec_len(r) <= twzdb__block_len(db, l->where) && r->sum == l->sum &&
+	       twzdb__rec_sum(r) == l->sum;
+}
+
 /*
  * Restart, cache-line media, the last record of the log: its new rows and itself were made
- * durable by one fence, which may be missing (D2a). The header, with the checksum, is in the
- * record; key and value must be in the block.
+ * durable by one fence, which may be missing (D2a). The checksums are in the record; header, key and value must be in the block.
  */
 int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
 {
@@ -368,15 +399,11 @@ int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	db->refused = twzdb__lrec_check(db, rec, len) != 0;
 	if (db->refused)
 		return TWZ_E_CORRUPT;
-	while (twzdb__item_next(rec, &pos, &it, &payload)) {
-		const struct rec_pm *hdr = payload;
-
-		if (it->type != TWZDB_IT_REC_NEW || it->len != sizeof(*hdr))
-			continue;
-		if (twzdb__rec_sum_of(hdr, twzdb__at(db, it->where,
-						     rec_len(hdr->klen, hdr->vlen))) != hdr->sum)
-			return 0;
-	}
+	while (twzdb__item_next(rec, &pos, &it, &payload))
+		for (uint64_t i = 0;
+		     it->type == TWZDB_IT_REC_LIVE && i < it->len / sizeof(struct rec_live_pm); i++)
+			if (!rec_whole(db, (const struct rec_live_pm *)payload + i))
+				return 0;
 	return 1;
 }
 
@@ -390,13 +417,16 @@ static void flush_at(struct twzdb *db, uint64_t p, uint64_t len)
 		twz_flush(db->s, a, len);
 }
 
-static void flush_rec(struct twzdb *db, const struct item_pm *it, const struct rec_pm *r)
+/*
+ * The committer flushed all of it before the record became valid (D2a); LIVE was stored since. At a
+ * takeover nobody knows whether it lived to see that finished (D13).
+ */
+static void flush_rec(struct twzdb *db, uint64_t p)
 {
-	/*
-	 * The committer flushed key and value before the record became valid (D2a). At a
-	 * takeover nobody knows whether it lived to see that finished (D13).
-	 */
-	flush_at(db, it->where, db->recovering ? rec_len(r->klen, r->vlen) : sizeof(*r));
+	const struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
+
+	if (r)
+		flush_at(db, p, db->recovering ? rec_len(r) : TWZDB_REC_LEN);
 }
 
 static void flush_item(struct twzdb *db, const struct item_pm *it, const void *payload)
@@ -414,8 +444,9 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 	case TWZDB_IT_REC_FULL:
 		flush_at(db, it->where, it->len);
 		break;
-	case TWZDB_IT_REC_NEW:
-		flush_rec(db, it, payload);
+	case TWZDB_IT_REC_LIVE:
+		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
+			flush_rec(db, ((const struct rec_live_pm *)payload)[i].where);
 		break;
 	case TWZDB_IT_WORD:
 		flush_at(db, it->where, 8);

@@ -20,6 +20,7 @@ struct checker {
 	int err;
 	/* walking one tree */
 	const char *table;
+	uint32_t tag;
 	uint64_t last[TWZDB_LEVEL_MAX + 1]; /* previous node of each level */
 };
 
@@ -58,7 +59,7 @@ static bool first_visit(struct checker *c, uint64_t p)
  * I2: record pointers name blocks of record units. I3: what is reachable is LIVE. I4: lengths
  * fit the block. I5: checksum.
  */
-static const struct rec_pm *check_rec(struct checker *c, uint64_t p, uint16_t kinds)
+static const struct rec_pm *check_rec(struct checker *c, uint64_t p, enum twzdb_rec_kind kind)
 {
 	const struct rec_pm *r;
 
@@ -70,18 +71,20 @@ static const struct rec_pm *check_rec(struct checker *c, uint64_t p, uint16_t ki
 		return NULL;
 	c->recs++;
 	r = twzdb__at(c->db, p, sizeof(*r));
-	if (!(r->flags & TWZDB_REC_LIVE))
+	if (!rec_is_live(r))
 		found(c, p, "I3: reachable record is not LIVE");
-	if (r->klen > TWZDB_KEY_MAX || r->vlen > TWZDB_VALUE_MAX ||
-	    rec_len(r->klen, r->vlen) > twzdb__block_len(c->db, p)) {
-		found(c, p, "I4: record of %u + %u bytes does not fit its block", r->klen, r->vlen);
+	if (rec_klen(r) > TWZDB_KEY_MAX || rec_vlen(r) > TWZDB_VALUE_MAX ||
+	    rec_len(r) > twzdb__block_len(c->db, p)) {
+		found(c, p, "I4: record of %u + %u bytes does not fit its block", rec_klen(r),
+		      rec_vlen(r));
 		return NULL;
 	}
 	if (r->sum != twzdb__rec_sum(r))
 		found(c, p, "I5: record checksum");
-	if ((r->flags & TWZDB_REC_KINDS) != kinds &&
-	    (r->flags & TWZDB_REC_KINDS) != (kinds | TWZDB_REC_TOMB))
-		found(c, p, "I6: record is of the wrong kind (0x%x)", r->flags);
+	if (rec_kind(r) != kind && !(kind == TWZDB_ROW && rec_is_tomb(r)))
+		found(c, p, "I6: record is of the wrong kind (%u)", rec_kind(r));
+	if (kind == TWZDB_ROW && rec_table(r) != c->tag)
+		found(c, p, "I6: record of another table (%u)", rec_table(r));
 	if (r->ts > c->tx->snap)
 		found(c, p, "I7: record is newer than the last commit");
 	return r;
@@ -141,7 +144,7 @@ static void check_fences(struct checker *c, uint64_t p, const struct node_pm *n,
 	if ((n->lof == 0) != (lo.len == 0))
 		found(c, p, "I12: low fence is not the one that led here");
 	if (n->level == 0 && n->lof)
-		check_rec(c, n->lof, TWZDB_REC_FENCE);
+		check_rec(c, n->lof, TWZDB_FENCE);
 }
 
 static bool key_at(struct checker *c, const struct node_pm *n, uint64_t p, unsigned slot,
@@ -190,9 +193,9 @@ static void check_leaf(struct checker *c, uint64_t p, const struct node_pm *n)
 	unsigned tombs = 0;
 
 	for (unsigned i = 0; i < n->n; i++) {
-		const struct rec_pm *r = check_rec(c, n->ptr[n->perm[i]], 0);
+		const struct rec_pm *r = check_rec(c, n->ptr[n->perm[i]], TWZDB_ROW);
 
-		tombs += r && r->flags & TWZDB_REC_TOMB;
+		tombs += r && rec_is_tomb(r);
 	}
 	if (tombs != n->tombs)
 		found(c, p, "I16: %u tombstones, the leaf says %u", tombs, n->tombs);
@@ -229,6 +232,7 @@ static void check_tree(struct checker *c, uint64_t table)
 	memset(c->last, 0, sizeof(c->last));
 	if (!t || !t->root)
 		return;
+	c->tag = table_tag(t->id);
 	check_node(c, t->root, -1, (struct bkey){(const uint8_t *)"", 0}, BKEY_INF);
 	for (unsigned l = 0; l <= TWZDB_LEVEL_MAX; l++) {
 		const struct node_pm *n =
@@ -251,12 +255,17 @@ static int check_table(void *ctx, const char *name, uint64_t rows)
 		found(c, twzdb__catalog(), "I17: table cannot be opened: %s", twzdb_errmsg());
 		return 0;
 	}
-	if (check_rec(c, t.h - rec_val_off(0), TWZDB_REC_TABLE))
+	if (check_rec(c, t.h - TWZDB_ANCHOR_OFF, TWZDB_TABLE))
 		check_tree(c, t.h);
 	return c->err;
 }
 
 /* --- units --- */
+
+static bool dead_later(const struct rec_pm *r, uint64_t snap)
+{
+	return !(r->link & TWZDB_LINK_RESERVED) && r->link > snap;
+}
 
 static void check_blocks(struct checker *c, uint64_t p, const struct unit_pm *u)
 {
@@ -265,11 +274,11 @@ static void check_blocks(struct checker *c, uint64_t p, const struct unit_pm *u)
 		const void *blk = (const uint8_t *)u + u->first + (uint64_t)b * u->block_len;
 		bool node = u->kind == TWZDB_UNIT_NODES;
 		bool live = node ? ((const struct node_pm *)blk)->flags & TWZDB_NODE_LIVE
-				 : ((const struct rec_pm *)blk)->flags & TWZDB_REC_LIVE;
+				 : rec_is_live(blk);
 
 		if (live && !u64map_get(&c->seen, at, &v))
 			found(c, at, "I18: block is LIVE but nothing leads to it");
-		if (!live && !node && ((const struct rec_pm *)blk)->dead_ts > c->tx->snap)
+		if (!live && !node && dead_later(blk, c->tx->snap))
 			found(c, at, "I7: record freed after the last commit");
 	}
 }

@@ -69,7 +69,7 @@ static const struct rec_pm *rec_kept(const struct twzdb_txn *tx, size_t i)
 {
 	const struct rec_pm *r = twzdb__at(tx->db, tx->recs.v[i], sizeof(*r));
 
-	return r && r->stamp == tx->stamp ? r : NULL;
+	return r && r->link == (TWZDB_LINK_RESERVED | tx->stamp) ? r : NULL;
 }
 
 /* --- building the record --- */
@@ -87,28 +87,44 @@ static void add_new_nodes(struct twzdb_txn *tx, struct buf *b)
 	}
 }
 
+/* The words of tables are changed in place, so replay must be able to restore the whole block. */
+static bool rec_goes_whole(const struct rec_pm *r, bool carry)
+{
+	return carry || rec_kind(r) == TWZDB_TABLE;
+}
+
+static void add_rec_full(struct buf *b, uint64_t p, const struct rec_pm *r)
+{
+	uint64_t len = (rec_len(r) + 7) & ~(uint64_t)7;
+	struct rec_pm *at = item_add(b, TWZDB_IT_REC_FULL, p, len);
+
+	if (!at)
+		return;
+	memset((uint8_t *)at + len - 8, 0, 8);
+	memcpy(at, r, rec_len(r));
+	at->link = 0;
+	at->vlf |= TWZDB_VLF_LIVE;
+}
+
 static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
 {
+	struct rec_live_pm *at;
+	size_t cnt = 0;
+
 	for (size_t i = 0; i < tx->recs.cnt; i++) {
 		const struct rec_pm *r = rec_kept(tx, i);
-		uint64_t len;
-		struct rec_pm *at;
-		bool full;
 
-		if (!r)
-			continue;
-		/*
-		 * The words of tables are changed in place, so replay must be able to restore
-		 * the whole block.
-		 */
-		full = carry || rec_flags(r) & TWZDB_REC_TABLE;
-		len = full ? (rec_len(r->klen, r->vlen) + 7) & ~(uint64_t)7 : sizeof(*r);
-		at = item_add(b, full ? TWZDB_IT_REC_FULL : TWZDB_IT_REC_NEW, tx->recs.v[i], len);
-		if (!at)
-			return;
-		memset((uint8_t *)at + len - 8, 0, 8);
-		memcpy(at, r, full ? rec_len(r->klen, r->vlen) : len);
-		at->flags |= TWZDB_REC_LIVE;
+		if (r && rec_goes_whole(r, carry))
+			add_rec_full(b, tx->recs.v[i], r);
+		else
+			cnt += r != NULL;
+	}
+	at = cnt ? item_add(b, TWZDB_IT_REC_LIVE, 0, cnt * sizeof(*at)) : NULL;
+	for (size_t i = 0; i < tx->recs.cnt && at; i++) {
+		const struct rec_pm *r = rec_kept(tx, i);
+
+		if (r && !rec_goes_whole(r, carry))
+			*at++ = (struct rec_live_pm){tx->recs.v[i], r->sum, rec_kind(r)};
 	}
 }
 
@@ -212,7 +228,7 @@ static uint64_t carried_len(const struct twzdb_txn *tx)
 		const struct rec_pm *r = rec_kept(tx, i);
 
 		if (r)
-			sum += rec_len(r->klen, r->vlen);
+			sum += rec_len(r);
 	}
 	return sum;
 }
@@ -223,7 +239,7 @@ static void flush_recs(const struct twzdb_txn *tx)
 		const struct rec_pm *r = rec_kept(tx, i);
 
 		if (r)
-			twz_flush(tx->db->s, r, rec_len(r->klen, r->vlen));
+			twz_flush(tx->db->s, r, rec_len(r));
 	}
 }
 

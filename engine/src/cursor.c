@@ -283,7 +283,7 @@ static int check_step(struct twzdb_cursor *c, enum twzdb_seek op, const struct r
 
 	if (c->state != CUR_AT || (op != TWZDB_NEXT && op != TWZDB_PREV))
 		return 0;
-	cmp = bkey_cmp((struct bkey){rec_key(r), r->klen}, cur_key(c));
+	cmp = bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, cur_key(c));
 	if (op == TWZDB_NEXT ? cmp > 0 : cmp < 0)
 		return 0;
 	return twzdb__corrupt(c->tx->db, c->leaf.p, "neighbouring keys out of order");
@@ -292,8 +292,8 @@ static int check_step(struct twzdb_cursor *c, enum twzdb_seek op, const struct r
 static void settle(struct twzdb_cursor *c, const struct rec_pm *r)
 {
 	c->state = CUR_AT;
-	c->klen = r->klen;
-	memcpy(c->key, rec_key(r), r->klen);
+	c->klen = rec_klen(r);
+	memcpy(c->key, rec_key(r), c->klen);
 	c->mods = c->tx->mods;
 }
 
@@ -357,9 +357,9 @@ int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_sl
 		return err == TWZDB_E_NOTFOUND ? lost(c, op) : err;
 	settle(c, r);
 	if (key)
-		*key = (struct twzdb_slice){rec_key(r), r->klen};
+		*key = (struct twzdb_slice){rec_key(r), rec_klen(r)};
 	if (value)
-		*value = (struct twzdb_slice){rec_val(r), r->vlen};
+		*value = (struct twzdb_slice){rec_val(r), rec_vlen(r)};
 	return 0;
 }
 

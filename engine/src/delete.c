@@ -162,7 +162,7 @@ int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt)
 		err = twzdb__rec_at(tx->db, p, &r);
 		if (err)
 			return err;
-		if (!(rec_flags(r) & TWZDB_REC_TOMB) || r->ts > min)
+		if (!rec_is_tomb(r) || r->ts > min)
 			continue;
 		err = twzdb__rec_kill(tx, p);
 		if (err)
@@ -189,7 +189,8 @@ static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, u
 	struct pnode *leaf;
 	struct rec_pm *rec;
 	uint64_t p;
-	int err = twzdb__rec_new(tx, key, NULL, 0, old_p, TWZDB_REC_TOMB, &p, &rec);
+	int err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, NULL, 0, old_p, TWZDB_TOMB,
+				 &p, &rec);
 
 	if (err)
 		return err;
@@ -214,7 +215,7 @@ static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, u
 static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
 		   uint64_t p, struct rec_pm *r)
 {
-	struct bkey key = {rec_key(r), r->klen};
+	struct bkey key = {rec_key(r), rec_klen(r)};
 	struct pnode *leaf;
 	int err;
 
@@ -228,7 +229,7 @@ static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path
 		err = tomb_note(tx, table, p);
 	if (err)
 		return twzdb__break(tx, err);
-	twzdb__rec_fill(tx, r, key, NULL, 0, r->prev, TWZDB_REC_TOMB);
+	twzdb__rec_fill(tx, r, rec_table(r), key, NULL, 0, r->prev, TWZDB_TOMB);
 	leaf->img.tombs++;
 	leaf->img.sts = tx->ts;
 	return 0;
@@ -251,7 +252,7 @@ int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 		if (err)
 			return err;
 	}
-	if (!r || rec_flags(r) & TWZDB_REC_TOMB)
+	if (!r || rec_is_tomb(r))
 		return twzdb__err(TWZDB_E_NOTFOUND, "delete: no such key");
 	if (rec_is_own(tx, r))
 		return del_own(tx, table, &path, pos, p, (struct rec_pm *)(uintptr_t)r);
@@ -276,12 +277,12 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 		/* dropped just now: older snapshots go on reading its nodes as they are */
 		return false;
 	if (!twzdb__is_rec(tx->db, p) || twzdb__rec_at(tx->db, p, r) ||
-	    rec_flags(*r) != (TWZDB_REC_LIVE | TWZDB_REC_TOMB))
+	    !rec_is_live(*r) || !rec_is_tomb(*r))
 		return false;
 	if (table != twzdb__catalog()) {
-		if (!twzdb__is_rec(tx->db, table - sizeof(*t)) ||
-		    twzdb__rec_at(tx->db, table - sizeof(*t), &t) ||
-		    rec_flags(t) != (TWZDB_REC_LIVE | TWZDB_REC_TABLE))
+		if (!twzdb__is_rec(tx->db, table - TWZDB_ANCHOR_OFF) ||
+		    twzdb__rec_at(tx->db, table - TWZDB_ANCHOR_OFF, &t) || !rec_is_live(t) ||
+		    rec_kind(t) != TWZDB_TABLE)
 			return false;
 	}
 	*gone = false;
@@ -290,7 +291,7 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 
 static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const struct rec_pm *r)
 {
-	struct bkey key = {rec_key(r), r->klen};
+	struct bkey key = {rec_key(r), rec_klen(r)};
 	struct path path;
 	unsigned pos;
 	bool exact;

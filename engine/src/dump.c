@@ -56,6 +56,7 @@ static void dump_root(const struct dump *d)
 
 static void dump_rec(const struct dump *d, uint64_t p)
 {
+	static const char *const kinds[] = {"row", "tombstone", "fence", "table"};
 	const struct rec_pm *r;
 
 	fputs("      ", d->f);
@@ -64,8 +65,9 @@ static void dump_rec(const struct dump *d, uint64_t p)
 		fputs(" (out of range)\n", d->f);
 		return;
 	}
-	fprintf(d->f, " ts=%" PRIu64 " flags=0x%x vlen=%u key=", r->ts, r->flags, r->vlen);
-	show_bytes(d->f, (struct bkey){rec_key(r), r->klen});
+	fprintf(d->f, " ts=%" PRIu64 " %s%s vlen=%u key=", r->ts, kinds[rec_kind(r)],
+		rec_is_live(r) ? "" : " (not live)", rec_vlen(r));
+	show_bytes(d->f, (struct bkey){rec_key(r), rec_klen(r)});
 	show_ptr(d->f, "prev", r->prev);
 	fputc('\n', d->f);
 }
@@ -128,7 +130,7 @@ static int dump_table(void *ctx, const char *name, uint64_t rows)
 static const char *item_name(unsigned type)
 {
 	static const char *const names[] = {"?",	 "UNIT",     "NODE_NEW", "NODE_WR",
-					    "REC_NEW",	 "REC_FULL", "WORD",	 "REC_DEAD",
+					    "REC_LIVE", "REC_FULL", "WORD",	 "REC_DEAD",
 					    "NODE_DEAD", "NODE_DROP"};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";

@@ -25,8 +25,8 @@
 #define TWZDB_OBJ_MAX 256		    /* data objects of a database: 256 GiB */
 
 /*
- * A table's anchor. The catalog's lies in struct db_pm, the others are values of records with
- * TWZDB_REC_TABLE.
+ * A table's anchor. The catalog's lies in struct db_pm, the others are values of TWZDB_TABLE
+ * records.
  *
  * OFFSET SIZE MEANING
  *      0    8 id: number of the table in its database, never reused; the catalog is 0
@@ -169,7 +169,7 @@ enum twzdb_node_flags {
  *      5    1 n: entries
  *      6    2 pfx: bytes all keys of the node's range share = lcp(low fence, high fence)
  *      8    8 next: twz_pptr of the right sibling, 0 = last of its level
- *     16    8 lof: twz_pptr of the low fence's key block (record with TWZDB_REC_FENCE), 0 = minus infinity; immutable while live.
+ *     16    8 lof: twz_pptr of the low fence's key block (TWZDB_FENCE record), 0 = minus infinity; immutable while live.
  *             High fence = the right sibling's lof. Owned by the leaf; an inner node borrows its first leaf's
  *     24    8 sts: ts of the last commit that added or deleted a row here; not LIVE: ts of the commit that freed the node
  *     32   28 perm: a permutation of 0..27; the first n are the slots in key order, the others are free
@@ -203,42 +203,57 @@ _Static_assert(offsetof(struct node_pm, ptr) == 288, "node_pm.ptr");
 
 /* --- records --- */
 
-enum twzdb_rec_flags {
-	TWZDB_REC_LIVE = 1,  /* allocated; stored only by apply and replay (D6) */
-	TWZDB_REC_TOMB = 2,  /* the key has no value from ts on */
-	TWZDB_REC_FENCE = 4, /* key block of a fence, not a row */
-	TWZDB_REC_TABLE = 8, /* value is a struct table_pm (its root word is not in the sum) */
-	TWZDB_REC_KINDS = TWZDB_REC_TOMB | TWZDB_REC_FENCE | TWZDB_REC_TABLE,
+enum twzdb_rec_kind {
+	TWZDB_ROW = 0,
+	TWZDB_TOMB = 1,	 /* the key has no value from ts on */
+	TWZDB_FENCE = 2, /* key block of a fence, not a row */
+	TWZDB_TABLE = 3, /* value is a struct table_pm at TWZDB_ANCHOR_OFF (its root word is not in the sum) */
 };
 
+#define TWZDB_REC_LEN	 36 /* bytes of the header on media */
+#define TWZDB_ANCHOR_OFF 40 /* of a TABLE record's value: its words must be aligned */
+
+/* rec_pm.vlf */
+#define TWZDB_VLF_LEN	  0x1fffffffU /* bytes of the value */
+#define TWZDB_VLF_LIVE	  0x20000000U /* allocated; stored only by apply and replay (D6) */
+#define TWZDB_VLF_KIND(k) ((uint32_t)(k) << 30)
+/* rec_pm.klt */
+#define TWZDB_KLT_LEN	     0xfffU /* bytes of the key */
+#define TWZDB_KLT_TABLE(tag) ((uint32_t)(tag) << 12)
+#define TWZDB_TAG_NONE	     0xfffffU /* of a table whose number does not fit: its rows are never in the accelerator */
+/* rec_pm.link of a block that is not LIVE: a transaction's stamp, not a time */
+#define TWZDB_LINK_RESERVED ((uint64_t)1 << 63)
+
 /*
- * Header of a record; the key follows, then, at the next multiple of 8, the value. Blocks are
- * 16-byte aligned.
+ * Header of a record; the key follows, then at once the value (TABLE: at TWZDB_ANCHOR_OFF). Blocks
+ * are 16-byte aligned.
  *
  * OFFSET SIZE MEANING
  *      0    8 ts: commit that made this version
  *      8    8 prev: twz_pptr of the version before, 0 = none; followed only by snapshots older than ts (D7)
- *     16    8 dead_ts: not LIVE: commit that superseded or freed it, 0 = never published. LIVE: 0 (reserved for the leaf hint)
- *     24    8 stamp: of the transaction that reserved the block; only that one treats it as taken while it is not LIVE
- *     32    4 vlen
- *     36    2 klen
- *     38    2 flags: enum twzdb_rec_flags
- *     40    4 sum: low half of XXH3_64 over vlen, klen, kinds, key, value (TABLE: its first 8 bytes)
- *     44    4 zero
+ *     16    8 link: LIVE: twz_pptr of the leaf it was put into, a hint never trusted, 0 = none. Not LIVE: commit that superseded
+ *             or freed it, 0 = never published; or TWZDB_LINK_RESERVED | stamp of the transaction that reserved the block:
+ *             only that one treats it as taken
+ *     24    4 vlf: bits 0..28 length of the value, bit 29 LIVE, bits 30..31 enum twzdb_rec_kind
+ *     28    4 klt: bits 0..11 length of the key, bits 12..31 low bits of the table's number (0 in a fence), or TWZDB_TAG_NONE
+ *     32    4 sum: low half of XXH3_64 over ts, prev, lengths, kind, table, key, value (TABLE: 8 bytes)
+ *     36      data: key, value
  */
 struct rec_pm {
 	uint64_t ts;
 	uint64_t prev;
-	uint64_t dead_ts;
-	uint64_t stamp;
-	uint32_t vlen;
-	uint16_t klen;
-	uint16_t flags;
+	uint64_t link;
+	uint32_t vlf;
+	uint32_t klt;
 	uint32_t sum;
-	uint32_t zero;
+	uint8_t data[];
 };
-_Static_assert(sizeof(struct rec_pm) == 48, "rec_pm");
-_Static_assert(offsetof(struct rec_pm, flags) == 38, "rec_pm.flags");
+_Static_assert(offsetof(struct rec_pm, link) == 16, "rec_pm.link");
+_Static_assert(offsetof(struct rec_pm, vlf) == 24, "rec_pm.vlf");
+_Static_assert(offsetof(struct rec_pm, klt) == 28, "rec_pm.klt");
+_Static_assert(offsetof(struct rec_pm, sum) == 32, "rec_pm.sum");
+_Static_assert(offsetof(struct rec_pm, data) == TWZDB_REC_LEN, "rec_pm.data");
+_Static_assert(TWZDB_ANCHOR_OFF % 8 == 0 && TWZDB_ANCHOR_OFF >= TWZDB_REC_LEN, "anchor");
 
 /* --- log records --- */
 
@@ -285,8 +300,8 @@ enum twzdb_item_type {
 	TWZDB_IT_NODE_NEW = 2, /* where = node; payload: 512 bytes (ver ignored) */
 	/* where = node; payload: struct node_wr_pm, then one word per bit of mask */
 	TWZDB_IT_NODE_WR = 3,
-	TWZDB_IT_REC_NEW = 4, /* where = record; payload: struct rec_pm */
-	/* where = record; payload: struct rec_pm, key, value, zero-padded to 8 */
+	TWZDB_IT_REC_LIVE = 4, /* payload: struct rec_live_pm each: records that lie in place already */
+	/* where = record; payload: the record as it shall be, key and value included, zero-padded to 8 */
 	TWZDB_IT_REC_FULL = 5,
 	/* where = aligned word in the root object or a table; payload: 8 bytes */
 	TWZDB_IT_WORD = 6,
@@ -311,6 +326,21 @@ struct item_pm {
 _Static_assert(sizeof(struct item_pm) == 16, "item_pm");
 _Static_assert(offsetof(struct item_pm, len) == 4, "item_pm.len");
 _Static_assert(offsetof(struct item_pm, where) == 8, "item_pm.where");
+
+/*
+ * OFFSET SIZE MEANING
+ *      0    8 where: twz_pptr of the record
+ *      8    4 sum: rec_pm.sum
+ *     12    4 kind: enum twzdb_rec_kind
+ */
+struct rec_live_pm {
+	uint64_t where;
+	uint32_t sum;
+	uint32_t kind;
+};
+_Static_assert(sizeof(struct rec_live_pm) == 16, "rec_live_pm");
+_Static_assert(offsetof(struct rec_live_pm, sum) == 8, "rec_live_pm.sum");
+_Static_assert(offsetof(struct rec_live_pm, kind) == 12, "rec_live_pm.kind");
 
 /*
  * OFFSET SIZE MEANING

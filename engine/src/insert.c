@@ -56,10 +56,11 @@ static int split_fence(struct twzdb_txn *tx, const struct ents *e, unsigned cut,
 		err = twzdb__rec_at(tx->db, e->ptr[cut], &b);
 	if (err)
 		return err;
-	sep = separator((struct bkey){rec_key(a), a->klen}, (struct bkey){rec_key(b), b->klen});
-	if (sep.len > b->klen)
+	sep = separator((struct bkey){rec_key(a), rec_klen(a)},
+			(struct bkey){rec_key(b), rec_klen(b)});
+	if (sep.len > rec_klen(b))
 		return twzdb__corrupt(tx->db, e->ptr[cut], "keys of a leaf out of order");
-	return twzdb__rec_new(tx, sep, NULL, 0, 0, TWZDB_REC_FENCE, lof, &rec);
+	return twzdb__rec_new(tx, 0, sep, NULL, 0, 0, TWZDB_FENCE, lof, &rec);
 }
 
 static int new_root(struct twzdb_txn *tx, uint64_t table, unsigned level, uint64_t left,
@@ -83,7 +84,7 @@ static uint8_t count_tombs(struct twzdb_txn *tx, const struct node_pm *n, int *e
 
 	for (unsigned i = 0; i < n->n && !*err; i++) {
 		*err = twzdb__rec_at(tx->db, n->ptr[n->perm[i]], &r);
-		cnt = (uint8_t)(cnt + (!*err && rec_flags(r) & TWZDB_REC_TOMB));
+		cnt = (uint8_t)(cnt + (!*err && rec_is_tomb(r)));
 	}
 	return cnt;
 }
@@ -192,14 +193,15 @@ static int make_room(struct twzdb_txn *tx, struct path *path, struct bkey key, u
 }
 
 static int insert_new(struct twzdb_txn *tx, uint64_t table, struct path *path, unsigned pos,
-		      struct bkey key, const void *value, uint32_t vlen, uint16_t kinds)
+		      struct bkey key, const void *value, uint32_t vlen)
 {
 	struct rec_pm *rec;
 	uint64_t p;
 	int err = twzdb__reserve_nodes(tx, path->e[0].p ? (unsigned)path->depth + 1 : 1);
 
 	if (!err)
-		err = twzdb__rec_new(tx, key, value, vlen, 0, kinds, &p, &rec);
+		err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, value, vlen, 0,
+				     TWZDB_ROW, &p, &rec);
 	if (err)
 		return err;
 	tx->mods++;
@@ -230,30 +232,29 @@ static int replace_ptr(struct twzdb_txn *tx, const struct path *path, unsigned p
 
 /* A version of this very transaction is nobody else's: overwrite it where it lies, if it fits. */
 static bool overwrite_own(struct twzdb_txn *tx, uint64_t p, struct bkey key, const void *value,
-			  uint32_t vlen, uint16_t kinds)
+			  uint32_t vlen)
 {
 	struct rec_pm *r = twzdb__at(tx->db, p, sizeof(*r));
 
-	if (!r || rec_len(key.len, vlen) > twzdb__block_len(tx->db, p))
+	if (!r || rec_len_of(key.len, vlen, TWZDB_ROW) > twzdb__block_len(tx->db, p))
 		return false;
 	key.p = rec_key(r);
-	twzdb__rec_fill(tx, r, key, value, vlen, r->prev, kinds);
+	twzdb__rec_fill(tx, r, rec_table(r), key, value, vlen, r->prev, TWZDB_ROW);
 	return true;
 }
 
 static int replace(struct twzdb_txn *tx, const struct path *path, unsigned pos, uint64_t old_p,
-		   const struct rec_pm *old, struct bkey key, const void *value, uint32_t vlen,
-		   uint16_t kinds)
+		   const struct rec_pm *old, struct bkey key, const void *value, uint32_t vlen)
 {
-	bool was_tomb = rec_flags(old) & TWZDB_REC_TOMB, own = rec_is_own(tx, old);
+	bool was_tomb = rec_is_tomb(old), own = rec_is_own(tx, old);
 	struct rec_pm *rec;
 	uint64_t p = old_p;
 	int err;
 
 	tx->mods++;
-	if (!own || !overwrite_own(tx, old_p, key, value, vlen, kinds)) {
-		err = twzdb__rec_new(tx, key, value, vlen, own ? old->prev : old_p, kinds, &p,
-				     &rec);
+	if (!own || !overwrite_own(tx, old_p, key, value, vlen)) {
+		err = twzdb__rec_new(tx, rec_table(old), key, value, vlen, own ? old->prev : old_p,
+				     TWZDB_ROW, &p, &rec);
 		if (err)
 			return err;
 		err = twzdb__rec_kill(tx, old_p);
@@ -266,7 +267,7 @@ static int replace(struct twzdb_txn *tx, const struct path *path, unsigned pos, 
 }
 
 int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
-	       uint32_t vlen, uint32_t put_flags, uint16_t kinds)
+	       uint32_t vlen, uint32_t put_flags)
 {
 	const struct rec_pm *old = NULL;
 	struct path path;
@@ -278,7 +279,7 @@ int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void
 	if (!err && exact) {
 		old_p = path.e[0].n->ptr[path.e[0].n->perm[pos]];
 		err = twzdb__rec_at(tx->db, old_p, &old);
-		there = !err && !(rec_flags(old) & TWZDB_REC_TOMB);
+		there = !err && !rec_is_tomb(old);
 	}
 	if (err)
 		return err;
@@ -287,6 +288,6 @@ int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void
 	if (!there && put_flags & TWZDB_UPDATE)
 		return twzdb__err(TWZDB_E_NOTFOUND, "update: no such key");
 	if (exact)
-		return replace(tx, &path, pos, old_p, old, key, value, vlen, kinds);
-	return insert_new(tx, table, &path, pos, key, value, vlen, kinds);
+		return replace(tx, &path, pos, old_p, old, key, value, vlen);
+	return insert_new(tx, table, &path, pos, key, value, vlen);
 }

@@ -387,41 +387,71 @@ void twzdb__hint_free(struct twzdb *db, uint64_t p);
 void twzdb__hints_forget(struct twzdb *db);
 
 /* --- record.c --- */
-static inline uint64_t rec_val_off(uint32_t klen)
+static inline uint32_t rec_vlf(const struct rec_pm *r)
 {
-	return sizeof(struct rec_pm) + (((uint64_t)klen + 7) & ~(uint64_t)7);
+	return __atomic_load_n(&r->vlf, __ATOMIC_RELAXED);
 }
-static inline uint64_t rec_len(uint32_t klen, uint32_t vlen)
+static inline uint32_t rec_vlen(const struct rec_pm *r)
 {
-	return rec_val_off(klen) + vlen;
+	return rec_vlf(r) & TWZDB_VLF_LEN;
+}
+static inline uint32_t rec_klen(const struct rec_pm *r)
+{
+	return r->klt & TWZDB_KLT_LEN;
+}
+static inline bool rec_is_live(const struct rec_pm *r)
+{
+	return rec_vlf(r) & TWZDB_VLF_LIVE;
+}
+static inline enum twzdb_rec_kind rec_kind(const struct rec_pm *r)
+{
+	return (enum twzdb_rec_kind)(rec_vlf(r) >> 30);
+}
+static inline bool rec_is_tomb(const struct rec_pm *r)
+{
+	return rec_kind(r) == TWZDB_TOMB;
+}
+static inline uint32_t rec_table(const struct rec_pm *r)
+{
+	return r->klt >> 12;
+}
+/* A table's number as its rows carry it. */
+static inline uint32_t table_tag(uint64_t id)
+{
+	return id < TWZDB_TAG_NONE ? (uint32_t)id : TWZDB_TAG_NONE;
+}
+static inline uint64_t rec_val_off(uint32_t klen, enum twzdb_rec_kind kind)
+{
+	return kind == TWZDB_TABLE ? TWZDB_ANCHOR_OFF : TWZDB_REC_LEN + klen;
+}
+static inline uint64_t rec_len_of(uint32_t klen, uint32_t vlen, enum twzdb_rec_kind kind)
+{
+	return rec_val_off(klen, kind) + vlen;
+}
+/* Bytes of a record, header included. */
+static inline uint64_t rec_len(const struct rec_pm *r)
+{
+	return rec_len_of(rec_klen(r), rec_vlen(r), rec_kind(r));
 }
 static inline const uint8_t *rec_key(const struct rec_pm *r)
 {
-	return (const uint8_t *)(r + 1);
+	return r->data;
 }
 static inline uint8_t *rec_val(const struct rec_pm *r)
 {
-	return (uint8_t *)(uintptr_t)r + rec_val_off(r->klen);
-}
-static inline uint16_t rec_flags(const struct rec_pm *r)
-{
-	return __atomic_load_n(&r->flags, __ATOMIC_RELAXED);
+	return (uint8_t *)(uintptr_t)r + rec_val_off(rec_klen(r), rec_kind(r));
 }
 uint32_t twzdb__rec_sum(const struct rec_pm *r);
 /*
- * The checksum key and value at R would have under header HDR, which need not be stored there
- * yet.
+ * Fill a reserved block. TAG: table_tag() of the row's table. VALUE may be NULL: zeroed. KEY and VALUE may lie in the
+ * block itself where they are to be.
  */
-uint32_t twzdb__rec_sum_of(const struct rec_pm *hdr, const struct rec_pm *r);
-/*
- * Fill a reserved block. FLAGS: kinds. VALUE may be NULL: zeroed. May alias the block's own
- * value.
- */
-void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, struct bkey key, const void *value,
-		     uint32_t vlen, uint64_t prev, uint16_t flags);
+void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
+		     const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind);
 /* New record in a fresh block. */
-int twzdb__rec_new(struct twzdb_txn *tx, struct bkey key, const void *value, uint32_t vlen,
-		   uint64_t prev, uint16_t flags, uint64_t *p, struct rec_pm **rec);
+int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const void *value,
+		   uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind, uint64_t *p,
+		   struct rec_pm **rec);
 /* Is this live version one this transaction wrote (not committed yet)? */
 static inline bool rec_is_own(const struct twzdb_txn *tx, const struct rec_pm *r)
 {
@@ -441,6 +471,7 @@ int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **r
 int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p);
 
 /* --- search.c --- */
+struct table_pm *twzdb__table_at(struct twzdb *db, uint64_t table);
 static inline int bkey_cmp(struct bkey a, struct bkey b)
 {
 	uint32_t len = a.len < b.len ? a.len : b.len;
@@ -496,6 +527,13 @@ int twzdb__bound(struct twzdb_txn *tx, const struct nref *r, struct bkey k, unsi
 int twzdb__seek(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool lt, struct nref *leaf,
 		unsigned *pos, bool *exact, struct path *path);
 uint64_t twzdb__table_root(struct twzdb_txn *tx, uint64_t table, int *err);
+/* table_tag() of a table whose root has just been read. */
+static inline uint32_t twzdb__tag_of(struct twzdb *db, uint64_t table)
+{
+	const struct table_pm *t = twzdb__table_at(db, table);
+
+	return t ? table_tag(ld64(&t->id)) : TWZDB_TAG_NONE;
+}
 /* Slot at position POS, or -1 if the node's permutation is out of range (changed, or corrupt). */
 static inline int node_slot(const struct node_pm *n, unsigned pos)
 {
@@ -533,7 +571,7 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped);
 /* Pure: how many of the N + 1 entries stay left when one is inserted at POS of a full node. */
 unsigned twzdb__plan_split(unsigned n, unsigned pos, bool last);
 int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
-	       uint32_t vlen, uint32_t put_flags, uint16_t kinds);
+	       uint32_t vlen, uint32_t put_flags);
 int twzdb__set_root(struct twzdb_txn *tx, uint64_t table, uint64_t root);
 int twzdb__break(struct twzdb_txn *tx, int err);
 
@@ -597,7 +635,6 @@ static inline uint64_t twzdb__catalog(void)
 }
 /* pptr of a byte of struct db_pm */
 #define DB_PTR(field_off) (twz_pptr_make(TWZDB_NO_ROOT, TWZ_DATA_OFF + (field_off)).v)
-struct table_pm *twzdb__table_at(struct twzdb *db, uint64_t table);
 
 /* --- stat.c --- */
 static inline void twzdb__stat_add(uint64_t *where, uint64_t n)

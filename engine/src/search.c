@@ -158,7 +158,7 @@ int twzdb__fence_key(struct twzdb_txn *tx, uint64_t lof, struct bkey *k)
 	if (err)
 		return err;
 	k->p = rec_key(r);
-	k->len = r->klen;
+	k->len = rec_klen(r);
 	return 0;
 }
 
@@ -193,7 +193,7 @@ int twzdb__entry_key(struct twzdb_txn *tx, const struct nref *r, unsigned slot, 
 	if (err)
 		return err;
 	k->p = rec_key(rec);
-	k->len = rec->klen;
+	k->len = rec_klen(rec);
 	return 0;
 }
 

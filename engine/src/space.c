@@ -3,9 +3,9 @@
  *
  * There is no free list: the header of a block says whether it is allocated (LIVE, D6). A record
  * block may be reserved iff
- *   (1) it is not LIVE,
- *   (2) its dead_ts is 0 or not above the oldest snapshot (nobody can reach its last life, D7), and
- *   (3) its stamp is not this transaction's.
+ *   (1) it is not LIVE, and
+ *   (2) its link is a time not above the oldest snapshot (nobody can reach its last life, D7),
+ *       or the stamp of another transaction, which is over.
  * A node block: not LIVE, sts not above the oldest snapshot, and not among this transaction's
  * private nodes or stock. So an abort, a crash and a takeover have nothing to clean up. What the
  * shared segment knows about free blocks are hints which only decide where to look.
@@ -15,7 +15,7 @@
 #include <sys/uio.h>
 #include <xxhash.h>
 
-#define CLASS_FINE	 29 /* classes 1..29: 64, 80 .. 512 bytes */
+#define CLASS_FINE	 30 /* classes 1..30: 48, 64 .. 512 bytes */
 #define CLASS_COARSE_CNT ((unsigned)(sizeof(per_unit) / sizeof(per_unit[0])))
 #define UNIT_ROOM	 (TWZDB_UNIT_LEN - (uint32_t)sizeof(struct unit_pm) - TWZDB_UNIT_TAIL)
 #define LOOK_UNKNOWN                                                                               \
@@ -36,16 +36,16 @@ uint32_t twzdb__class_len(unsigned cls)
 	if (cls == TWZDB_CLS_NODE)
 		return TWZDB_NODE_LEN;
 	if (cls == TWZDB_CLS_TABLE)
-		return (uint32_t)(sizeof(struct rec_pm) + sizeof(struct table_pm));
+		return (TWZDB_ANCHOR_OFF + (uint32_t)sizeof(struct table_pm) + 15) & ~15U;
 	if (cls <= CLASS_FINE)
-		return 48 + 16 * cls;
+		return 32 + 16 * cls;
 	return UNIT_ROOM / per_unit[cls - CLASS_FINE - 1] & ~15U;
 }
 
 unsigned twzdb__class_of(uint64_t len)
 {
 	if (len <= 512)
-		return len <= 64 ? 1 : (unsigned)((len - 48 + 15) / 16);
+		return len <= 48 ? 1 : (unsigned)((len - 32 + 15) / 16);
 	for (unsigned i = 0; i < CLASS_COARSE_CNT; i++)
 		if (len <= twzdb__class_len(CLASS_FINE + 1 + i))
 			return CLASS_FINE + 1 + i;
@@ -228,7 +228,7 @@ void twzdb__hints_forget(struct twzdb *db)
 static bool block_live(const void *block, bool node)
 {
 	return node ? ((const struct node_pm *)block)->flags & TWZDB_NODE_LIVE
-		    : ((const struct rec_pm *)block)->flags & TWZDB_REC_LIVE;
+		    : rec_is_live(block);
 }
 
 static void unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u)
@@ -447,8 +447,10 @@ static int unit_format(struct twzdb *db, unsigned cls, uint32_t run, uint32_t *g
 
 static bool rec_reusable(struct twzdb_txn *tx, const struct rec_pm *r)
 {
-	return !(r->flags & TWZDB_REC_LIVE) && r->dead_ts <= twzdb__min(tx) &&
-	       r->stamp != tx->stamp;
+	if (rec_is_live(r))
+		return false;
+	return r->link & TWZDB_LINK_RESERVED ? r->link != (TWZDB_LINK_RESERVED | tx->stamp)
+					     : r->link <= twzdb__min(tx);
 }
 
 static bool node_reusable(struct twzdb_txn *tx, const struct node_pm *n, uint64_t p)
@@ -662,7 +664,7 @@ int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t 
 			twzdb__corrupt(tx->db, *p,
 				       "block longer than its object, or shorter than its class"));
 	if (!err)
-		(*rec)->stamp = tx->stamp; /* ours from now on */
+		(*rec)->link = TWZDB_LINK_RESERVED | tx->stamp; /* ours from now on */
 	return err;
 }
 

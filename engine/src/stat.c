@@ -12,11 +12,12 @@ static void usage_unit(const struct unit_pm *u, struct usage *sum)
 	for (uint32_t b = 0; b < u->block_cnt; b++) {
 		const void *at = (const uint8_t *)u + u->first + (uint64_t)b * u->block_len;
 		bool node = u->kind == TWZDB_UNIT_NODES;
-		uint16_t flags = node ? __atomic_load_n(&((const struct node_pm *)at)->flags,
-							__ATOMIC_RELAXED)
-				      : rec_flags(at);
+		bool live = node ? __atomic_load_n(&((const struct node_pm *)at)->flags,
+						   __ATOMIC_RELAXED) &
+					   TWZDB_NODE_LIVE
+				 : rec_is_live(at);
 
-		if (!(flags & (node ? (unsigned)TWZDB_NODE_LIVE : (unsigned)TWZDB_REC_LIVE)))
+		if (!live)
 			continue;
 		sum->used_len += u->block_len;
 		sum->node_cnt += node;

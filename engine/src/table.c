@@ -98,7 +98,7 @@ int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 	if (!err)
 		err = twzdb__get(tx, t.h, to_bkey(key), &r);
 	if (!err)
-		*value = (struct twzdb_slice){rec_val(r), r->vlen};
+		*value = (struct twzdb_slice){rec_val(r), rec_vlen(r)};
 	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "get: no such key") : err;
 }
 
@@ -115,7 +115,7 @@ int twzdb_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 	if (value.len > TWZDB_VALUE_MAX)
 		return twzdb__err(TWZDB_E_TOOBIG, "put: a value of %zu bytes; %zu are possible",
 				  value.len, TWZDB_VALUE_MAX);
-	return twzdb__put(tx, t.h, to_bkey(key), value.ptr, (uint32_t)value.len, flags, 0);
+	return twzdb__put(tx, t.h, to_bkey(key), value.ptr, (uint32_t)value.len, flags);
 }
 
 int twzdb_del(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key)
@@ -158,11 +158,11 @@ static int anchor_of(struct twzdb_txn *tx, const struct rec_pm *r, uint64_t *tab
 	struct catalog_pm c;
 	const struct table_pm *t;
 
-	if (r->vlen != sizeof(c))
+	if (rec_vlen(r) != sizeof(c))
 		return twzdb__corrupt(tx->db, twzdb__catalog(), "catalog record of a wrong length");
 	memcpy(&c, rec_val(r), sizeof(c));
 	t = twzdb__table_at(tx->db, c.table);
-	if (!t || t->id != c.id || !twzdb__is_rec(tx->db, c.table - rec_val_off(0)) ||
+	if (!t || t->id != c.id || !twzdb__is_rec(tx->db, c.table - TWZDB_ANCHOR_OFF) ||
 	    twzdb__unit_of(tx->db, c.table)->cls != TWZDB_CLS_TABLE)
 		return twzdb__corrupt(tx->db, c.table, "catalog leads to no table");
 	*table = c.table;
@@ -188,11 +188,12 @@ static int table_create(struct twzdb_txn *tx, const char *name, uint64_t *table)
 
 	if (err)
 		return twzdb__err(err, "no memory for a new table");
-	err = twzdb__rec_new(tx, name_key(""), &t, sizeof(t), 0, TWZDB_REC_TABLE, &p, &rec);
+	err = twzdb__rec_new(tx, TWZDB_TAG_NONE, name_key(""), &t, sizeof(t), 0, TWZDB_TABLE, &p,
+			     &rec);
 	if (err)
 		return err;
 	tx->mods++;
-	*table = p + rec_val_off(0);
+	*table = p + TWZDB_ANCHOR_OFF;
 	/*
 	 * The block may have been another new table's anchor that this transaction dropped
 	 * again.
@@ -201,7 +202,7 @@ static int table_create(struct twzdb_txn *tx, const char *name, uint64_t *table)
 	if (err)
 		return twzdb__break(tx, err);
 	c = (struct catalog_pm){*table, t.id};
-	err = twzdb__put(tx, twzdb__catalog(), name_key(name), &c, sizeof(c), TWZDB_INSERT, 0);
+	err = twzdb__put(tx, twzdb__catalog(), name_key(name), &c, sizeof(c), TWZDB_INSERT);
 	return err ? twzdb__break(tx, err) : 0;
 }
 
@@ -248,11 +249,11 @@ int twzdb_table_drop(struct twzdb_txn *tx, const char *name)
 	if (!err)
 		err = anchor_of(tx, r, &table);
 	if (!err)
-		err = twzdb__rec_at(tx->db, table - rec_val_off(0), &anchor);
+		err = twzdb__rec_at(tx->db, table - TWZDB_ANCHOR_OFF, &anchor);
 	if (!err)
 		err = twzdb__drop_tree(tx, table, rec_is_own(tx, anchor));
 	if (!err)
-		err = twzdb__break(tx, twzdb__rec_kill(tx, table - rec_val_off(0)));
+		err = twzdb__break(tx, twzdb__rec_kill(tx, table - TWZDB_ANCHOR_OFF));
 	return err ? err : twzdb__break(tx, twzdb__del(tx, twzdb__catalog(), name_key(name)));
 }
 

@@ -160,7 +160,7 @@ static int run_beyond_object(struct twzdb *db)
 	u->run = 16000;
 	u->block_len = (uint32_t)(16000ULL * TWZDB_UNIT_LEN - 64 - TWZDB_UNIT_TAIL) & ~15U;
 	seal(u);
-	r->vlen = 60U << 20;
+	r->vlf = (r->vlf & ~TWZDB_VLF_LEN) | 60U << 20;
 	WANT(!twzdb__is_rec(db, p + sizeof(*u)));
 	WANT(!twzdb_check(db, NULL, NULL, &cnt) && cnt);
 	return 0;
@@ -210,7 +210,7 @@ static int seek_beside_damage(struct twzdb *db)
 	uint64_t p;
 	struct node_pm *n = some_leaf(db, &p), *next = twzdb__at(db, n->next, sizeof(*next));
 
-	WANT(!twzdb__rec_at(db, n->ptr[n->perm[n->n - 1]], &r) && r->klen == 8);
+	WANT(!twzdb__rec_at(db, n->ptr[n->perm[n->n - 1]], &r) && rec_klen(r) == 8);
 	memcpy(key, rec_key(r), 8);
 	next->flags = TWZDB_NODE_DEAD;
 	WANT(!twzdb_begin(db, TWZDB_RDONLY, &tx) && !twzdb_table_open(tx, "t", 0, &t) &&
@@ -364,15 +364,14 @@ static void last_commit_ever(struct twzdb *db, struct crafted *r)
 
 static void future_record(struct twzdb *db, struct crafted *r)
 {
-	struct rec_pm rec;
 	uint64_t p;
 	const struct node_pm *n = some_leaf(db, &p);
+	const struct rec_pm *rec = twzdb__at(db, n->ptr[n->perm[0]], sizeof(*rec));
 
-	p = n->ptr[n->perm[0]];
-	memcpy(&rec, twzdb__at(db, p, sizeof(rec)), sizeof(rec));
-	rec.ts = UINT64_MAX - 1;
-	r->it = (struct item_pm){TWZDB_IT_REC_NEW, 0, sizeof(rec), p};
-	memcpy(r->pl, &rec, sizeof(rec));
+	r->it = (struct item_pm){TWZDB_IT_REC_FULL, 0, (uint32_t)(rec_len(rec) + 7) & ~7U,
+				 n->ptr[n->perm[0]]};
+	memcpy(r->pl, rec, rec_len(rec));
+	r->pl[0] = UINT64_MAX - 1;
 }
 
 static const struct hostile_case hostile[] = {

@@ -128,7 +128,7 @@ static void merge_plans_fit_and_leave_room(void)
 
 static void every_length_has_the_smallest_class(void)
 {
-	for (uint64_t len = sizeof(struct rec_pm); len < 22000; len++) {
+	for (uint64_t len = TWZDB_REC_LEN; len < 22000; len++) {
 		unsigned c = twzdb__class_of(len);
 
 		if (c == TWZDB_CLS_LARGE) {
@@ -142,7 +142,7 @@ static void every_length_has_the_smallest_class(void)
 		}
 	}
 	/* SQLite pages waste little */
-	T_TRUE(twzdb__class_len(twzdb__class_of(rec_len(4, 4096))) < 4400);
+	T_TRUE(twzdb__class_len(twzdb__class_of(rec_len_of(4, 4096, TWZDB_ROW))) < 4400);
 }
 
 static void the_map_keeps_what_is_put(void)
