@@ -5,7 +5,10 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/statvfs.h>
+
+#define TMPFS_MAGIC 0x01021994
 
 static const struct {
 	const char *name;
@@ -13,19 +16,30 @@ static const struct {
 	const char *what;
 } benches[] = {
 	{"ptr", bench_ptr, "what a persistent pointer costs over a raw one, beside libpmemobj"},
+	{"kv", bench_kv, "key-value operations, bars against LMDB"},
 };
 #define BENCH_CNT (sizeof(benches) / sizeof(benches[0]))
 
 static int usage(FILE *f)
 {
-	fprintf(f,
-		"usage: twzbench BENCHMARK [--rounds N] [--dir DIR] [--json FILE|-] [--gate]\n\n");
+	fprintf(f, "usage: twzbench BENCHMARK [OPTIONS]\n\n");
 	for (size_t i = 0; i < BENCH_CNT; i++)
 		fprintf(f, "  %-8s %s\n", benches[i].name, benches[i].what);
-	fprintf(f, "\n  --rounds N   interleaved rounds the medians are taken over (default 2000)\n"
-		   "  --dir DIR    where the stores are made (default /dev/shm, if large enough)\n"
-		   "  --json FILE  write the figures there, too (- = standard output)\n"
-		   "  --gate       exit status 1 if a bar is missed\n");
+	fputs("\n"
+	      "  --rounds N     interleaved rounds the medians are taken over (ptr 2000, others 5)\n"
+	      "  --dir DIR      where the stores are made (default /dev/shm, if large enough)\n"
+	      "  --json FILE    write the figures there, too (- = standard output)\n"
+	      "  --gate         exit status 1 if a bar is missed\n"
+	      "kv:\n"
+	      "  --peers LIST   twzdb,twzdb-tree,lmdb,lmdb-wm,rocksdb,wiredtiger,bdb,pmemobj\n"
+	      "                 (default all that are built)\n"
+	      "  --records N    records (kv 1000000)\n"
+	      "  --media M      line: clwb and sfence are executed, whatever DIR is (default);\n"
+	      "                 page: a disk, and elapsed time instead of CPU time\n"
+	      "  --quick        few, short rounds: to look, not to judge\n"
+	      "  --only LIST    sections: load,space,reads,scan,writes,latency,mixed,open\n"
+	      "  --big          20 million records, and the bars for them\n",
+	      f);
 	return f == stderr ? 2 : 0;
 }
 
@@ -41,37 +55,127 @@ static const char *default_dir(void)
 	return getenv("TMPDIR") ? getenv("TMPDIR") : "/tmp";
 }
 
-/* The value of option NAME at ARGV[*I]; NULL if it is another one or has none. */
-static const char *value_of(const char *name, int argc, char **argv, int *i)
+bool bench_in_list(const char *list, const char *name)
 {
-	if (strcmp(argv[*i], name) || *i + 1 >= argc)
-		return NULL;
-	return argv[++*i];
+	size_t len = strlen(name);
+
+	if (!list || !strcmp(list, "all"))
+		return true;
+	for (const char *p = list; p; p = strchr(p, ',') ? strchr(p, ',') + 1 : NULL)
+		if (!strncmp(p, name, len) && (!p[len] || p[len] == ','))
+			return true;
+	return false;
+}
+
+void bench_medium(const struct bench_opt *opt)
+{
+	struct statfs st;
+
+	/* Memory that is no persistent memory still has cache lines to flush: do it. */
+	if (opt->page)
+		unsetenv("PMEM2_FORCE_GRANULARITY");
+	else if (!statfs(opt->dir, &st) && st.f_type == TMPFS_MAGIC)
+		setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 0);
+}
+
+const char *bench_granularity(void)
+{
+	const char *g = getenv("PMEM2_FORCE_GRANULARITY");
+
+	if (!g)
+		return "the medium's own granularity";
+	return !strcmp(g, "CACHE_LINE") ? "cache-line granularity"
+	       : !strcmp(g, "BYTE")	? "byte granularity"
+					: "page granularity";
+}
+
+/* --- options --- */
+
+static bool set_number(uint64_t *to, const char *text, uint64_t max)
+{
+	char *end;
+
+	*to = strtoull(text, &end, 10);
+	return end != text && !*end && *to > 0 && *to <= max;
+}
+
+static bool set_rounds(struct bench_opt *o, const char *v)
+{
+	uint64_t n;
+
+	if (!set_number(&n, v, 1000000))
+		return false;
+	o->rounds = (int)n;
+	return true;
+}
+
+static bool set_media(struct bench_opt *o, const char *v)
+{
+	o->page = !strcmp(v, "page");
+	return o->page || !strcmp(v, "line");
+}
+
+/* An option with a value; false if there is no such option, or it cannot have the value. */
+static bool set_value(struct bench_opt *o, const char *name, const char *v)
+{
+	const struct {
+		const char *name, **to;
+	} texts[] = {
+		{"--dir", &o->dir},   {"--json", &o->json},	     {"--peers", &o->peers},
+		{"--only", &o->only}, {"--workload", &o->workloads}, {"--threads", &o->threads}};
+
+	for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+		if (strcmp(name, texts[i].name))
+			continue;
+		*texts[i].to = v;
+		return true;
+	}
+	if (!strcmp(name, "--rounds"))
+		return set_rounds(o, v);
+	if (!strcmp(name, "--media"))
+		return set_media(o, v);
+	if (!strcmp(name, "--records"))
+		return set_number(&o->records, v, 1u << 30);
+	return !strcmp(name, "--ops") && set_number(&o->ops, v, UINT64_MAX);
+}
+
+static bool set_flag(struct bench_opt *o, const char *name)
+{
+	bool *to = !strcmp(name, "--gate")    ? &o->gate
+		   : !strcmp(name, "--quick") ? &o->quick
+		   : !strcmp(name, "--big")   ? &o->big
+					      : NULL;
+
+	if (to)
+		*to = true;
+	return to;
+}
+
+static bool parse(struct bench_opt *o, int argc, char **argv)
+{
+	for (int i = 2; i < argc; i++) {
+		if (set_flag(o, argv[i]))
+			continue;
+		if (i + 1 == argc || !set_value(o, argv[i], argv[i + 1]))
+			return false;
+		i++;
+	}
+	return true;
 }
 
 int main(int argc, char **argv)
 {
-	struct bench_opt opt = {.dir = default_dir(), .rounds = 2000};
-	const char *v;
+	struct bench_opt opt = {.dir = default_dir()};
 
 	if (argc < 2)
 		return usage(stderr);
-	for (int i = 2; i < argc; i++) {
-		if ((v = value_of("--rounds", argc, argv, &i)))
-			opt.rounds = atoi(v);
-		else if ((v = value_of("--dir", argc, argv, &i)))
-			opt.dir = v;
-		else if ((v = value_of("--json", argc, argv, &i)))
-			opt.json = v;
-		else if (!strcmp(argv[i], "--gate"))
-			opt.gate = true;
-		else
-			return usage(stderr);
-	}
-	if (opt.rounds < 1 || opt.rounds > 1000000)
-		return usage(stderr);
+	if (!strcmp(argv[1], "kv-writer"))
+		return bench_kv_writer(argc, argv);
+	if (!strcmp(argv[1], "--help"))
+		return usage(stdout);
+	setvbuf(stdout, NULL, _IOLBF, 0);
 	for (size_t i = 0; i < BENCH_CNT; i++)
 		if (!strcmp(argv[1], benches[i].name))
-			return benches[i].fn(&opt);
-	return usage(strcmp(argv[1], "--help") ? stderr : stdout);
+			return parse(&opt, argc, argv) ? benches[i].fn(&opt) : usage(stderr);
+	return usage(stderr);
 }

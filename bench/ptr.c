@@ -265,13 +265,19 @@ static const char *granularity_name(int g)
 				    : "cache-line granularity";
 }
 
-int bench_ptr(const struct bench_opt *opt)
+#define ROUNDS 2000
+
+int bench_ptr(const struct bench_opt *given)
 {
+	struct bench_opt with_rounds = *given;
+	const struct bench_opt *opt = &with_rounds;
 	struct twz_store_options so = {.size = sizeof(so),
 				       .flags = TWZ_STORE_CREATE | TWZ_STORE_EXCL};
 	char path[300], lock[320];
 	int rc;
 
+	if (!with_rounds.rounds)
+		with_rounds.rounds = ROUNDS;
 	snprintf(path, sizeof(path), "%s/twzbench-%d.twz", opt->dir, (int)getpid());
 	snprintf(lock, sizeof(lock), "%s-lock", path);
 	if (twz_store_open(path, &so, &store))

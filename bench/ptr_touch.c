@@ -272,13 +272,13 @@ static void touch(const char *data, uint64_t len)
 
 #define RANGES_MAX 64
 struct range {
-	uintptr_t addr, end;
-	uint64_t off;
+	uint64_t slot_off, len, file_off;
 };
 
-/* What of the slot at BASE is mapped from the store's file: the object's extents. */
-static int mapped_ranges(uintptr_t base, struct range *r)
+/* What of the slot of ADDR is mapped from the store's file: the object's extents. */
+static int mapped_ranges(const void *addr, struct range *r)
 {
+	uintptr_t base = (uintptr_t)addr & ~(uintptr_t)TWZ_SLOT_MASK;
 	FILE *f = fopen("/proc/self/maps", "r");
 	unsigned long long a, e, off, ino;
 	char line[512];
@@ -289,49 +289,55 @@ static int mapped_ranges(uintptr_t base, struct range *r)
 		    !ino)
 			continue;
 		if (a >= base && a < base + TWZ_SLOT_SIZE)
-			r[cnt++] = (struct range){a, e, off};
+			r[cnt++] = (struct range){a - base, e - a, off};
 	}
 	if (f)
 		fclose(f);
 	return cnt;
 }
 
+/* An object of LEN bytes that nobody has open, and what points to it. */
+struct unmapped {
+	const char *path;
+	twz_oid src;
+	uint64_t len;
+	struct range range[RANGES_MAX];
+	int range_cnt;
+};
+
 /*
  * The hand-written program: maps the same ranges of the file at the same distances and touches the
  * same pages.
  */
-static int by_hand(const char *path, const struct range *r, int cnt, uintptr_t base, uint64_t len,
-		   struct cost *c)
+static int by_hand(const struct unmapped *u, struct cost *c)
 {
-	int fd = open(path, O_RDWR | O_CLOEXEC);
+	int fd = open(u->path, O_RDWR | O_CLOEXEC);
 	char *room = mmap(NULL, TWZ_SLOT_SIZE, PROT_NONE,
 			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	struct meter m = meter_start();
 
 	if (fd < 0 || room == MAP_FAILED)
-		return -1;
-	for (int i = 0; i < cnt; i++)
-		if (mmap(room + (r[i].addr - base), r[i].end - r[i].addr, PROT_READ | PROT_WRITE,
-			 MAP_SHARED | MAP_FIXED, fd, (off_t)r[i].off) == MAP_FAILED)
-			return -1;
-	touch(room + TWZ_DATA_OFF, len);
+		return TWZ_E_IO;
+	for (int i = 0; i < u->range_cnt; i++)
+		if (mmap(room + u->range[i].slot_off, u->range[i].len, PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_FIXED, fd, (off_t)u->range[i].file_off) == MAP_FAILED)
+			return TWZ_E_MAPS;
+	touch(room + TWZ_DATA_OFF, u->len);
 	*c = meter_stop(&m);
 	munmap(room, TWZ_SLOT_SIZE);
 	close(fd);
 	return 0;
 }
 
-/* SRC holds a pointer to an object of LEN bytes that nobody has open. */
-static int touch_round(const char *path, twz_oid src, uint64_t len, struct cost *ours,
-		       struct cost *hand)
+/* Follow the pointer and touch; SEEN (or NULL) takes what is mapped then. */
+static int by_pointer(const struct unmapped *u, struct cost *c, struct unmapped *seen)
 {
-	struct range r[RANGES_MAX];
 	struct twz_fot_info info;
 	struct twz_obj *o;
 	struct meter m;
 	twz_pptr *cell;
 	char *data;
-	int cnt, err = twz_obj_open(store, src, TWZ_READ | TWZ_WRITE, &o);
+	int err = twz_obj_open(store, u->src, TWZ_READ | TWZ_WRITE, &o);
 
 	if (err)
 		return err;
@@ -341,16 +347,11 @@ static int touch_round(const char *path, twz_oid src, uint64_t len, struct cost 
 		m = meter_start();
 		data = twz_lea(cell, *cell);
 		if (data)
-			touch(data, len);
-		*ours = meter_stop(&m);
+			touch(data, u->len);
+		*c = meter_stop(&m);
 		err = data ? 0 : TWZ_E_NOENT;
-	}
-	if (!err) {
-		uintptr_t base = (uintptr_t)data & ~(uintptr_t)TWZ_SLOT_MASK;
-
-		cnt = mapped_ranges(base, r);
-		twz_obj_close(o);
-		return by_hand(path, r, cnt, base, len, hand);
+		if (data && seen)
+			seen->range_cnt = mapped_ranges(data, seen->range);
 	}
 	twz_obj_close(o);
 	return err;
@@ -372,40 +373,63 @@ static int make_pair(uint64_t len, twz_oid *src)
 	return err;
 }
 
-#define TOUCH_ROUNDS 15
+#define TOUCH_ROUNDS 101
+enum {
+	OURS,
+	HAND
+};
+
+/* The two take turns in going first. */
+static int touch_round(const struct unmapped *u, bool hand_first, struct cost c[2])
+{
+	int err = hand_first ? by_hand(u, &c[HAND]) : 0;
+
+	if (!err)
+		err = by_pointer(u, &c[OURS], NULL);
+	return err || hand_first ? err : by_hand(u, &c[HAND]);
+}
+
+static void touch_row(const char *id, const char *unit, const char *text, double ours,
+		      double hand)
+{
+	char key[64];
+
+	snprintf(key, sizeof(key), "touch.%s.%s", id, unit);
+	report_row(key, text, ours / hand, "x", 1.2);
+}
 
 static int touch_len(const char *path, uint64_t len, const char *name, const char *id)
 {
-	double v[6][TOUCH_ROUNDS], med[6];
-	struct cost ours, hand;
-	char key[64];
-	twz_oid src;
-	int err = make_pair(len, &src);
+	double v[2][3][TOUCH_ROUNDS], med[2][3];
+	struct unmapped u = {.path = path, .len = len};
+	struct cost c[2];
+	int err = make_pair(len, &u.src);
 
+	if (!err)
+		err = by_pointer(&u, &c[OURS], &u);
 	for (int r = 0; r < TOUCH_ROUNDS && !err; r++) {
-		err = touch_round(path, src, len, &ours, &hand);
-		v[0][r] = ours.mmaps;
-		v[1][r] = hand.mmaps;
-		v[2][r] = ours.faults;
-		v[3][r] = hand.faults;
-		v[4][r] = ours.us;
-		v[5][r] = hand.us;
+		err = touch_round(&u, r % 2, c);
+		for (int k = 0; k < 2; k++) {
+			v[k][0][r] = c[k].mmaps;
+			v[k][1][r] = c[k].faults;
+			v[k][2][r] = c[k].us;
+		}
 	}
 	if (err)
 		return err;
-	for (int i = 0; i < 6; i++)
-		med[i] = bench_median(v[i], TOUCH_ROUNDS);
+	for (int k = 0; k < 2; k++)
+		for (int i = 0; i < 3; i++)
+			med[k][i] = bench_median(v[k][i], TOUCH_ROUNDS);
 	report_section("First touch of an unmapped object of %s: mmap calls %.0f (by hand %.0f), "
 		       "page faults %.0f (%.0f), %.1f us (%.1f)",
-		       name, med[0], med[1], med[2], med[3], med[4], med[5]);
-	snprintf(key, sizeof(key), "touch.%s.mmap", id);
-	report_row(key, "mmap calls, relative to the hand-written program", med[0] / med[1], "x",
-		   1.2);
-	snprintf(key, sizeof(key), "touch.%s.fault", id);
-	report_row(key, "page faults, relative to the hand-written program", med[2] / med[3], "x",
-		   1.2);
-	snprintf(key, sizeof(key), "touch.%s.us", id);
-	report_row(key, "time, relative to the hand-written program", med[4] / med[5], "x", 0);
+		       name, med[OURS][0], med[HAND][0], med[OURS][1], med[HAND][1], med[OURS][2],
+		       med[HAND][2]);
+	touch_row(id, "mmap", "mmap calls, relative to the hand-written program", med[OURS][0],
+		  med[HAND][0]);
+	touch_row(id, "fault", "page faults, relative to the hand-written program", med[OURS][1],
+		  med[HAND][1]);
+	touch_row(id, "us", "time, relative to the hand-written program", med[OURS][2],
+		  med[HAND][2]);
 	return 0;
 }
 

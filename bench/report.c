@@ -12,18 +12,19 @@
 #include <time.h>
 #include <unistd.h>
 
-#define ROWS_MAX 128
-
 struct row {
-	char key[64], what[128], section[128], unit[24];
+	char key[96], what[128], section[160], unit[24];
 	double value, bar;
-	bool has_bar, met;
+	bool has_bar, at_least, met;
+	double *rounds; /* what VALUE is the median of; NULL = not kept */
+	int round_cnt;
 };
 
 static const struct bench_opt *opt;
-static char title[128], machine[320], medium[256], granularity[64], section[128];
-static struct row rows[ROWS_MAX];
-static int row_cnt, bar_cnt, miss_cnt;
+static char title[128], machine[320], medium[256], granularity[64], section[160];
+static struct row *rows;
+static int row_cnt, row_max, bar_cnt, miss_cnt;
+static char *notes; /* JSON members, each followed by ", " */
 
 static void cpu_name(char *buf, size_t len)
 {
@@ -94,28 +95,88 @@ void report_section(const char *fmt, ...)
 	printf("\n%s\n", section);
 }
 
-static void add_row(const char *key, const char *what, double value, const char *unit, double bar,
-		    bool has_bar, bool met)
+static struct row *new_row(const char *key, const char *what, double value, const char *unit)
 {
-	struct row *r = &rows[row_cnt];
-	char text[32] = "";
+	struct row *r;
 
-	if (row_cnt == ROWS_MAX)
-		return;
-	row_cnt++;
+	if (row_cnt == row_max) {
+		row_max = row_max ? 2 * row_max : 64;
+		rows = realloc(rows, (size_t)row_max * sizeof(*rows));
+		if (!rows)
+			abort();
+	}
+	r = &rows[row_cnt++];
+	memset(r, 0, sizeof(*r));
 	snprintf(r->key, sizeof(r->key), "%s", key);
 	snprintf(r->what, sizeof(r->what), "%s", what);
 	snprintf(r->section, sizeof(r->section), "%s", section);
 	snprintf(r->unit, sizeof(r->unit), "%s", unit);
 	r->value = value;
+	return r;
+}
+
+static void set_bar(struct row *r, double bar, bool at_least, bool met)
+{
 	r->bar = bar;
-	r->has_bar = has_bar;
+	r->has_bar = true;
+	r->at_least = at_least;
 	r->met = met;
-	bar_cnt += has_bar;
-	miss_cnt += has_bar && !met;
+	bar_cnt++;
+	miss_cnt += !met;
+}
+
+static void print_row(const struct row *r)
+{
+	char text[48] = "";
+
+	if (r->has_bar)
+		snprintf(text, sizeof(text), r->bar >= 10 ? "%s %.0f  %s" : "%s %.1f  %s",
+			 r->at_least ? ">=" : "<=", r->bar, r->met ? "met" : "MISSED");
+	printf("  %-62s %9.2f %-8s %s\n", r->what, r->value, r->unit, text);
+}
+
+static void add_row(const char *key, const char *what, double value, const char *unit, double bar,
+		    bool has_bar, bool met)
+{
+	struct row *r = new_row(key, what, value, unit);
+
 	if (has_bar)
-		snprintf(text, sizeof(text), "<= %.1f  %s", bar, met ? "PASS" : "MISS");
-	printf("  %-62s %9.2f %-8s %s\n", what, value, unit, text);
+		set_bar(r, bar, false, met);
+	print_row(r);
+}
+
+static void keep_rounds(struct row *r, const double *v, int cnt)
+{
+	r->rounds = malloc((size_t)cnt * sizeof(*v));
+	if (!r->rounds)
+		abort();
+	memcpy(r->rounds, v, (size_t)cnt * sizeof(*v));
+	r->round_cnt = cnt;
+}
+
+static double median_of(const double *v, int cnt)
+{
+	double copy[cnt], m;
+
+	memcpy(copy, v, sizeof(copy));
+	m = bench_median(copy, (size_t)cnt);
+	return m;
+}
+
+void report_series(const char *key, const char *what, const char *unit, const double *v, int cnt)
+{
+	keep_rounds(new_row(key, what, median_of(v, cnt), unit), v, cnt);
+}
+
+void report_bar(const char *key, const char *what, const char *unit, const double *v, int cnt,
+		double bar, bool at_least)
+{
+	double m = median_of(v, cnt);
+	struct row *r = new_row(key, what, m, unit);
+
+	keep_rounds(r, v, cnt);
+	set_bar(r, bar, at_least, at_least ? m >= bar : m <= bar);
+	print_row(r);
 }
 
 void report_row(const char *key, const char *what, double value, const char *unit, double bar)
@@ -139,6 +200,24 @@ static void json_text(FILE *f, const char *name, const char *text)
 	fprintf(f, "\", ");
 }
 
+void report_note(const char *key, const char *text)
+{
+	size_t len;
+	FILE *f;
+	char *more, *all;
+
+	f = open_memstream(&more, &len);
+	if (!f)
+		abort();
+	json_text(f, key, text);
+	fclose(f);
+	if (asprintf(&all, "%s%s", notes ? notes : "", more) < 0)
+		abort();
+	free(notes);
+	free(more);
+	notes = all;
+}
+
 static void json_row(FILE *f, const struct row *r, bool last)
 {
 	fprintf(f, "    {");
@@ -148,7 +227,12 @@ static void json_row(FILE *f, const struct row *r, bool last)
 	json_text(f, "unit", r->unit);
 	fprintf(f, "\"value\": %.4f", r->value);
 	if (r->has_bar)
-		fprintf(f, ", \"bar\": %.4f, \"met\": %s", r->bar, r->met ? "true" : "false");
+		fprintf(f, ", \"bar\": %.4f, \"bar_is\": \"%s\", \"met\": %s", r->bar,
+			r->at_least ? "at least" : "at most", r->met ? "true" : "false");
+	for (int i = 0; i < r->round_cnt; i++)
+		fprintf(f, "%s%.6g", i ? ", " : ", \"rounds\": [", r->rounds[i]);
+	if (r->round_cnt)
+		fprintf(f, "]");
 	fprintf(f, "}%s\n", last ? "" : ",");
 }
 
@@ -165,6 +249,8 @@ static int write_json(void)
 	json_text(f, "machine", machine);
 	json_text(f, "medium", medium);
 	json_text(f, "granularity", granularity);
+	if (notes)
+		fputs(notes, f);
 	fprintf(f, "\"forced\": %s, \"rounds\": %d,\n  \"rows\": [\n",
 		getenv("PMEM2_FORCE_GRANULARITY") ? "true" : "false", opt->rounds);
 	for (int i = 0; i < row_cnt; i++)
