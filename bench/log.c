@@ -177,7 +177,7 @@ static int open_ring(const char *path)
 
 int bench_log(const struct bench_opt *opt)
 {
-	int rounds = opt->rounds < ROUNDS ? opt->rounds : ROUNDS;
+	int rounds = opt->rounds && opt->rounds < ROUNDS ? opt->rounds : ROUNDS;
 	size_t lines[SIZE_CNT] = {0};
 	char path[512];
 	int err;

@@ -16,6 +16,9 @@ static const struct {
 	const char *what;
 } benches[] = {
 	{"ptr", bench_ptr, "what a persistent pointer costs over a raw one, beside libpmemobj"},
+#ifdef HAVE_BENCH_LOG
+	{"log", bench_log, "what twz_log adds to the least a durable record can cost"},
+#endif
 	{"kv", bench_kv, "key-value operations, bars against LMDB"},
 };
 #define BENCH_CNT (sizeof(benches) / sizeof(benches[0]))
