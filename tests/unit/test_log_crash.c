@@ -6,6 +6,8 @@
 
 #include "log_env.h"
 
+#define HDR sizeof(struct log_rec_pm)
+
 /* --- damage --- */
 
 static void damage_ends_the_log_on(bool cl)
@@ -21,7 +23,7 @@ static void damage_ends_the_log_on(bool cl)
 	}
 	/* Every byte of the last record and of one in the middle; padding is not covered. */
 	for (int n = 5; n >= 2; n -= 3)
-		for (uint64_t i = 0; i < 64 + 40 + (uint64_t)n; i++) {
+		for (uint64_t i = 0; i < HDR + 40 + (uint64_t)n; i++) {
 			uint64_t off = twz__log_pos(&e.l->ring, lsn[n]) + i;
 			uint8_t bits = (uint8_t)(1 << t_rand_below(8));
 
@@ -33,7 +35,7 @@ static void damage_ends_the_log_on(bool cl)
 			flip(&e, off, bits);
 		}
 	T_EQ(walked(&e), 6);
-	flip(&e, twz__log_pos(&e.l->ring, lsn[3]) + 70, 1);
+	flip(&e, twz__log_pos(&e.l->ring, lsn[3]) + HDR + 6, 1);
 	env_close(&e);
 	if (env_reopen(&e, false))
 		T_EQ(e.seen.applied, 3);
@@ -60,7 +62,7 @@ static void dropped_records_never_return_on(bool cl)
 		T_OK(append_to(&e, 100, &lsn[n]));
 		twz_log_applied(e.l, lsn[n]);
 	}
-	flip(&e, twz__log_pos(&e.l->ring, lsn[1]) + 80, 4);
+	flip(&e, twz__log_pos(&e.l->ring, lsn[1]) + HDR + 16, 4);
 	env_close(&e);
 	if (!env_reopen(&e, false))
 		return;
@@ -196,17 +198,14 @@ static void hostile_rings_end_quietly_on(bool cl)
 		(void)u;
 		for (size_t i = 0; i < sizeof(ring); i++)
 			ring[i] = (uint8_t)t_rand();
-		rec->magic = TWZ_LOG_REC_MAGIC;
-		rec->kind = 1 + (uint32_t)t_rand_below(4);
 		rec->lsn = 0;
-		rec->generation = 2;
-		rec->zero = 0;
-		rec->total = t_rand_below(3) ? 64 * t_rand_below(70) : sizeof(ring);
-		rec->body_len = t_rand_below(3)	  ? t_rand_below(4200)
-				: t_rand_below(2) ? 64
-						  : rec->total - 64;
-		if (rec->body_len <= sizeof(ring) - 64)
-			rec->sum = twz__log_rec_sum(rec);
+		rec->desc = (1 + (uint32_t)t_rand_below(3)) << TWZ_LOG_DESC_KIND |
+			    (uint32_t)(t_rand_below(3)	 ? t_rand_below(4200)
+				       : t_rand_below(2) ? 64
+							 : t_rand() & TWZ_LOG_DESC_LEN) |
+			    (uint32_t)t_rand_below(4) << 30;
+		if (twz__log_rec_len(rec) <= sizeof(ring) - HDR)
+			rec->sum = twz__log_rec_sum(rec, 2);
 		poke(&e, TWZ_LOG_HEADER_LEN, ring, sizeof(ring));
 		ret = twz_log_walk(e.l, walk_count, &s);
 		if (ret != 0 && ret != TWZ_E_CORRUPT)
@@ -359,7 +358,7 @@ static void die_in_append(struct env *e)
 
 	die_before_applied(e);
 	child_require(append_to(e, 5000, &lsn)); /* torn: its last body byte is not there */
-	flip(e, twz__log_pos(&e->l->ring, lsn) + 64 + 20, 0xff);
+	flip(e, twz__log_pos(&e->l->ring, lsn) + HDR + 20, 0xff);
 	e->l->seg->head = e->l->seg->applied; /* nor did the shared words change */
 }
 

@@ -76,6 +76,8 @@ struct twz__media {
 	const struct twz__media_ops *ops;
 	int granularity; /* enum twz_granularity */
 	int forced;
+	/* cache-line media: movnt and sfence do what copy_nt and fence do (persist_line.h) */
+	int direct;
 	int fd; /* for locks and messages; -1 if none */
 	char *path;
 };

@@ -246,6 +246,7 @@ static void bind_functions(struct file_media *f)
 	f->memcpy = pmem2_get_memcpy_fn(f->probe);
 	f->dax = takes_map_sync(f->m.fd);
 	f->m.forced = !f->dax;
+	f->m.direct = 1;
 }
 
 /* Needs a page of file to map; called again by grow() for a file that was empty. */

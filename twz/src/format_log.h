@@ -21,12 +21,11 @@
 #define TWZ_LOG_SECTOR_LEN 512u	       /* a sector is the unit that page media may tear */
 #define TWZ_LOG_KIND	   0x474f4c54u /* object kind "TLOG" */
 #define TWZ_LOG_BODY_KIND  0x59444f42u /* object kind "BODY": see log_spill_pm */
-#define TWZ_LOG_REC_MAGIC  0x4352474cu /* "LGRC" */
-#define TWZ_LOG_REC_ALIGN  64u	       /* every record starts and ends at a multiple */
+#define TWZ_LOG_REC_ALIGN  64u	       /* every record starts and ends at a multiple: whole lines */
 #define TWZ_LOG_BLOCK_LEN  4096u       /* page media: every record starts in a fresh block (D19) */
 #define TWZ_LOG_LSN_MAX	   (UINT64_C(1) << 62)
 
-/* Kinds of record. Values are never reused. */
+/* Kinds of record, two bits. Values are never reused. */
 enum twz_log_rec_kind {
 	TWZ_LOG_REC_DATA = 1,  /* body = the user's bytes */
 	TWZ_LOG_REC_PAD = 2,   /* no body: fills the ring up to its end, since records never wrap */
@@ -105,57 +104,50 @@ static_assert(offsetof(struct log_page_pm, tail) == 1024, "format");
 static_assert(offsetof(struct log_page_pm, zero) == 1536, "format");
 
 /*
- * A record: this header, its body, zeros up to `total`. It lies at LSN mod ring length and never
- * crosses the end of the ring; the next record begins at LSN + total. A record is valid if and only
- * if (D1)
- *  (1) magic and kind are known, the zero word is zero, and the lengths are in range: total is a
- *      multiple of 64; the record ends inside the ring; a pad has no body and ends where the ring
- *      ends; any other has a body, at most 4095 bytes of padding behind it and total <= a quarter of
- *      the ring;
+ * A record: this header, its body, zeros up to the next record. It lies at LSN mod ring length and
+ * never crosses the end of the ring. Its length is that of header and body, rounded up to 64 bytes,
+ * or to 4096 if desc says so; a pad reaches to the end of the ring. The next record begins behind
+ * it. A record is valid if and only if (D1)
+ *  (1) desc is in range: a known kind, bit 31 clear; a pad has no body and bit 30 clear; any other
+ *      has a body, ends inside the ring and takes at most a quarter of it; a SPILL's body is a
+ *      struct log_spill_pm;
  *  (2) lsn is the position it was expected at;
- *  (3) generation is the header's;
- *  (4) prev_sum is the checksum of the record before it (not asked of the first record looked
+ *  (3) prev is what the sum of the record before it ends in (not asked of the first record looked
  *      at: its predecessor may be overwritten);
- *  (5) sum = XXH3-64 of the header with sum = 0, seeded with the XXH3-64 of the body, that
- *      seeded with prev_sum. Padding is not covered.
- * Nothing after the first invalid record counts. Padding to 64 bytes or to 4096 depends on the
+ *  (4) sum = XXH3-64 of bytes 8 .. 23 and the body, xor generation times TWZ_LOG_GEN_MUL, for the
+ *      generation in the header page. So a record of another generation never holds, whatever else
+ *      it says. Zeros behind the body are not covered.
+ * Nothing after the first invalid record counts. Rounding to 64 bytes or to 4096 depends on the
  * medium the record was written to, not on the one it is read from: an image copied between media
- * opens unchanged.
+ * opens unchanged. The header is short because a small record should take one line: 40 bytes of
+ * body beside it.
  *
  *   OFFSET  SIZE  MEANING
- *        0     4  magic TWZ_LOG_REC_MAGIC
- *        4     4  kind, enum twz_log_rec_kind
+ *        0     8  sum
  *        8     8  LSN of this record
- *       16     8  generation of the log when it was written
- *       24     8  bytes of body
- *       32     8  bytes from this header to the next record
- *       40     8  checksum of the record before (pads count as records)
- *       48     8  checksum of this record
- *       56     8  zero
+ *       16     4  prev: lower 32 bits of the sum of the record before (pads count as records)
+ *       20     4  desc: bits 0 .. 27 bytes of body; 28, 29 enum twz_log_rec_kind; 30: rounded up to
+ *                 4096; 31: zero
  */
 struct log_rec_pm {
-	uint32_t magic;
-	uint32_t kind;
-	uint64_t lsn;
-	uint64_t generation;
-	uint64_t body_len;
-	uint64_t total;
-	uint64_t prev_sum;
 	uint64_t sum;
-	uint64_t zero;
+	uint64_t lsn;
+	uint32_t prev;
+	uint32_t desc;
 };
 
-static_assert(sizeof(struct log_rec_pm) == 64, "format");
-static_assert(sizeof(struct log_rec_pm) == TWZ_LOG_REC_ALIGN,
+#define TWZ_LOG_GEN_MUL	   UINT64_C(0x9e3779b97f4a7c15) /* odd, so no two generations are alike */
+#define TWZ_LOG_DESC_LEN   0x0fffffffu
+#define TWZ_LOG_DESC_KIND  28
+#define TWZ_LOG_DESC_BLOCK 0x40000000u
+#define TWZ_LOG_DESC_ZERO  0x80000000u
+
+static_assert(sizeof(struct log_rec_pm) == 24, "format");
+static_assert(sizeof(struct log_rec_pm) <= TWZ_LOG_REC_ALIGN,
 	      "a pad must fit into any rest of the ring");
-static_assert(offsetof(struct log_rec_pm, kind) == 4, "format");
 static_assert(offsetof(struct log_rec_pm, lsn) == 8, "format");
-static_assert(offsetof(struct log_rec_pm, generation) == 16, "format");
-static_assert(offsetof(struct log_rec_pm, body_len) == 24, "format");
-static_assert(offsetof(struct log_rec_pm, total) == 32, "format");
-static_assert(offsetof(struct log_rec_pm, prev_sum) == 40, "format");
-static_assert(offsetof(struct log_rec_pm, sum) == 48, "format");
-static_assert(offsetof(struct log_rec_pm, zero) == 56, "format");
+static_assert(offsetof(struct log_rec_pm, prev) == 16, "format");
+static_assert(offsetof(struct log_rec_pm, desc) == 20, "format");
 
 /*
  * Body of a SPILL record: where the user's bytes are. They start at the first byte of data of an

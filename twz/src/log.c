@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * log.c -- twz_log: create, open, append, checkpoint (LOG.md is the guide, format_log.h the format)
+ * log.c -- twz_log: create, open, fail (LOG.md is the guide, format_log.h the format)
  *
  *	             twz_log_open: *restart = 1              twz_log_recover(true)
  *	UNRECOVERED ---------------------------> RECOVERING -----------------------> READY
@@ -227,6 +227,8 @@ static int open_obj(struct twz_log *l, struct twz_obj *o, int *restart)
 		return err;
 	l->seg = seg;
 	err = mode_check(l);
+	if (!err)
+		err = twz__log_append_init(l);
 	return err ? err : claim_wait(l, restart);
 }
 
@@ -254,6 +256,7 @@ int twz_log_open(struct twz_store *s, twz_oid id, const struct twz_log_user *use
 		err = open_obj(l, o, restart);
 	if (err) {
 		twz_obj_close(o);
+		free(l->block);
 		free(l);
 		return err;
 	}
@@ -270,6 +273,7 @@ void twz_log_close(struct twz_log *l)
 		twz_obj_close(l->ring.obj);
 	}
 	free(l->buf);
+	free(l->block);
 	free(l);
 }
 
@@ -296,265 +300,6 @@ int twz__log_enter(struct twz_log *l)
 			"%s: log %s: an earlier write failed: close the store everywhere and reopen it",
 			twz_store_path(l->ring.store), l->ring.name);
 	return 0;
-}
-
-static int enter_ready(struct twz_log *l)
-{
-	int err = twz__log_enter(l);
-
-	if (!err && seg_get(&l->seg->state) != LOG_READY)
-		err = twz__err(
-			TWZ_E_STATE,
-			"log %s has not been recovered: call twz_log_recover(log, true) first",
-			l->ring.name);
-	return err;
-}
-
-/* --- checkpoint (D5) --- */
-
-/*
- * Cache-line media: what to flush is read back from the ring, for a list of homes would die with
- * its process. Page media: the kernel has the list.
- */
-int twz__log_flush_homes(struct twz_log *l, uint64_t generation, uint64_t from, uint64_t to)
-{
-	struct twz__log_iter it;
-	int ret;
-
-	if (!l->ring.map)
-		return twz_sync_all(l->ring.store) ? TWZ_E_IO : 0;
-	twz__log_iter_init(&it, &l->ring, generation, from, to);
-	while ((ret = twz__log_iter_next(&it)) > 0) {
-		ret = l->user->flush(l->user->ctx, it.lsn, it.body, it.len);
-		if (ret < 0)
-			break;
-	}
-	/* A pad may stand before TO; anything else there means that the ring is damaged. */
-	if (ret >= 0 && it.next.lsn != to)
-		ret = twz__corrupt(l->ring.name, "record %llu, already applied, breaks rule (%d)",
-				   (unsigned long long)it.next.lsn, it.rule);
-	twz__log_iter_done(&it);
-	twz_fence(l->ring.store);
-	return ret < 0 ? ret : 0;
-}
-
-static int checkpoint(struct twz_log *l)
-{
-	struct twz__log_seg *seg = l->seg;
-	uint64_t to = seg->applied;
-	int err;
-
-	if (seg->tail == to)
-		return 0;
-	err = twz__log_flush_homes(l, seg->generation, seg->tail, to);
-	if (err == TWZ_E_IO)
-		return twz__log_fail(l, "syncing the homes at a checkpoint");
-	if (err)
-		return twz__err_in(err, "checkpoint of log %s", l->ring.name);
-	/* The checkpoint: from here on the space before TO may be overwritten. */
-	if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))
-		return twz__log_fail(l, "publishing the tail");
-	seg_set(&seg->tail, to);
-	seg_set(&seg->checkpoints, seg->checkpoints + 1);
-	twz__log_body_tidy(l, to);
-	return 0;
-}
-
-int twz_log_checkpoint(struct twz_log *l)
-{
-	int err = enter_ready(l);
-
-	return err ? err : checkpoint(l);
-}
-
-/* --- append (D3) --- */
-
-static int pieces_len(const struct twz_log *l, const struct iovec *iov, int cnt, uint64_t *len)
-{
-	uint64_t n = 0;
-
-	for (int i = 0; i < cnt; i++) {
-		if (iov[i].iov_len > TWZ_DATA_MAX || n + iov[i].iov_len > TWZ_DATA_MAX)
-			return twz__err(TWZ_E_TOOBIG, "log %s: a record may have %llu bytes",
-					l->ring.name, (unsigned long long)TWZ_DATA_MAX);
-		n += iov[i].iov_len;
-	}
-	if (!n)
-		return twz__err(TWZ_E_INVAL, "log %s: empty record", l->ring.name);
-	*len = n;
-	return 0;
-}
-
-/* Room in the ring for a body of LEN bytes: plan, checkpoint when that is due, plan again. */
-static int make_room(struct twz_log *l, uint64_t len, struct twz__log_plan *p)
-{
-	const struct twz__log_seg *seg = l->seg;
-	uint64_t align = twz__log_ring_align(&l->ring);
-	int err;
-
-	*p = twz__log_plan(l->ring.ring_len, align, seg->tail, seg->head, len);
-	if (p->due || p->full || (p->spill && seg->spill_cnt == TWZ_LOG_SPILL_MAX)) {
-		err = checkpoint(l);
-		if (err)
-			return err;
-		*p = twz__log_plan(l->ring.ring_len, align, seg->tail, seg->head, len);
-	}
-	if (p->full)
-		return twz__err(
-			TWZ_E_NOSPC,
-			"log %s: ring full of records not applied: call twz_log_applied for each",
-			l->ring.name);
-	return 0;
-}
-
-static int buf_reserve(struct twz_log *l, uint64_t len)
-{
-	uint8_t *buf;
-
-	if (l->buf_len >= len)
-		return 0;
-	len = twz__log_align(len * 2, TWZ_LOG_BLOCK_LEN);
-	buf = aligned_alloc(TWZ_LOG_BLOCK_LEN, len);
-	if (!buf)
-		return twz__err(TWZ_E_NOMEM, "log %s: no memory for a record of %llu bytes",
-				l->ring.name, (unsigned long long)len);
-	free(l->buf);
-	l->buf = buf;
-	l->buf_len = len;
-	return 0;
-}
-
-/* Build the record in l->buf: header, pieces, zeros up to TOTAL. */
-static struct log_rec_pm *rec_build(struct twz_log *l, uint32_t kind, uint64_t lsn, uint64_t total,
-				    const struct iovec *iov, int cnt)
-{
-	struct log_rec_pm *rec = (void *)l->buf;
-	uint8_t *p = l->buf + sizeof(*rec);
-
-	for (int i = 0; i < cnt; i++) {
-		if (iov[i].iov_len)
-			memcpy(p, iov[i].iov_base, iov[i].iov_len);
-		p += iov[i].iov_len;
-	}
-	*rec = (struct log_rec_pm){.magic = TWZ_LOG_REC_MAGIC,
-				   .kind = kind,
-				   .lsn = lsn,
-				   .generation = l->seg->generation,
-				   .body_len = (uint64_t)(p - l->buf) - sizeof(*rec),
-				   .total = total,
-				   .prev_sum = l->seg->last_sum};
-	if (kind != TWZ_LOG_REC_PAD)
-		memset(p, 0, (size_t)(l->buf + total - p));
-	rec->sum = twz__log_rec_sum(rec);
-	return rec;
-}
-
-/*
- * The rest of the ring becomes a pad. Only its first block is written; the bytes behind are never
- * looked at.
- */
-static int append_pad(struct twz_log *l, uint64_t len)
-{
-	uint64_t align = twz__log_ring_align(&l->ring);
-	struct log_rec_pm *rec;
-	int err;
-
-	memset(l->buf, 0, align);
-	rec = rec_build(l, TWZ_LOG_REC_PAD, l->seg->head, len, NULL, 0);
-	err = twz__log_write(&l->ring, twz__log_pos(&l->ring, l->seg->head), rec, align);
-	if (err)
-		return twz__log_fail(l, "writing the log");
-	l->seg->last_sum = rec->sum;
-	seg_set(&l->seg->head, l->seg->head + len);
-	return 0;
-}
-
-static int append_rec(struct twz_log *l, uint32_t kind, const struct twz__log_plan *p,
-		      const struct iovec *iov, int cnt)
-{
-	struct log_rec_pm *rec = rec_build(l, kind, p->lsn, p->total, iov, cnt);
-
-	if (twz__log_write(&l->ring, twz__log_pos(&l->ring, p->lsn), rec, p->total))
-		return twz__log_fail(l, "writing the log");
-	/*
-	 * THE COMMIT POINT (D3). Cache-line media: this fence, which also completes every flush
-	 * this thread issued before. Page media: the range sync inside twz__log_write above; the
-	 * fence is a no-op.
-	 */
-	twz_fence(l->ring.store);
-	l->seg->last_sum = rec->sum;
-	l->seg->last_lsn = p->lsn;
-	seg_set(&l->seg->head, p->lsn + p->total);
-	return 0;
-}
-
-/* All that may fail without a trace: room, memory, the body of a long record. */
-static int append_prepare(struct twz_log *l, const struct iovec *iov, int cnt, uint64_t len,
-			  struct twz__log_plan *p, struct log_spill_pm *spill)
-{
-	int err = make_room(l, len, p);
-
-	if (!err)
-		err = buf_reserve(l, p->total);
-	if (err || !p->spill)
-		return err;
-	err = twz__log_body_write(l, iov, cnt, len, p->lsn, spill);
-	return err == TWZ_E_IO ? twz__log_fail(l, "writing a long record") : err;
-}
-
-int twz_log_append(struct twz_log *l, const struct iovec *iov, int cnt, uint64_t *lsn)
-{
-	struct log_spill_pm spill;
-	const struct iovec spill_iov = {&spill, sizeof(spill)};
-	struct twz__log_plan p;
-	uint64_t len = 0;
-	int err;
-
-	*lsn = 0;
-	err = enter_ready(l);
-	if (!err)
-		err = pieces_len(l, iov, cnt, &len);
-	if (!err)
-		err = append_prepare(l, iov, cnt, len, &p, &spill);
-	if (!err && p.pad)
-		err = append_pad(l, p.pad);
-	if (err)
-		return err;
-	if (p.spill)
-		err = append_rec(l, TWZ_LOG_REC_SPILL, &p, &spill_iov, 1);
-	else
-		err = append_rec(l, TWZ_LOG_REC_DATA, &p, iov, cnt);
-	if (err)
-		return err;
-	seg_set(&l->seg->records, l->seg->records + 1);
-	seg_set(&l->seg->bytes, l->seg->bytes + len);
-	*lsn = p.lsn;
-	return 0;
-}
-
-/* End of the record at LSN, or 0 if there is none. */
-static uint64_t rec_end(struct twz_log *l, uint64_t lsn)
-{
-	struct twz__log_expect e = {l->ring.ring_len, lsn, l->seg->generation, 0, false};
-	_Alignas(64) struct log_rec_pm rec;
-
-	if (lsn == l->seg->last_lsn)
-		return l->seg->head;
-	if (lsn < l->seg->tail || lsn >= l->seg->head ||
-	    twz__log_read(&l->ring, twz__log_pos(&l->ring, lsn), &rec, sizeof(rec)))
-		return 0;
-	return twz__log_rec_bad(&rec, &e) ? 0 : lsn + rec.total;
-}
-
-void twz_log_applied(struct twz_log *l, uint64_t lsn)
-{
-	uint64_t end;
-
-	if (enter_ready(l))
-		return;
-	end = rec_end(l, lsn);
-	if (end > l->seg->applied)
-		seg_set(&l->seg->applied, end);
 }
 
 int twz_log_info(struct twz_log *l, struct twz_log_info *info)

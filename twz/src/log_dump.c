@@ -33,13 +33,13 @@ static void show_record(FILE *f, const struct twz__log_iter *it)
 {
 	const struct log_rec_pm *p = it->rec;
 	const struct log_spill_pm *s = (const struct log_spill_pm *)(p + 1);
+	bool spill = twz__log_rec_kind(p) == TWZ_LOG_REC_SPILL;
 	char id[TWZ_OID_STR_LEN];
 
 	fprintf(f, "    record lsn %" PRIu64 " kind %s len %" PRIu64 " total %" PRIu64, p->lsn,
-		p->kind == TWZ_LOG_REC_SPILL ? "spill" : "data", p->body_len, p->total);
-	fprintf(f, " generation %" PRIu64 " prev_sum %016" PRIx64 " sum %016" PRIx64 "\n",
-		p->generation, p->prev_sum, p->sum);
-	if (p->kind == TWZ_LOG_REC_SPILL && p->body_len >= sizeof(*s))
+		spill ? "spill" : "data", twz__log_rec_len(p), it->total);
+	fprintf(f, " prev %08" PRIx32 " sum %016" PRIx64 "\n", p->prev, p->sum);
+	if (spill)
 		fprintf(f, "      body object %s len %" PRIu64 " sum %016" PRIx64 "\n",
 			twz_oid_str((twz_oid){{s->id[0], s->id[1]}}, id), s->len, s->sum);
 }

@@ -5,8 +5,6 @@
  * media: the log is never mapped; reads and writes go through the media ops and each write is one
  * range sync. Everything above sees the same bytes.
  */
-#include <xxhash.h>
-
 #include "log_ring.h"
 
 #define WINDOW_LEN ((uint64_t)256 << 10) /* bytes read at once while iterating on page media */
@@ -232,19 +230,22 @@ static int rec_load(struct twz__log_iter *it)
 		return err;
 	memcpy(&head, p, sizeof(head));
 	it->rule = twz__log_rec_bad(&head, &it->next);
-	if (!it->rule && head.total > it->limit - it->next.lsn)
+	it->total = twz__log_rec_total(&head, TWZ_LOG_HEADER_LEN + it->r->ring_len - off);
+	if (!it->rule && it->total > it->limit - it->next.lsn)
 		it->rule = 1;
 	if (it->rule)
 		return 0;
-	err = ring_at(it, off, sizeof(head) + head.body_len, &p);
+	err = ring_at(it, off, sizeof(head) + twz__log_rec_len(&head), &p);
 	if (err)
 		return err;
 	it->rec = p;
+	it->len = twz__log_rec_len(&head);
 	/*
 	 * The lengths just checked are the ones that are used: a second look must not differ (D10).
 	 */
-	if (memcmp(&head, p, sizeof(head)) != 0 || head.sum != twz__log_rec_sum(it->rec)) {
-		it->rule = 5;
+	if (memcmp(&head, p, sizeof(head)) != 0 ||
+	    head.sum != twz__log_rec_sum(it->rec, it->next.generation)) {
+		it->rule = 4;
 		return 0;
 	}
 	return 1;
@@ -260,15 +261,14 @@ int twz__log_iter_next(struct twz__log_iter *it)
 		if (ret <= 0)
 			return ret;
 		it->lsn = it->next.lsn;
-		it->next.lsn += it->rec->total;
-		it->next.prev_sum = it->rec->sum;
+		it->next.lsn += it->total;
+		it->next.prev = (uint32_t)it->rec->sum;
 		it->next.check_prev = true;
-	} while (it->rec->kind == TWZ_LOG_REC_PAD);
-	if (it->rec->kind == TWZ_LOG_REC_SPILL) {
+	} while (twz__log_rec_kind(it->rec) == TWZ_LOG_REC_PAD);
+	if (twz__log_rec_kind(it->rec) == TWZ_LOG_REC_SPILL) {
 		ret = twz__log_body_load(it);
 		return ret ? ret : 1;
 	}
 	it->body = it->rec + 1;
-	it->len = it->rec->body_len;
 	return 1;
 }

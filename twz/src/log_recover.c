@@ -50,14 +50,14 @@ static int harden(struct twz_log *l, const struct twz__log_iter *it, bool last)
 
 	if (l->ring.map) {
 		ret = l->user->flush(l->user->ctx, it->lsn, it->body, it->len);
-		twz_flush(l->ring.store, l->ring.map + off, it->rec->total);
+		twz_flush(l->ring.store, l->ring.map + off, it->total);
 		twz_fence(l->ring.store);
 		return ret < 0 ? ret : 0;
 	}
 	if (!last)
 		return 0;
 	start = off / TWZ_LOG_BLOCK_LEN * TWZ_LOG_BLOCK_LEN;
-	len = twz__log_align(off + it->rec->total, TWZ_LOG_BLOCK_LEN) - start;
+	len = twz__log_align(off + it->total, TWZ_LOG_BLOCK_LEN) - start;
 	buf = aligned_alloc(TWZ_LOG_BLOCK_LEN, len);
 	if (!buf)
 		return twz__err(TWZ_E_NOMEM, "log %s: no memory for %llu bytes", l->ring.name,

@@ -3,6 +3,8 @@
  *
  * Nothing here touches a medium; tests/unit/test_log.c calls these functions directly.
  */
+/* Inlined: of a short record's checksum the calls would be the larger part. */
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "log_ring.h"
@@ -13,47 +15,44 @@ uint64_t twz__log_head_sum(const struct log_head_pm *h)
 }
 
 /*
- * The header is hashed with sum = 0 through a copy: the ring it may lie in is not ours to change
- * while reading.
+ * In place: neither the ring the record may lie in is ours to change while reading, nor is there a
+ * second copy of the body.
  */
-uint64_t twz__log_rec_sum(const struct log_rec_pm *rec)
+uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t generation)
 {
-	struct log_rec_pm head = *rec;
-	uint64_t body;
+	const uint8_t *from = (const uint8_t *)rec + sizeof(rec->sum);
 
-	head.sum = 0;
-	body = XXH3_64bits_withSeed(rec + 1, rec->body_len, rec->prev_sum);
-	return XXH3_64bits_withSeed(&head, sizeof(head), body);
+	return XXH3_64bits(from, sizeof(*rec) - sizeof(rec->sum) + twz__log_rec_len(rec)) ^
+	       generation * TWZ_LOG_GEN_MUL;
 }
 
 /* Rule (1): everything the reader needs before it may touch the body. */
-static bool lengths_ok(const struct log_rec_pm *rec, uint64_t ring_len, uint64_t room)
+static bool desc_ok(const struct log_rec_pm *rec, uint64_t ring_len, uint64_t room)
 {
-	if (rec->magic != TWZ_LOG_REC_MAGIC || rec->zero != 0)
+	uint64_t len = twz__log_rec_len(rec), total = twz__log_rec_total(rec, room);
+
+	if (rec->desc & TWZ_LOG_DESC_ZERO)
 		return false;
-	if (rec->total % TWZ_LOG_REC_ALIGN != 0 || rec->total > room)
+	switch (twz__log_rec_kind(rec)) {
+	case TWZ_LOG_REC_PAD:
+		return !len && !(rec->desc & TWZ_LOG_DESC_BLOCK);
+	case TWZ_LOG_REC_SPILL:
+		return len == sizeof(struct log_spill_pm) && total <= room;
+	case TWZ_LOG_REC_DATA:
+		return len && total <= room && total <= ring_len / 4;
+	default:
 		return false;
-	if (rec->kind == TWZ_LOG_REC_PAD)
-		return rec->body_len == 0 && rec->total == room;
-	if (rec->kind == TWZ_LOG_REC_SPILL && rec->body_len != sizeof(struct log_spill_pm))
-		return false;
-	if (rec->kind != TWZ_LOG_REC_DATA && rec->kind != TWZ_LOG_REC_SPILL)
-		return false;
-	return rec->total <= ring_len / 4 && rec->total > sizeof(*rec) && rec->body_len > 0 &&
-	       rec->body_len <= rec->total - sizeof(*rec) &&
-	       rec->total - sizeof(*rec) - rec->body_len < TWZ_LOG_BLOCK_LEN;
+	}
 }
 
 int twz__log_rec_bad(const struct log_rec_pm *rec, const struct twz__log_expect *e)
 {
-	if (!lengths_ok(rec, e->ring_len, e->ring_len - e->lsn % e->ring_len))
+	if (!desc_ok(rec, e->ring_len, e->ring_len - e->lsn % e->ring_len))
 		return 1;
 	if (rec->lsn != e->lsn)
 		return 2;
-	if (rec->generation != e->generation)
+	if (e->check_prev && rec->prev != e->prev)
 		return 3;
-	if (e->check_prev && rec->prev_sum != e->prev_sum)
-		return 4;
 	return 0;
 }
 
@@ -61,22 +60,21 @@ int twz__log_rec_bad(const struct log_rec_pm *rec, const struct twz__log_expect 
  * A record is never larger than a quarter of the ring and a pad before it is smaller than the
  * record, so both fit into half a ring: an empty ring takes any record.
  */
-struct twz__log_plan twz__log_plan(uint64_t ring_len, uint64_t align, uint64_t tail, uint64_t head,
-				   uint64_t body_len)
+struct twz__log_plan twz__log_plan(const struct twz__log_where *w, uint64_t body_len)
 {
 	struct twz__log_plan p = {0};
-	uint64_t room = ring_len - head % ring_len;
 	uint64_t used;
 
-	p.spill = body_len > ring_len / 4 ||
-		  twz__log_align(sizeof(struct log_rec_pm) + body_len, align) > ring_len / 4;
+	/* The body alone first: the sum with the header might not fit into 64 bits. */
+	p.spill = body_len > w->ring_len / 4 ||
+		  twz__log_align(sizeof(struct log_rec_pm) + body_len, w->align) > w->ring_len / 4;
 	if (p.spill)
 		body_len = sizeof(struct log_spill_pm);
-	p.total = twz__log_align(sizeof(struct log_rec_pm) + body_len, align);
-	p.pad = p.total > room ? room : 0;
-	p.lsn = head + p.pad;
-	used = p.lsn + p.total - tail;
-	p.due = used > ring_len / 2;
-	p.full = used > ring_len;
+	p.total = twz__log_align(sizeof(struct log_rec_pm) + body_len, w->align);
+	p.pad = p.total > w->room ? w->room : 0;
+	p.lsn = w->head + p.pad;
+	used = p.lsn + p.total - w->tail;
+	p.due = used > w->due_len;
+	p.full = used > w->ring_len;
 	return p;
 }

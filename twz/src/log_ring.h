@@ -4,7 +4,8 @@
  *	log_ring.c     pure: checksums, validity of a record (D1), where the next record goes
  *	log_io.c       the ring on its medium: read, write, publish a word, iterate
  *	log_spill.c    bodies of long records
- *	log.c	       create, open, append, checkpoint
+ *	log.c	       create, open
+ *	log_append.c   append, checkpoint
  *	log_recover.c  restart, takeover, walk, check
  */
 #ifndef TWZ_SRC_LOG_RING_H
@@ -16,37 +17,60 @@
 /* ---- pure part: log_ring.c ---- */
 
 uint64_t twz__log_head_sum(const struct log_head_pm *h);
-/* Checksum of a record; BODY is rec->body_len bytes directly behind REC. */
-uint64_t twz__log_rec_sum(const struct log_rec_pm *rec);
+/* Checksum of a record; its body is directly behind REC. */
+uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t generation);
+
+static inline uint64_t twz__log_align(uint64_t n, uint64_t align)
+{
+	return (n + align - 1) & ~(align - 1); /* ALIGN is a power of two */
+}
+
+static inline uint32_t twz__log_rec_kind(const struct log_rec_pm *rec)
+{
+	return rec->desc >> TWZ_LOG_DESC_KIND & 3;
+}
+
+static inline uint64_t twz__log_rec_len(const struct log_rec_pm *rec)
+{
+	return rec->desc & TWZ_LOG_DESC_LEN;
+}
+
+/* Bytes to the next record; ROOM: to the end of the ring. */
+static inline uint64_t twz__log_rec_total(const struct log_rec_pm *rec, uint64_t room)
+{
+	if (twz__log_rec_kind(rec) == TWZ_LOG_REC_PAD)
+		return room;
+	return twz__log_align(sizeof(*rec) + twz__log_rec_len(rec),
+			      rec->desc & TWZ_LOG_DESC_BLOCK ? TWZ_LOG_BLOCK_LEN
+							     : TWZ_LOG_REC_ALIGN);
+}
 
 /* What a record must match: numbers as in format_log.h. */
 struct twz__log_expect {
 	uint64_t ring_len;
 	uint64_t lsn;
 	uint64_t generation;
-	uint64_t prev_sum;
-	bool check_prev; /* rule (4) applies */
+	uint32_t prev;
+	bool check_prev; /* rule (3) applies */
 };
 
-/* 0, or the number of the first rule that REC's header breaks, (1) to (4). */
+/* 0, or the number of the first rule that REC's header breaks, (1) to (3). */
 int twz__log_rec_bad(const struct log_rec_pm *rec, const struct twz__log_expect *e);
 
-/* Where a record of BODY_LEN bytes goes when the ring holds [tail, head). */
+/* Where a record of BODY_LEN bytes goes when the ring holds [tail, head) and ROOM bytes follow head. */
 struct twz__log_plan {
 	uint64_t pad;	/* bytes of the pad record at head, 0 = none */
 	uint64_t lsn;	/* of the record */
 	uint64_t total; /* bytes of the record, padding included */
 	bool spill;	/* the body goes into an object, the record holds a log_spill_pm */
-	bool due;	/* more than half the ring would be in use: checkpoint first (D5) */
+	bool due;	/* more than DUE_LEN bytes would be in use: checkpoint first (D5) */
 	bool full;	/* it does not fit: checkpoint first, or fail */
 };
-struct twz__log_plan twz__log_plan(uint64_t ring_len, uint64_t align, uint64_t tail, uint64_t head,
-				   uint64_t body_len);
-
-static inline uint64_t twz__log_align(uint64_t n, uint64_t align)
-{
-	return (n + align - 1) / align * align;
-}
+struct twz__log_where {
+	uint64_t ring_len, align, due_len;
+	uint64_t tail, head, room;
+};
+struct twz__log_plan twz__log_plan(const struct twz__log_where *w, uint64_t body_len);
 
 /* ---- state shared by the processes that have the log open: log.c ---- */
 
@@ -88,7 +112,7 @@ struct twz__log_seg {
 	uint64_t applied;  /* LSN behind the last record applied to its homes */
 	uint64_t head;	   /* LSN of the next record */
 	uint64_t last_lsn; /* of the record that ends at head; LOG_LSN_NONE */
-	uint64_t last_sum; /* its checksum: the next one's prev_sum */
+	uint64_t last_sum; /* its checksum: the next one's prev */
 	uint64_t records, bytes, checkpoints;
 	uint64_t spill_cnt;
 	struct twz__log_spill spills
@@ -111,13 +135,27 @@ struct twz__log_ring {
 	char name[TWZ_OID_STR_LEN]; /* of the log, for messages */
 };
 
+/*
+ * Records are built in `buf`. On cache-line media those appended since the last checkpoint stay
+ * there one behind the other, as they lie in the ring, until the next one: the checkpoint then need
+ * not fetch the ring's lines, which no cache holds, nor doubt what it finds. buf[off] is the
+ * next record's first byte; own.from .. own.to are the LSNs of the records before it, at
+ * buf[lsn - own.base]. Only this handle's records: what others appended is read from the ring (D5).
+ */
 struct twz_log {
 	struct twz__log_ring ring;
 	const struct twz_log_user *user;
 	struct twz__log_seg *seg;
 	bool claimed; /* twz_log_open said RESTART = 1 and recovery has not succeeded yet */
-	uint8_t *buf; /* a record being built; aligned to a block */
-	uint64_t buf_len;
+	uint64_t lap; /* LSN at which some lap of the ring began, not behind the head */
+	uint64_t align, plain_max, due_len; /* constants of the ring */
+	uint8_t *buf; /* aligned to a block */
+	uint64_t buf_len, off;
+	bool staging; /* a record is being built at buf[off] */
+	struct {
+		uint64_t generation, from, to, base;
+	} own;
+	uint8_t *block; /* a block: pads and references to long records */
 };
 
 /*
@@ -157,6 +195,7 @@ struct twz__log_iter {
 	/* -- */
 	const struct log_rec_pm *rec;
 	uint64_t lsn;
+	uint64_t total;	  /* bytes of the ring it takes */
 	const void *body; /* the user's bytes */
 	uint64_t len;
 	struct twz_obj *body_obj; /* long record */
@@ -189,12 +228,14 @@ void twz__log_body_tidy(struct twz_log *l, uint64_t lsn);
 /* Restart only: delete every body object of this log the store holds. */
 int twz__log_body_sweep(struct twz_log *l);
 
-/* ---- log.c, log_recover.c ---- */
+/* ---- log.c, log_append.c, log_recover.c ---- */
 
 /* D17: mark the log failed for everybody; returns TWZ_E_IO. */
 int twz__log_fail(struct twz_log *l, const char *what);
 /* 0, or TWZ_E_FORKED, TWZ_E_FAILED. */
 int twz__log_enter(struct twz_log *l);
+/* What a new handle needs in order to append. */
+int twz__log_append_init(struct twz_log *l);
 /* Flush the homes of the records in [from, to) and make them durable (D5). */
 int twz__log_flush_homes(struct twz_log *l, uint64_t generation, uint64_t from, uint64_t to);
 

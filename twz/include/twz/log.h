@@ -92,14 +92,27 @@ TWZ_API TWZ_MUST_CHECK int twz_log_recover(struct twz_log *l, bool restart);
 /*
  * Append one record made of CNT pieces (total 1 byte .. TWZ_DATA_MAX, else TWZ_E_INVAL,
  * TWZ_E_TOOBIG); *LSN gets its position. 0: it is durable (D3). Everything twz_flush()ed before
- * by this thread is durable too. A record over a quarter of the ring goes to a fresh extent, the
- * ring keeps a reference (D3). Runs a checkpoint when more than half the ring is used. Errors:
+ * by this thread is durable too: on cache-line media the append issues exactly one fence, after
+ * the record's lines, so flushes of new blocks issued before the call need none of their own. A record over a quarter of the ring goes to a fresh extent, the
+ * ring keeps a reference (D3). Runs a checkpoint when more than half the ring, or on cache-line
+ * media 256 KiB, is used. Errors:
  * TWZ_E_NOSPC (no fresh extent, or the ring is full of records not applied), TWZ_E_NOMEM,
  * TWZ_E_STATE (not recovered): nothing was written; TWZ_E_IO: outcome unknown, the log is failed
  * for all processes (D17) and answers TWZ_E_FAILED from now on.
  */
 TWZ_API TWZ_MUST_CHECK int twz_log_append(struct twz_log *l, const struct iovec *iov, int cnt,
 					  uint64_t *lsn);
+
+/*
+ * The same without a copy: build the record where twz_log_append_staged() takes it from. Stage gives
+ * room for LEN bytes, 8-byte aligned; asked again with a greater LEN before the append, it gives a
+ * possibly different place that holds what was written so far. NULL: TWZ_E_NOMEM or TWZ_E_TOOBIG, the
+ * message is set. The handle owns the bytes. Append_staged appends the first LEN of them; they may
+ * be read, but not changed, until the next stage or append on the same handle (so apply can work
+ * from them). A staged record that is not wanted needs no undoing.
+ */
+TWZ_API TWZ_MUST_CHECK void *twz_log_stage(struct twz_log *l, size_t len);
+TWZ_API TWZ_MUST_CHECK int twz_log_append_staged(struct twz_log *l, size_t len, uint64_t *lsn);
 
 /* The record at LSN has been applied to the homes. */
 TWZ_API void twz_log_applied(struct twz_log *l, uint64_t lsn);
