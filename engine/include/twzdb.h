@@ -136,13 +136,23 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_keep(struct twzdb_txn *txn);
  * this followed by twzdb_downgrade.)
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_next(struct twzdb_txn *txn);
-/* End without committing. NULL is allowed. */
+/*
+ * End without committing. NULL is allowed. A transaction that has ended answers TWZDB_E_STATE until
+ * its handle is given to another one.
+ */
 TWZDB_API void twzdb_abort(struct twzdb_txn *txn);
 /*
  * Renew a read transaction's snapshot to the latest commit (cheap). Pointers read before become
  * invalid.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_renew(struct twzdb_txn *txn);
+/*
+ * End a read transaction's snapshot but keep the transaction and its cursors: it holds back no
+ * space until twzdb_renew() gives it the latest commit. Pointers read before become invalid. Until
+ * then every other call with it or its cursors is TWZDB_E_STATE; twzdb_abort() ends it, and so does
+ * twzdb_commit(). TWZDB_E_STATE: is a writer, is reset already, or has ended.
+ */
+TWZDB_API int twzdb_reset(struct twzdb_txn *txn);
 /* Timestamp of the snapshot (commits are numbered 1, 2, 3 ... per database). */
 TWZDB_API uint64_t twzdb_txn_ts(const struct twzdb_txn *txn);
 TWZDB_API bool twzdb_txn_is_writer(const struct twzdb_txn *txn);

@@ -17,6 +17,7 @@ enum cursor_state {
 
 struct twzdb_cursor {
 	struct twzdb_txn *tx;
+	uint64_t serial; /* of the transaction */
 	uint64_t table;
 	enum cursor_state state;
 	/* hint, valid while p != 0, mods is the transaction's and the leaf's version holds */
@@ -36,13 +37,14 @@ int twzdb_cursor_open(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_c
 	*out = NULL;
 	if (!tx || !t.h)
 		return twzdb__err(TWZDB_E_INVAL, "cursor_open: no transaction, or no table");
-	err = twzdb__enter(tx->db);
+	err = twzdb__txn_enter(tx, "cursor_open");
 	if (err)
 		return err;
 	*out = calloc(1, sizeof(**out));
 	if (!*out)
 		return twzdb__err(-ENOMEM, "cursor_open: no memory");
 	(*out)->tx = tx;
+	(*out)->serial = tx->serial;
 	(*out)->table = t.h;
 	return 0;
 }
@@ -317,8 +319,10 @@ static int check_cursor(struct twzdb_cursor *c, bool write)
 
 	if (!c)
 		return twzdb__err(TWZDB_E_INVAL, "cursor: none");
-	err = twzdb__enter(c->tx->db);
-	if (err)
+	err = twzdb__txn_enter(c->tx, "cursor");
+	if (unlikely(!err && c->serial != c->tx->serial))
+		err = twzdb__err(TWZDB_E_STATE, "cursor: its transaction has ended");
+	if (unlikely(err))
 		return err;
 	if (write && !c->tx->writer)
 		return twzdb__err(TWZDB_E_READONLY, "cursor: a read transaction");

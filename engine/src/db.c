@@ -21,13 +21,14 @@
 
 static pthread_mutex_t stores_mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct twzdb__store *stores;
-static uint64_t fork_gen; /* raised in a forked child: handles from before are not its own */
+uint64_t twzdb__fork_gen;
 
 static void at_fork_child(void)
 {
-	__atomic_fetch_add(&fork_gen, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&twzdb__fork_gen, 1, __ATOMIC_RELAXED);
 	pthread_mutex_init(&stores_mutex, NULL);
 	stores = NULL; /* the parent's; twz has unmapped them here */
+	twzdb__handles_forked();
 }
 
 static void register_fork(void)
@@ -35,10 +36,8 @@ static void register_fork(void)
 	pthread_atfork(NULL, NULL, at_fork_child);
 }
 
-int twzdb__enter(struct twzdb *db)
+int twzdb__forked(void)
 {
-	if (likely(db->fork_gen == __atomic_load_n(&fork_gen, __ATOMIC_RELAXED)))
-		return 0;
 	return twzdb__err(TWZ_E_FORKED,
 			  "a database handle does not survive fork: open it again in the child");
 }
@@ -542,8 +541,7 @@ static int open_parts(struct twzdb *db)
 
 static void db_free(struct twzdb *db)
 {
-	if (db->sh)
-		twzdb__snap_close(db);
+	twzdb__handles_close(db);
 	twz_log_close(db->log);
 	for (uint32_t i = TWZDB_NO_ROOT; i < TWZDB_NO_DATA + TWZDB_OBJ_MAX; i++)
 		twz_obj_close(db->map[i].obj);
@@ -567,9 +565,13 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, struc
 	db->root_id = root;
 	db->proc = twz_proc_self(db->s);
 	db->inc = twz_proc_incarnation(db->s);
-	db->fork_gen = __atomic_load_n(&fork_gen, __ATOMIC_RELAXED);
+	db->fork_gen = ld64(&twzdb__fork_gen);
 	db->page_media = twz_store_granularity(db->s) == TWZ_GRAN_PAGE;
 	err = db->name ? open_parts(db) : twzdb__err(-ENOMEM, "open: no memory");
+	if (!err) {
+		twzdb__snap_open(db);
+		twzdb__handles_open(db);
+	}
 	if (err)
 		db_free(db);
 	else
@@ -655,9 +657,7 @@ int twzdb_close(struct twzdb *db)
 	err = twzdb__enter(db);
 	if (err)
 		return err;
-	pthread_mutex_lock(&db->mutex);
-	txns = db->txns;
-	pthread_mutex_unlock(&db->mutex);
+	txns = twzdb__handles_active(db);
 	if (txns)
 		return twzdb__err(TWZDB_E_STATE, "close: %u transactions of database '%s' are open",
 				  txns, db->name);

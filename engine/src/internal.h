@@ -68,6 +68,7 @@ static inline bool bkey_is_inf(struct bkey k)
 
 #define TWZDB_SHARED_MAGIC 0x3176736244575454ULL
 #define TWZDB_READERS	   4096
+#define TWZDB_SLOTS_KEPT   64 /* unused ones; what a process claimed beyond these it gives back */
 #define TWZDB_WAITERS	   512
 #define TWZDB_CLASSES	   64
 #define TWZDB_NO_SNAP	   UINT64_MAX
@@ -78,7 +79,11 @@ struct sh_reader {
 	uint64_t claim;
 	uint64_t inc;  /* incarnation of the process */
 	uint64_t snap; /* its snapshot, or TWZDB_NO_SNAP */
-	uint64_t pad[5];
+	/* 1: its process answers membarrier, and stores snap plainly; 0: by an exchange */
+	uint64_t plain;
+	/* of the claiming process alone: which opening of the database, and is a transaction using it? */
+	uint64_t opening, busy;
+	uint64_t pad[2];
 };
 
 struct sh_waiter {
@@ -130,7 +135,9 @@ struct twzdb__shared {
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
 	uint64_t pad1[6];
 	uint64_t reader_hi; /* slots [0, reader_hi) were ever used */
-	uint64_t pad2[7];
+	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
+	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */
+	uint64_t pad2[5];
 	struct sh_lock lock __attribute__((aligned(64)));
 	uint64_t stamp __attribute__((aligned(64)));
 	uint32_t scan_pos; /* next unit to be classified (space.c) */
@@ -186,11 +193,13 @@ struct twzdb {
 	bool restart;	 /* twz_log_open left restart recovery to this handle */
 	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
 	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */
-	pthread_mutex_t mutex; /* maps, slot stack, txn count */
-	uint32_t txns;
+	pthread_mutex_t mutex; /* maps, slot stack */
+	uint64_t serial;       /* of this opening, unlike any other in this process */
+	struct twzdb *next_open; /* handle.c */
+	bool plain;		 /* reader slots claimed here get plain stores (snap.c) */
+	/* reader slots claimed here that neither a transaction nor a thread has now */
 	uint32_t slot_cnt;
-	/* reader slots this process has claimed and does not use now */
-	uint16_t slots[TWZDB_READERS];
+	uint16_t slots[TWZDB_SLOTS_KEPT];
 	struct twzdb__map map[TWZDB_NO_DATA + TWZDB_OBJ_MAX];
 	/* records (tombstones) to purge when no snapshot needs them: pairs {table, record} */
 	uint64_t *purge;
@@ -226,8 +235,19 @@ struct u64vec {
 	size_t cnt, cap;
 };
 
+/* States of a handle: words that freed or foreign memory does not hold by chance. */
+#define TWZDB__TXN_MAGIC 0x31306e7874627a74ULL /* has begun and not ended */
+#define TWZDB__TXN_RESET 0x74657365627a7474ULL /* a reader without a snapshot */
+#define TWZDB__TXN_OVER	 0x7265766f62647a74ULL /* waits for the next transaction */
+
 struct twzdb_txn {
+	uint64_t magic;
 	struct twzdb *db;
+	struct sh_reader *rd;	/* its reader slot */
+	struct twzdb_txn *next; /* while it waits (handle.c) */
+	uint64_t serial;	/* of its lives: cursors remember it */
+	/* from here on zero when a writer has ended */
+	uint32_t flags;
 	uint64_t snap;	  /* registered snapshot */
 	uint64_t read_ts; /* newest version it sees: snap, or ts for a writer */
 	uint64_t ts;	  /* writer: number of the commit being made */
@@ -235,9 +255,7 @@ struct twzdb_txn {
 	uint64_t stamp;
 	uint64_t min; /* writer: oldest snapshot, valid if min_known */
 	bool writer, min_known;
-	int broken;    /* writer: a change failed half-way; only abort is left */
-	uint32_t slot; /* reader slot */
-	uint32_t flags;
+	int broken; /* writer: a change failed half-way; only abort is left */
 	uint64_t mods;	/* changes so far: invalidates cursor hints */
 	uint64_t mods0; /* mods when it became the writer */
 	uint64_t retries;
@@ -299,7 +317,12 @@ void *twzdb__at_slow(struct twzdb *db, uint64_t p, uint64_t len);
 /* Map data object NO (local number) here if it exists. */
 int twzdb__map_obj(struct twzdb *db, uint32_t no);
 int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len);
-int twzdb__enter(struct twzdb *db); /* TWZ_E_FORKED in a forked child */
+extern uint64_t twzdb__fork_gen; /* raised in a forked child: handles from before are not its own */
+int twzdb__forked(void);	 /* TWZ_E_FORKED, with its message */
+static inline int twzdb__enter(const struct twzdb *db)
+{
+	return likely(db->fork_gen == ld64(&twzdb__fork_gen)) ? 0 : twzdb__forked();
+}
 
 static inline void *twzdb__at(struct twzdb *db, uint64_t p, uint64_t len)
 {
@@ -328,24 +351,83 @@ bool twzdb__lock_owner_dead(struct twzdb *db);
 int twzdb__recover(struct twzdb *db);
 
 /* --- snap.c --- */
-int twzdb__snap_claim(struct twzdb *db, uint32_t *slot);
-void twzdb__snap_release(struct twzdb *db, uint32_t slot);
-uint64_t twzdb__snap_set(struct twzdb *db, uint32_t slot); /* newest commit, registered */
-void twzdb__snap_set_to(struct twzdb *db, uint32_t slot, uint64_t ts);
-void twzdb__snap_clear(struct twzdb *db, uint32_t slot);
-void twzdb__snap_close(struct twzdb *db);
-/* Oldest snapshot any reader has or may still take. Caller: the writer. */
-uint64_t twzdb__snap_min(struct twzdb *db);
+void twzdb__snap_open(struct twzdb *db); /* how will this process register? */
+int twzdb__snap_claim(struct twzdb *db, struct sh_reader **slot);
+void twzdb__snap_release(struct sh_reader *slot);
+/* The writer, on its own commit: nobody else publishes, and its old snapshot was no newer. */
+void twzdb__snap_set_to(struct sh_reader *slot, uint64_t ts);
+static inline void twzdb__snap_clear(struct sh_reader *slot)
+{
+	st64_rel(&slot->snap, TWZDB_NO_SNAP);
+}
+/*
+ * Register the newest commit: announce it, then look whether it still is. The store may wait in
+ * this processor's buffer while TS is read; a writer's membarrier flushes it before the writer
+ * believes what it sees in the slot (snap.c has the proof).
+ */
+static inline uint64_t twzdb__snap_set(struct twzdb *db, struct sh_reader *slot)
+{
+	uint64_t ts = ld64_acq(&db->sh->ts), again;
+
+	for (;; ts = again) {
+		if (likely(db->plain))
+			st64_rel(&slot->snap, ts);
+		else
+			__atomic_exchange_n(&slot->snap, ts, __ATOMIC_SEQ_CST);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		again = __atomic_load_n(&db->sh->ts, __ATOMIC_SEQ_CST);
+		if (likely(again == ts))
+			return ts;
+	}
+}
+/* Oldest snapshot any reader but OWN has or may still take. Caller: the writer. */
+uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own);
+/* The same, or what the last scan said if another would cost more than it can bring. */
+uint64_t twzdb__snap_min_due(struct twzdb *db, const struct sh_reader *own);
 void twzdb__snap_info(struct twzdb *db, uint32_t *cnt, uint64_t *oldest);
-/* As snap_min, scanned at most once a transaction. */
+/* No snapshot is older; asked for at most once a transaction. */
 static inline uint64_t twzdb__min(struct twzdb_txn *tx)
 {
 	if (!tx->min_known) {
-		tx->min = twzdb__snap_min(tx->db);
+		tx->min = twzdb__snap_min_due(tx->db, tx->rd);
 		tx->min_known = true;
 	}
 	return tx->min;
 }
+/* Is everything that died at commit TS out of reach of all snapshots? Most answers cost a load. */
+static inline bool twzdb__is_past(struct twzdb_txn *tx, uint64_t ts)
+{
+	return ts <= ld64(&tx->db->sh->min) || ts <= twzdb__min(tx);
+}
+/* Before space is taken that a newer minimum might spare: true if it rose. */
+bool twzdb__min_now(struct twzdb_txn *tx);
+
+/* --- handle.c: transaction handles, which are never given back to the C library --- */
+/* A handle that is TWZDB__TXN_MAGIC, with a reader slot that is cleared. */
+int twzdb__txn_new(struct twzdb *db, struct twzdb_txn **out);
+void twzdb__txn_end(struct twzdb_txn *tx); /* ends the snapshot too */
+/* TX is none, has ended, is reset, or came through a fork: the error, its message begun with WHAT. */
+int twzdb__txn_refuse(const struct twzdb_txn *tx, const char *what);
+int twzdb__txn_denied(const struct twzdb_txn *tx, const char *what);
+static inline int twzdb__txn_enter(const struct twzdb_txn *tx, const char *what)
+{
+	if (likely(tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC && !twzdb__enter(tx->db)))
+		return 0;
+	return twzdb__txn_refuse(tx, what);
+}
+/* Also: is a writer, if WRITE, and none of its changes failed half-way. */
+static inline int twzdb__txn_use(const struct twzdb_txn *tx, const char *what, bool write)
+{
+	int err = twzdb__txn_enter(tx, what);
+
+	if (likely(!err && !tx->broken && (tx->writer || !write)))
+		return 0;
+	return err ? err : twzdb__txn_denied(tx, what);
+}
+void twzdb__handles_open(struct twzdb *db);
+uint32_t twzdb__handles_active(struct twzdb *db);
+void twzdb__handles_close(struct twzdb *db);
+void twzdb__handles_forked(void); /* in a forked child */
 
 /* --- space.c --- */
 #define TWZDB_CLS_NODE 0

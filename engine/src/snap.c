@@ -2,15 +2,54 @@
  * snap.c -- reader slots: which snapshots are in use, and the oldest of them
  *
  * A reader announces its snapshot, then looks whether it is still the newest commit; if not,
- * again. The writer publishes a commit (full fence), and only a later scan decides which blocks
- * may be reused. So either the scan sees the reader, or the reader saw the commit: no version is
- * reused under a snapshot that needs it.
+ * again (twzdb__snap_set). The writer publishes a commit, and only a later scan decides which
+ * blocks may be reused. Either the scan sees the reader, or the reader saw the commit: no version
+ * is reused under a snapshot that needs it.
  *
- * A process keeps the slots it claimed, so a transaction costs one exchange on a line of its own.
+ * That needs an order between the reader's store and its load. An exchange would give it, at the
+ * price of the overlap between one read transaction and the next. So a process that answers
+ * membarrier() stores plainly, and the writer's barrier, once for many commits, orders its
+ * readers. Let the barrier B reach a reader's processor
+ *   - before the store: then its load comes after B too, and sees all that was published before
+ *     the scan began: its snapshot is not below what the scan returns;
+ *   - after the store: then the scan, which comes after B, sees it, or what replaced it.
+ * A reader that does not run has been through a context switch, which is as good.
+ *
+ * Every slot says how its process stores (plain). A writer that cannot call membarrier() believes
+ * a scan only if no slot but its own is plain, and else goes on with the last minimum anybody
+ * found: space is reused later, never too early. A plain claim is itself fenced, so a scan that
+ * does not see it precedes all its snapshots.
  */
 #include "internal.h"
 
-#define SLOTS_KEPT 64 /* unused ones; what a process claimed beyond these it gives back */
+#include <linux/membarrier.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SCAN_SHARE 50 /* scans take at most 1/SCAN_SHARE of a writer's time, unless space runs out */
+
+static bool barrier_ready(void)
+{
+#if defined(__SANITIZE_THREAD__) /* it knows nothing of membarrier, but all about exchanges */
+	return false;
+#else
+	long can = syscall(SYS_membarrier, MEMBARRIER_CMD_QUERY, 0, 0);
+
+	return can > 0 && can & MEMBARRIER_CMD_GLOBAL_EXPEDITED &&
+	       !syscall(SYS_membarrier, MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED, 0, 0);
+#endif
+}
+
+static bool barrier(void)
+{
+	return !syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
+}
+
+void twzdb__snap_open(struct twzdb *db)
+{
+	db->plain = barrier_ready();
+}
 
 static struct sh_reader *slot_at(struct twzdb *db, uint32_t slot)
 {
@@ -52,22 +91,28 @@ static bool slot_try(struct twzdb *db, uint32_t i)
 	if (ld64_acq(&r->claim))
 		return false;
 	st64(&r->snap, TWZDB_NO_SNAP);
+	st64(&r->plain, db->plain);
+	st64(&r->opening, db->serial);
+	st64(&r->busy, 0);
 	st64_rel(&r->inc, db->inc);
 	if (ld64(&db->sh->reader_hi) <= i)
 		__atomic_store_n(&db->sh->reader_hi, i + 1, __ATOMIC_SEQ_CST);
-	st64_rel(&r->claim, (uint64_t)db->proc + 1);
+	__atomic_store_n(&r->claim, (uint64_t)db->proc + 1, __ATOMIC_SEQ_CST);
 	return true;
 }
 
-static bool slot_find(struct twzdb *db, uint32_t *slot)
+static bool slot_find(struct twzdb *db, struct sh_reader **slot)
 {
-	for (*slot = 0; *slot < TWZDB_READERS; ++*slot)
-		if (slot_try(db, *slot))
+	for (uint32_t i = 0; i < TWZDB_READERS; i++) {
+		if (slot_try(db, i)) {
+			*slot = slot_at(db, i);
 			return true;
+		}
+	}
 	return false;
 }
 
-static int claim_new(struct twzdb *db, uint32_t *slot)
+int twzdb__snap_claim(struct twzdb *db, struct sh_reader **slot)
 {
 	for (int pass = 0; pass < 2; pass++) {
 		int err = twzdb__guard(&db->sh->lock);
@@ -85,92 +130,96 @@ static int claim_new(struct twzdb *db, uint32_t *slot)
 			  TWZDB_READERS);
 }
 
-int twzdb__snap_claim(struct twzdb *db, uint32_t *slot)
+void twzdb__snap_release(struct sh_reader *slot)
 {
-	int err = 0;
-
-	pthread_mutex_lock(&db->mutex);
-	if (db->slot_cnt)
-		*slot = db->slots[--db->slot_cnt];
-	else
-		err = claim_new(db, slot);
-	if (!err)
-		db->txns++;
-	pthread_mutex_unlock(&db->mutex);
-	return err;
+	twzdb__snap_clear(slot);
+	st64_rel(&slot->claim, 0);
 }
 
-void twzdb__snap_release(struct twzdb *db, uint32_t slot)
+void twzdb__snap_set_to(struct sh_reader *slot, uint64_t ts)
 {
-	twzdb__snap_clear(db, slot);
-	pthread_mutex_lock(&db->mutex);
-	if (db->slot_cnt < SLOTS_KEPT)
-		db->slots[db->slot_cnt++] = (uint16_t)slot;
-	else
-		st64_rel(&slot_at(db, slot)->claim, 0);
-	db->txns--;
-	pthread_mutex_unlock(&db->mutex);
+	__atomic_store_n(&slot->snap, ts, __ATOMIC_SEQ_CST);
 }
 
-uint64_t twzdb__snap_set(struct twzdb *db, uint32_t slot)
+/* Is there a slot, besides OWN, whose store may still be on its way? */
+static bool any_plain(struct twzdb *db, uint64_t hi, const struct sh_reader *own)
 {
-	struct sh_reader *r = slot_at(db, slot);
-	uint64_t ts = ld64_acq(&db->sh->ts), again;
+	for (uint32_t i = 0; i < hi; i++) {
+		const struct sh_reader *r = slot_at(db, i);
 
-	for (;;) {
-		__atomic_exchange_n(&r->snap, ts, __ATOMIC_SEQ_CST);
-		again = __atomic_load_n(&db->sh->ts, __ATOMIC_SEQ_CST);
-		if (again == ts)
-			return ts;
-		ts = again;
+		if (r != own && ld64_acq(&r->claim) && ld64(&r->plain))
+			return true;
 	}
+	return false;
 }
 
-/* The writer, on its own commit: nobody else publishes, and its old snapshot was no newer. */
-void twzdb__snap_set_to(struct twzdb *db, uint32_t slot, uint64_t ts)
+static uint64_t scan(struct twzdb *db, uint64_t hi, uint64_t min)
 {
-	__atomic_store_n(&slot_at(db, slot)->snap, ts, __ATOMIC_SEQ_CST);
-}
-
-void twzdb__snap_clear(struct twzdb *db, uint32_t slot)
-{
-	st64_rel(&slot_at(db, slot)->snap, TWZDB_NO_SNAP);
-}
-
-void twzdb__snap_close(struct twzdb *db)
-{
-	while (db->slot_cnt) {
-		struct sh_reader *r = slot_at(db, db->slots[--db->slot_cnt]);
-
-		st64_rel(&r->snap, TWZDB_NO_SNAP);
-		st64_rel(&r->claim, 0);
-	}
-}
-
-uint64_t twzdb__snap_min(struct twzdb *db)
-{
-	uint64_t min = ld64_acq(&db->sh->ts);
-	/*
-	 * An atomic read-modify-write is the full fence that orders this scan after every
-	 * earlier publication.
-	 */
-	uint64_t hi = __atomic_fetch_add(&db->sh->reader_hi, 0, __ATOMIC_SEQ_CST);
-
-	for (uint32_t i = 0; i < hi && i < TWZDB_READERS; i++) {
+	for (uint32_t i = 0; i < hi; i++) {
 		struct sh_reader *r = slot_at(db, i);
-		uint64_t snap = __atomic_load_n(&r->snap, __ATOMIC_SEQ_CST), claim;
+		uint64_t snap = __atomic_load_n(&r->snap, __ATOMIC_SEQ_CST);
 
 		if (snap >= min)
 			continue;
-		claim = ld64_acq(&r->claim);
-		if (slot_dead(
-			    db, r,
-			    claim)) /* asked only when it would hold something back: a system call */
+		/* Asked only when it would hold something back: a system call. */
+		if (slot_dead(db, r, ld64_acq(&r->claim)))
 			slot_reap(db, r);
 		else
 			min = snap;
 	}
 	return min;
+}
+
+uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own)
+{
+	struct twzdb__shared *sh = db->sh;
+	uint64_t min = ld64_acq(&sh->ts);
+	/*
+	 * An atomic read-modify-write is the full fence that orders this scan after every
+	 * earlier publication.
+	 */
+	uint64_t hi = __atomic_fetch_add(&sh->reader_hi, 0, __ATOMIC_SEQ_CST);
+
+	hi = hi > TWZDB_READERS ? TWZDB_READERS : hi;
+	if (any_plain(db, hi, own) && !barrier())
+		return ld64(&sh->min);
+	min = scan(db, hi, min);
+	if (min > ld64(&sh->min))
+		st64(&sh->min, min);
+	return min;
+}
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+}
+
+/*
+ * A scan costs 0.2 us when nobody runs beside the writer, 13 us when its barrier must interrupt
+ * a busy processor. Who pays more waits longer for the next.
+ */
+uint64_t twzdb__snap_min_due(struct twzdb *db, const struct sh_reader *own)
+{
+	uint64_t now = now_ns(), min, end;
+
+	if (now < ld64(&db->sh->min_due))
+		return ld64(&db->sh->min);
+	min = twzdb__snap_min(db, own);
+	end = now_ns();
+	st64(&db->sh->min_due, end + SCAN_SHARE * (end - now));
+	return min;
+}
+
+bool twzdb__min_now(struct twzdb_txn *tx)
+{
+	uint64_t before = tx->min_known ? tx->min : 0;
+
+	tx->min = twzdb__snap_min(tx->db, tx->rd);
+	tx->min_known = true;
+	return tx->min > before;
 }
 
 void twzdb__snap_info(struct twzdb *db, uint32_t *cnt, uint64_t *oldest)

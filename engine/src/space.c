@@ -450,12 +450,12 @@ static bool rec_reusable(struct twzdb_txn *tx, const struct rec_pm *r)
 	if (rec_is_live(r))
 		return false;
 	return r->link & TWZDB_LINK_RESERVED ? r->link != (TWZDB_LINK_RESERVED | tx->stamp)
-					     : r->link <= twzdb__min(tx);
+					     : twzdb__is_past(tx, r->link);
 }
 
 static bool node_reusable(struct twzdb_txn *tx, const struct node_pm *n, uint64_t p)
 {
-	if (n->flags & TWZDB_NODE_LIVE || n->sts > twzdb__min(tx) || twzdb__node_private(tx, p))
+	if (n->flags & TWZDB_NODE_LIVE || !twzdb__is_past(tx, n->sts) || twzdb__node_private(tx, p))
 		return false;
 	for (size_t i = 0; i < tx->stock.cnt; i++)
 		if (tx->stock.v[i] == p)
@@ -580,6 +580,8 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 
 	learn_some(tx->db);
 	*p = search_used(tx, cls);
+	if (!*p && c->free && twzdb__min_now(tx))
+		*p = search_used(tx, cls);
 	if (!*p)
 		*p = search_fresh(tx, c);
 	if (*p)

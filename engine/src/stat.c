@@ -119,6 +119,7 @@ int twzdb_checkpoint(struct twzdb *db)
 	err = twzdb_begin(db, 0, &tx);
 	if (err)
 		return err;
+	(void)twzdb__min_now(tx);
 	err = twzdb__purge_some(tx, UINT32_MAX);
 	if (!err)
 		err = twzdb__commit(tx);

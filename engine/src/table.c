@@ -9,21 +9,7 @@
 
 static int check_txn(struct twzdb_txn *tx, const char *what, bool write)
 {
-	int err;
-
-	if (!tx)
-		return twzdb__err(TWZDB_E_INVAL, "%s: no transaction", what);
-	err = twzdb__enter(tx->db);
-	if (err)
-		return err;
-	if (write && !tx->writer)
-		return twzdb__err(TWZDB_E_READONLY, "%s: a read transaction", what);
-	if (tx->broken)
-		return twzdb__err(
-			tx->broken,
-			"%s: an earlier change of this transaction failed half-way: abort it",
-			what);
-	return 0;
+	return twzdb__txn_use(tx, what, write);
 }
 
 static int check_key(struct twzdb_slice key, const char *what)

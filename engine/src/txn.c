@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * txn.c -- the life of a transaction
  *
- *	begin RDONLY --> READER --renew--> READER
+ *	                 reset --> RESET --renew-.
+ *	                  |                      v
+ *	begin RDONLY --> READER --renew------> READER --commit, abort--> ended
  *	                  |  ^ downgrade, commit_keep
  *	          upgrade v  |
  *	begin -----------> WRITER --commit, abort--> ended
+ *
+ * Handles outlive their transactions (handle.c); between two of them, all that belongs to a writer
+ * is zero.
  */
 #include "internal.h"
 
@@ -70,9 +75,24 @@ static int begin_writer(struct twzdb_txn *tx, int timeout_ms)
 		twzdb__lock_drop(db, token);
 		return err;
 	}
-	tx->snap = twzdb__snap_set(db, tx->slot);
+	tx->snap = twzdb__snap_set(db, tx->rd);
 	become_writer(tx, token);
 	return 0;
+}
+
+/* The writer lock, if it held it, goes on. */
+static void end(struct twzdb_txn *tx)
+{
+	struct twzdb *db = tx->db;
+	uint64_t token = tx->token;
+
+	twzdb__stat_add(&db->sh->stats.reader_retries, tx->retries);
+	tx->retries = 0;
+	if (tx->stamp) /* it was the writer for a while */
+		memset(&tx->flags, 0, sizeof(*tx) - offsetof(struct twzdb_txn, flags));
+	twzdb__txn_end(tx);
+	if (token)
+		twzdb__lock_drop(db, token);
 }
 
 int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct twzdb_txn **out)
@@ -89,27 +109,19 @@ int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct t
 	err = twzdb__enter(db);
 	if (err)
 		return err;
-	tx = calloc(1, sizeof(*tx));
-	if (!tx)
-		return twzdb__err(-ENOMEM, "begin: no memory");
-	tx->db = db;
-	tx->flags = flags;
-	err = twzdb__snap_claim(db, &tx->slot);
-	if (err) {
-		free(tx);
+	err = twzdb__txn_new(db, &tx);
+	if (err)
 		return err;
-	}
+	tx->flags = flags;
 	if (flags & TWZDB_RDONLY)
-		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->slot);
+		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->rd);
 	else
 		err = begin_writer(tx, flags & TWZDB_TRY ? 0 : timeout_ms);
-	if (err) {
-		twzdb__snap_release(db, tx->slot);
-		free(tx);
-		return err;
-	}
-	*out = tx;
-	return 0;
+	if (err)
+		end(tx);
+	else
+		*out = tx;
+	return err;
 }
 
 int twzdb_begin(struct twzdb *db, uint32_t flags, struct twzdb_txn **out)
@@ -140,10 +152,10 @@ static int stale(const struct twzdb_txn *tx)
 int twzdb_upgrade(struct twzdb_txn *tx)
 {
 	uint64_t token;
-	int err = tx ? twzdb__enter(tx->db) : TWZDB_E_INVAL;
+	int err = twzdb__txn_enter(tx, "upgrade");
 
 	if (err)
-		return err == TWZDB_E_INVAL ? twzdb__err(err, "upgrade: no transaction") : err;
+		return err;
 	if (tx->writer)
 		return twzdb__err(TWZDB_E_STATE, "upgrade: is the writer already");
 	err = twzdb__writable(tx->db);
@@ -167,32 +179,28 @@ int twzdb_upgrade(struct twzdb_txn *tx)
 
 int twzdb_downgrade(struct twzdb_txn *tx)
 {
-	if (!tx || !tx->writer)
+	int err = twzdb__txn_enter(tx, "downgrade");
+
+	if (err)
+		return err;
+	if (!tx->writer)
 		return twzdb__err(TWZDB_E_STATE, "downgrade: is no writer");
 	twzdb__discard(tx);
 	become_reader(tx);
 	return 0;
 }
 
-static void end(struct twzdb_txn *tx)
+/* A reset transaction may be renewed, and ended. */
+static bool is_reset(const struct twzdb_txn *tx)
 {
-	struct twzdb *db = tx->db;
-
-	twzdb__stat_add(&db->sh->stats.reader_retries, tx->retries);
-	twzdb__snap_release(db, tx->slot);
-	if (tx->token)
-		twzdb__lock_drop(db, tx->token);
-	free(tx);
+	return tx && ld64(&tx->magic) == TWZDB__TXN_RESET && !twzdb__enter(tx->db);
 }
 
 int twzdb_commit(struct twzdb_txn *tx)
 {
-	int err;
+	int err = twzdb__txn_enter(tx, "commit");
 
-	if (!tx)
-		return twzdb__err(TWZDB_E_INVAL, "commit: no transaction");
-	err = twzdb__enter(tx->db);
-	if (err)
+	if (err && !is_reset(tx))
 		return err;
 	if (tx->writer)
 		err = twzdb__commit(tx);
@@ -207,20 +215,19 @@ int twzdb_commit(struct twzdb_txn *tx)
 static int commit_on(struct twzdb_txn *tx, const char *what, bool *ran)
 {
 	uint64_t before;
-	int err;
+	int err = twzdb__txn_enter(tx, what);
 
 	*ran = false;
-	if (!tx || !tx->writer)
-		return twzdb__err(TWZDB_E_STATE, "%s: is no writer", what);
-	err = twzdb__enter(tx->db);
 	if (err)
 		return err;
+	if (!tx->writer)
+		return twzdb__err(TWZDB_E_STATE, "%s: is no writer", what);
 	*ran = true;
 	before = tx->snap;
 	err = twzdb__commit(tx);
 	/* Nothing changed: nothing was published, the snapshot is the latest commit still. */
 	tx->snap = err ? before : ld64_acq(&tx->db->sh->ts);
-	twzdb__snap_set_to(tx->db, tx->slot, tx->snap);
+	twzdb__snap_set_to(tx->rd, tx->snap);
 	return err;
 }
 
@@ -246,7 +253,7 @@ int twzdb_commit_next(struct twzdb_txn *tx)
 
 void twzdb_abort(struct twzdb_txn *tx)
 {
-	if (!tx || twzdb__enter(tx->db))
+	if (!tx || (!is_reset(tx) && twzdb__txn_enter(tx, "abort")))
 		return;
 	if (tx->writer)
 		twzdb__discard(tx);
@@ -255,14 +262,28 @@ void twzdb_abort(struct twzdb_txn *tx)
 
 int twzdb_renew(struct twzdb_txn *tx)
 {
-	int err = tx ? twzdb__enter(tx->db) : TWZDB_E_INVAL;
+	int err = is_reset(tx) ? 0 : twzdb__txn_enter(tx, "renew");
 
-	if (err)
-		return err == TWZDB_E_INVAL ? twzdb__err(err, "renew: no transaction") : err;
-	if (tx->writer)
+	if (unlikely(err))
+		return err;
+	if (unlikely(tx->writer))
 		return twzdb__err(TWZDB_E_STATE, "renew: is a writer");
-	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->slot);
+	st64(&tx->magic, TWZDB__TXN_MAGIC);
+	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
 	tx->mods++;
+	return 0;
+}
+
+int twzdb_reset(struct twzdb_txn *tx)
+{
+	int err = twzdb__txn_enter(tx, "reset");
+
+	if (unlikely(err))
+		return err;
+	if (unlikely(tx->writer))
+		return twzdb__err(TWZDB_E_STATE, "reset: is a writer");
+	st64(&tx->magic, TWZDB__TXN_RESET);
+	twzdb__snap_clear(tx->rd);
 	return 0;
 }
 
