@@ -40,7 +40,10 @@ extern "C" {
 	X(TOOBIG, -21009, "key or value too long")                                                 \
 	X(TIMEOUT, -21010, "timed out")                                                            \
 	X(IO, -21011, "input/output error: outcome unknown")                                       \
-	X(FULL, -21012, "too many readers or databases")
+	X(FULL, -21012, "too many readers or databases")                                           \
+	X(MISMATCH, -21013, "the row is not as expected")                                          \
+	X(ORDER, -21014, "key is not greater than the last one")                                   \
+	X(KIND, -21015, "table is of another kind")
 
 enum twzdb_err {
 #define TWZDB__ERR_ENUM(name, value, text) TWZDB_E_##name = (value),
@@ -61,9 +64,14 @@ struct twzdb_slice {
 	size_t len;
 };
 
-/* A table inside a transaction; a small value, valid until the transaction ends. */
+/*
+ * A table: a small value, to be copied freely. Good in every transaction of the database, of any
+ * thread or process, that sees the table (not before its creation, not after its drop; renaming
+ * does not matter). In any other, and in another database, it is TWZDB_E_STATE: never another
+ * table, whatever was created since.
+ */
 struct twzdb_table {
-	uint64_t h; /* opaque */
+	uint64_t h, tag; /* opaque */
 };
 
 TWZDB_API const char *twzdb_err_name(int err);
@@ -161,46 +169,142 @@ TWZDB_API uint64_t twzdb_latest_ts(struct twzdb *db);
 /* Threads or processes waiting for the writer lock now. */
 TWZDB_API uint32_t twzdb_writer_waiters(struct twzdb *db);
 
+/*
+ * Tables. A plain table maps keys, byte strings of 0 to TWZDB_KEY_MAX bytes, to values. The other
+ * kinds, fixed when the table is created:
+ *
+ * INTKEY   Keys are numbers: a native uint64_t or uint32_t is passed (8 or 4 bytes, else
+ *          TWZDB_E_INVAL; 7 is the same key in both), and sorts as a number. Keys handed out are
+ *          native uint64_t, valid until the cursor moves, is closed, or its transaction ends.
+ * DUPSORT  A key has any number of values, each pair once, sorted by key, then by value (as
+ *          memcmp does). A key, 2 bytes, a byte for every 0 in the key, and the value must fit
+ *          TWZDB_KEY_MAX together, else TWZDB_E_TOOBIG (with INTKEY: 8 bytes and the value).
+ *          What counts rows counts pairs. Keys handed out are valid as long as with INTKEY.
+ */
 enum twzdb_table_flags {
 	TWZDB_TABLE_CREATE = 1, /* create if missing (writer) */
+	TWZDB_TABLE_INTKEY = 2,
+	TWZDB_TABLE_DUPSORT = 4,
+	TWZDB_TABLE_ANY = 8, /* whatever its kind is; with CREATE: the kind of a new one is given */
 };
+/*
+ * Find table NAME (1 to TWZDB_NAME_MAX bytes, no 0), or create it. One look into the catalog, so
+ * thousands of tables cost no more than one. *OUT needs no closing.
+ * TWZDB_E_NOTFOUND: there is none. TWZDB_E_KIND: it has other INTKEY or DUPSORT flags than asked
+ * for, and ANY is not set. TWZDB_E_READONLY: must be created by a reader.
+ */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_table_open(struct twzdb_txn *txn, const char *name,
 						uint32_t flags, struct twzdb_table *out);
-/* Remove a table and all its rows. */
+/* *FLAGS = INTKEY and DUPSORT as the table was created. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_table_kind(struct twzdb_txn *txn, struct twzdb_table t,
+						uint32_t *flags);
+/* Remove a table and all its rows (writer). TWZDB_E_NOTFOUND. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_table_drop(struct twzdb_txn *txn, const char *name);
-/* Names in byte order: FN != 0 stops and is returned. */
+/*
+ * Give table FROM the name TO (writer); its rows are not touched, handles stay good.
+ * TWZDB_E_NOTFOUND: no FROM. TWZDB_E_EXIST: there is a TO; nothing has changed.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_table_rename(struct twzdb_txn *txn, const char *from,
+						  const char *to);
+/*
+ * Names in byte order, with the rows of each (counted: this reads every leaf): FN != 0 stops and
+ * is returned. NAME is valid during the call.
+ */
 TWZDB_API TWZDB_MUST_CHECK int
 twzdb_table_list(struct twzdb_txn *txn, int (*fn)(void *ctx, const char *name, uint64_t rows),
 		 void *ctx);
+/* As twzdb_table_list(), with the table and its kind instead of the rows: reads no rows. */
+TWZDB_API TWZDB_MUST_CHECK int
+twzdb_table_each(struct twzdb_txn *txn,
+		 int (*fn)(void *ctx, const char *name, struct twzdb_table t, uint32_t kind),
+		 void *ctx);
 
 /*
- * Point operations. *VALUE points into the store, is immutable, followed by at least 8 readable
- * bytes (256 for values over 512 bytes), and stays valid until the transaction ends (for a
- * writer: until it overwrites or deletes that key).
+ * Point operations. *VALUE points into the store, is immutable, not aligned, followed by at least
+ * 8 readable bytes (256 for values over 512 bytes), and stays valid until the transaction ends
+ * (for a writer: until it overwrites or deletes that key, or rolls back to a savepoint).
+ * TWZDB_E_NOTFOUND: no such key. DUPSORT: the first value of the key.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_get(struct twzdb_txn *txn, struct twzdb_table t,
 					 struct twzdb_slice key, struct twzdb_slice *value);
 
+/*
+ * Put a row (writer). KEY and VALUE are copied; VALUE may point into the store, also at the row
+ * it replaces. Any error but those below leaves the transaction as it was, or ("failed half-way",
+ * seldom: no memory, damage) good for nothing but an abort or a rollback to a savepoint.
+ * TWZDB_E_TOOBIG: longer than TWZDB_KEY_MAX, TWZDB_VALUE_MAX. TWZDB_E_NOSPC.
+ */
 enum twzdb_put_flags {
-	TWZDB_INSERT = 1, /* TWZDB_E_EXIST if the key exists */
+	TWZDB_INSERT = 1, /* TWZDB_E_EXIST if the key exists; not with UPDATE */
 	TWZDB_UPDATE = 2, /* TWZDB_E_NOTFOUND if it does not */
+	/*
+	 * Sorted load: TWZDB_E_ORDER, and nothing changed, unless the key (DUPSORT: key and
+	 * value) is greater than the table's last. Not with INSERT or UPDATE.
+	 */
+	TWZDB_APPEND = 4,
+	/* DUPSORT only (else TWZDB_E_KIND): TWZDB_E_EXIST if the pair exists; else that is no error */
+	TWZDB_NODUP = 8,
 };
 TWZDB_API TWZDB_MUST_CHECK int twzdb_put(struct twzdb_txn *txn, struct twzdb_table t,
 					 struct twzdb_slice key, struct twzdb_slice value,
 					 uint32_t flags);
-/* TWZDB_E_NOTFOUND if there is no such key. */
+/*
+ * Compare and put (writer): VALUE becomes the key's value if the present one equals *EXPECTED, or
+ * if EXPECTED is NULL and there is none; otherwise TWZDB_E_MISMATCH, and nothing has changed.
+ * DUPSORT: TWZDB_E_KIND.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_put_if(struct twzdb_txn *txn, struct twzdb_table t,
+					    struct twzdb_slice key,
+					    const struct twzdb_slice *expected,
+					    struct twzdb_slice value);
+/* Delete a key (writer), DUPSORT: all its values. TWZDB_E_NOTFOUND if there is none. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_del(struct twzdb_txn *txn, struct twzdb_table t,
 					 struct twzdb_slice key);
 /*
- * Delete all keys in [FROM, TO); an empty TO (ptr NULL) means to the end. *CNT (may be NULL) =
- * rows deleted.
+ * Compare and delete (writer): the key, if its value equals EXPECTED, else TWZDB_E_MISMATCH and
+ * nothing has changed. TWZDB_E_NOTFOUND: no such key. DUPSORT: deletes this one pair;
+ * TWZDB_E_NOTFOUND: no such pair.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_del_if(struct twzdb_txn *txn, struct twzdb_table t,
+					    struct twzdb_slice key, struct twzdb_slice expected);
+/*
+ * Ranges: keys in [FROM, TO); an empty FROM (ptr NULL) means from the first on, an empty TO to the
+ * last. FROM above TO is an empty range.
+ *
+ * Delete a range, leaf by leaf (writer). *CNT (may be NULL) = rows deleted, also those before an
+ * error.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_del_range(struct twzdb_txn *txn, struct twzdb_table t,
 					       struct twzdb_slice from, struct twzdb_slice to,
 					       uint64_t *cnt);
+/*
+ * About how many rows a range has, from two ways down the tree: some microseconds whatever its
+ * size. Exact but for deleted rows, and rows of other snapshots, within one leaf (up to 28 rows);
+ * else nodes beside the two ways are taken to be as full as those on them: mostly within a third,
+ * seldom off by more than a factor of two. Good for choosing a plan, not for an answer.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_estimate(struct twzdb_txn *txn, struct twzdb_table t,
+					      struct twzdb_slice from, struct twzdb_slice to,
+					      uint64_t *rows);
 /* Number of rows visible to the transaction. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_count(struct twzdb_txn *txn, struct twzdb_table t,
 					   uint64_t *cnt);
+
+enum twzdb_table_stats_flags {
+	TWZDB_STATS_BYTES = 1, /* key_len and value_len too: reads every row */
+};
+struct twzdb_table_stats {
+	size_t size;   /* in: sizeof(struct twzdb_table_stats) */
+	uint32_t kind; /* TWZDB_TABLE_INTKEY, TWZDB_TABLE_DUPSORT */
+	uint32_t depth;	     /* levels; 0 = empty */
+	uint64_t rows;	     /* visible to the transaction */
+	uint64_t leaves, inner; /* nodes, as the tree is now (a writer: with its changes) */
+	/* bytes of keys and values as they are stored, headers not counted; 0 without BYTES */
+	uint64_t key_len, value_len;
+};
+/* Walks the table's nodes (and rows: flag BYTES). Needs no lock, like any other reading. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_table_stats(struct twzdb_txn *txn, struct twzdb_table t,
+						 uint32_t flags, struct twzdb_table_stats *st);
 
 enum twzdb_seek {
 	TWZDB_FIRST = 1,
@@ -211,19 +315,47 @@ enum twzdb_seek {
 	TWZDB_SEEK_GE = 6, /* first key >= KEY */
 	TWZDB_SEEK_LE = 7, /* last key <= KEY */
 	TWZDB_CURRENT = 8,
+	/*
+	 * DUPSORT only (else TWZDB_E_KIND). The first six start from the current key. When they
+	 * find nothing, the DUP ones leave the cursor where it is, the NODUP ones as NEXT and
+	 * PREV do. (In a DUPSORT table FIRST, LAST, NEXT and PREV go from pair to pair, SEEK and
+	 * SEEK_GE come to a key's first pair, SEEK_LE to its last.)
+	 */
+	TWZDB_FIRST_DUP = 9,   /* first value of the key */
+	TWZDB_LAST_DUP = 10,   /* last value of the key */
+	TWZDB_NEXT_DUP = 11,   /* next value of the key */
+	TWZDB_PREV_DUP = 12,   /* previous value of the key */
+	TWZDB_NEXT_NODUP = 13, /* first value of the next key */
+	TWZDB_PREV_NODUP = 14, /* last value of the previous key */
+	TWZDB_SEEK_BOTH = 15,  /* exactly the pair KEY, VALUE */
+	TWZDB_SEEK_BOTH_GE = 16, /* of exactly KEY the first value >= VALUE */
 };
+/*
+ * A cursor is at a row, between rows, or nowhere (when new). It belongs to its transaction and
+ * must be closed by the caller, before or after the transaction ends (then only closing is
+ * allowed: TWZDB_E_STATE). In a writer it stays good whatever is changed or rolled back.
+ */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_cursor_open(struct twzdb_txn *txn, struct twzdb_table t,
 						 struct twzdb_cursor **out);
-TWZDB_API void twzdb_cursor_close(struct twzdb_cursor *c);
+TWZDB_API void twzdb_cursor_close(struct twzdb_cursor *c); /* NULL is allowed */
 /*
- * Move. KEY is read for SEEK*, written otherwise (and for SEEK_GE/LE: the key found).
+ * Move. *KEY is read for SEEK*, *VALUE for SEEK_BOTH*; both are written (either may be NULL where
+ * it is not read), and valid as twzdb_get()'s value.
  * TWZDB_E_NOTFOUND: no such row; the cursor is then unpositioned
- * (after NEXT at the end: past the end, so PREV gives the last row). Works in a writer whose own changes move rows: NEXT is "the first key after the current one".
+ * (after NEXT at the end: past the end, so PREV gives the last row). Works in a writer whose own
+ * changes move rows: NEXT is "the first key after the current one".
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op,
 						struct twzdb_slice *key, struct twzdb_slice *value);
+/*
+ * Replace the value of the current row (writer). DUPSORT: the pair by another one of the same
+ * key, where the cursor then is. TWZDB_E_STATE: at no row. TWZDB_E_NOTFOUND: it was deleted.
+ */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value);
+/* Delete the current row or pair (writer); NEXT and PREV go on from there. Errors as above. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_cursor_del(struct twzdb_cursor *c);
+/* Number of values of the current key (1 unless DUPSORT). TWZDB_E_STATE: at no row. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_cursor_count(struct twzdb_cursor *c, uint64_t *cnt);
 
 /*
  * Check every numbered invariant of trees, records, slabs, free space (engine/README.md lists
@@ -256,6 +388,14 @@ struct twzdb_stats {
 	uint64_t log_len, log_used;
 	uint32_t readers;   /* registered now */
 	uint64_t oldest_ts; /* of the oldest registered snapshot */
+	uint64_t reader_lag; /* commits since then: ts - oldest_ts */
+	/*
+	 * Of the store, by this process since it started: fences, synchronous syncs and bytes
+	 * of them, cache lines flushed.
+	 */
+	uint64_t fences, syncs, sync_len, flushed_lines;
+	uint64_t writer_waits;	/* times a writer had to wait for another one */
+	uint64_t checkpoint_ns; /* time spent in checkpoints */
 };
 TWZDB_API TWZDB_MUST_CHECK int twzdb_stats(struct twzdb *db, struct twzdb_stats *st);
 

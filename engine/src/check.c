@@ -251,7 +251,7 @@ static int check_table(void *ctx, const char *name, uint64_t rows)
 
 	(void)rows;
 	c->table = name;
-	if (twzdb_table_open(c->tx, name, 0, &t)) {
+	if (twzdb_table_open(c->tx, name, TWZDB_TABLE_ANY, &t)) {
 		found(c, twzdb__catalog(), "I17: table cannot be opened: %s", twzdb_errmsg());
 		return 0;
 	}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * cursor.c -- positions in a table, counting, range delete
+ * cursor.c -- positions in a table, counting
  *
  * A cursor's truth is a copy of its key. Leaf, slot and version are a hint: while the leaf has
  * not changed the neighbour is the next slot; otherwise the key is looked for again. So whatever
@@ -8,55 +8,36 @@
  */
 #include "internal.h"
 
-enum cursor_state {
-	CUR_NONE,  /* nowhere; NEXT is FIRST, PREV is LAST */
-	CUR_AT,	   /* at key (which may have been deleted meanwhile) */
-	CUR_END,   /* behind the last row */
-	CUR_BEGIN, /* before the first */
-};
-
-struct twzdb_cursor {
-	struct twzdb_txn *tx;
-	uint64_t serial; /* of the transaction */
-	uint64_t table;
-	enum cursor_state state;
-	/* hint, valid while p != 0, mods is the transaction's and the leaf's version holds */
-	struct nref leaf;
-	unsigned pos;
-	uint64_t mods;
-	uint32_t klen;
-	uint8_t key[TWZDB_KEY_MAX];
-};
-
 int twzdb_cursor_open(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_cursor **out)
 {
+	struct twzdb_cursor *c;
 	int err;
 
 	if (!out)
 		return twzdb__err(TWZDB_E_INVAL, "cursor_open: no place for the cursor");
 	*out = NULL;
-	if (!tx || !t.h)
-		return twzdb__err(TWZDB_E_INVAL, "cursor_open: no transaction, or no table");
 	err = twzdb__txn_enter(tx, "cursor_open");
+	if (!err)
+		err = twzdb__table_use(tx, t, "cursor_open");
 	if (err)
 		return err;
-	*out = calloc(1, sizeof(**out));
-	if (!*out)
+	c = malloc(sizeof(*c));
+	if (!c)
 		return twzdb__err(-ENOMEM, "cursor_open: no memory");
-	(*out)->tx = tx;
-	(*out)->serial = tx->serial;
-	(*out)->table = t.h;
+	memset(c, 0, offsetof(struct twzdb_cursor, key));
+	c->tx = tx;
+	c->serial = tx->serial;
+	c->t = t;
+	c->table = t.h;
+	*out = c;
 	return 0;
 }
 
 void twzdb_cursor_close(struct twzdb_cursor *c)
 {
+	if (c)
+		free(c->text);
 	free(c);
-}
-
-static struct bkey cur_key(const struct twzdb_cursor *c)
-{
-	return (struct bkey){c->key, c->klen};
 }
 
 /*
@@ -126,7 +107,7 @@ static int walk_left(struct twzdb_txn *tx, const struct nref *leaf, unsigned *po
 }
 
 /* First visible row with key >= K (AFTER: > K). */
-static int find_right(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool after,
+int twzdb__find_right(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool after,
 		      struct nref *leaf, unsigned *pos, const struct rec_pm **rec)
 {
 	struct again again = AGAIN_INIT;
@@ -172,7 +153,7 @@ static int find_left_leaf(struct twzdb_txn *tx, uint64_t table, struct bkey k, s
 }
 
 /* Last visible row with key < K. A leaf without one leads to the leaf below its low fence. */
-static int find_left(struct twzdb_txn *tx, uint64_t table, struct bkey k, struct nref *leaf,
+int twzdb__find_left(struct twzdb_txn *tx, uint64_t table, struct bkey k, struct nref *leaf,
 		     unsigned *pos, const struct rec_pm **rec)
 {
 	for (;;) { /* K falls */
@@ -204,7 +185,7 @@ static int move_next(struct twzdb_cursor *c, const struct rec_pm **rec)
 	if (c->state == CUR_END)
 		return TWZDB_E_NOTFOUND;
 	if (c->state != CUR_AT)
-		return find_right(c->tx, c->table, (struct bkey){c->key, 0}, false, &c->leaf,
+		return twzdb__find_right(c->tx, c->table, (struct bkey){c->key, 0}, false, &c->leaf,
 				  &c->pos, rec);
 	if (hint_ok(c)) {
 		c->pos++;
@@ -212,7 +193,7 @@ static int move_next(struct twzdb_cursor *c, const struct rec_pm **rec)
 		if (err != TWZDB__RETRY)
 			return err;
 	}
-	return find_right(c->tx, c->table, cur_key(c), true, &c->leaf, &c->pos, rec);
+	return twzdb__find_right(c->tx, c->table, cur_key(c), true, &c->leaf, &c->pos, rec);
 }
 
 static int move_prev(struct twzdb_cursor *c, const struct rec_pm **rec)
@@ -222,13 +203,13 @@ static int move_prev(struct twzdb_cursor *c, const struct rec_pm **rec)
 	if (c->state == CUR_BEGIN)
 		return TWZDB_E_NOTFOUND;
 	if (c->state != CUR_AT)
-		return find_left(c->tx, c->table, BKEY_INF, &c->leaf, &c->pos, rec);
+		return twzdb__find_left(c->tx, c->table, BKEY_INF, &c->leaf, &c->pos, rec);
 	if (hint_ok(c)) {
 		err = walk_left(c->tx, &c->leaf, &c->pos, rec);
 		if (err != TWZDB__RETRY && err != TWZDB_E_NOTFOUND)
 			return err;
 	}
-	return find_left(c->tx, c->table, cur_key(c), &c->leaf, &c->pos, rec);
+	return twzdb__find_left(c->tx, c->table, cur_key(c), &c->leaf, &c->pos, rec);
 }
 
 static int find_exact(struct twzdb_cursor *c, struct bkey k, const struct rec_pm **rec)
@@ -249,19 +230,18 @@ static int find_le(struct twzdb_cursor *c, struct bkey k, const struct rec_pm **
 {
 	int err = find_exact(c, k, rec);
 
-	return err == TWZDB_E_NOTFOUND ? find_left(c->tx, c->table, k, &c->leaf, &c->pos, rec)
+	return err == TWZDB_E_NOTFOUND ? twzdb__find_left(c->tx, c->table, k, &c->leaf, &c->pos, rec)
 				       : err;
 }
 
-static int move(struct twzdb_cursor *c, enum twzdb_seek op, struct bkey k,
-		const struct rec_pm **rec)
+static int move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec)
 {
 	switch (op) {
 	case TWZDB_FIRST:
-		return find_right(c->tx, c->table, (struct bkey){c->key, 0}, false, &c->leaf,
+		return twzdb__find_right(c->tx, c->table, (struct bkey){c->key, 0}, false, &c->leaf,
 				  &c->pos, rec);
 	case TWZDB_LAST:
-		return find_left(c->tx, c->table, BKEY_INF, &c->leaf, &c->pos, rec);
+		return twzdb__find_left(c->tx, c->table, BKEY_INF, &c->leaf, &c->pos, rec);
 	case TWZDB_NEXT:
 		return move_next(c, rec);
 	case TWZDB_PREV:
@@ -269,9 +249,11 @@ static int move(struct twzdb_cursor *c, enum twzdb_seek op, struct bkey k,
 	case TWZDB_SEEK:
 		return find_exact(c, k, rec);
 	case TWZDB_SEEK_GE:
-		return find_right(c->tx, c->table, k, false, &c->leaf, &c->pos, rec);
+		return twzdb__find_right(c->tx, c->table, k, false, &c->leaf, &c->pos, rec);
 	case TWZDB_SEEK_LE:
 		return find_le(c, k, rec);
+	case TWZDB__SEEK_LT:
+		return twzdb__find_left(c->tx, c->table, k, &c->leaf, &c->pos, rec);
 	case TWZDB_CURRENT:
 		return c->state == CUR_AT ? find_exact(c, cur_key(c), rec) : TWZDB_E_NOTFOUND;
 	}
@@ -279,7 +261,7 @@ static int move(struct twzdb_cursor *c, enum twzdb_seek op, struct bkey k,
 }
 
 /* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
-static int check_step(struct twzdb_cursor *c, enum twzdb_seek op, const struct rec_pm *r)
+static int check_step(struct twzdb_cursor *c, int op, const struct rec_pm *r)
 {
 	int cmp;
 
@@ -291,7 +273,14 @@ static int check_step(struct twzdb_cursor *c, enum twzdb_seek op, const struct r
 	return twzdb__corrupt(c->tx->db, c->leaf.p, "neighbouring keys out of order");
 }
 
-static void settle(struct twzdb_cursor *c, const struct rec_pm *r)
+int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec)
+{
+	int err = move(c, op, k, rec);
+
+	return err ? err : check_step(c, op, *rec);
+}
+
+void twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
 {
 	c->state = CUR_AT;
 	c->klen = rec_klen(r);
@@ -299,7 +288,7 @@ static void settle(struct twzdb_cursor *c, const struct rec_pm *r)
 	c->mods = c->tx->mods;
 }
 
-static int lost(struct twzdb_cursor *c, enum twzdb_seek op)
+int twzdb__cursor_lost(struct twzdb_cursor *c, int op)
 {
 	c->leaf.p = 0;
 	if (op == TWZDB_CURRENT)
@@ -313,53 +302,61 @@ static int lost(struct twzdb_cursor *c, enum twzdb_seek op)
 	return twzdb__err(TWZDB_E_NOTFOUND, "cursor: no such row");
 }
 
-static int check_cursor(struct twzdb_cursor *c, bool write)
+int twzdb__cursor_use(struct twzdb_cursor *c, bool write)
 {
 	int err;
 
 	if (!c)
 		return twzdb__err(TWZDB_E_INVAL, "cursor: none");
-	err = twzdb__txn_enter(c->tx, "cursor");
-	if (unlikely(!err && c->serial != c->tx->serial))
-		err = twzdb__err(TWZDB_E_STATE, "cursor: its transaction has ended");
-	if (unlikely(err))
-		return err;
-	if (write && !c->tx->writer)
-		return twzdb__err(TWZDB_E_READONLY, "cursor: a read transaction");
-	if (write && c->state != CUR_AT)
+	if (unlikely(ld64(&c->tx->serial) != c->serial))
+		return twzdb__err(TWZDB_E_STATE, "cursor: its transaction has ended");
+	err = twzdb__txn_use(c->tx, "cursor", write);
+	if (!err)
+		err = twzdb__table_use(c->tx, c->t, "cursor");
+	if (!err && write && c->state != CUR_AT)
 		return twzdb__err(TWZDB_E_STATE, "cursor: not at a row");
-	if (c->tx->broken)
-		return twzdb__err(
-			c->tx->broken,
-			"cursor: an earlier change failed half-way: abort the transaction");
-	return 0;
+	return err;
 }
 
-int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
-		     struct twzdb_slice *value)
+static bool op_seeks(int op)
 {
-	bool seek = op == TWZDB_SEEK || op == TWZDB_SEEK_GE || op == TWZDB_SEEK_LE;
-	struct bkey k = {(const uint8_t *)"", 0};
-	const struct rec_pm *r = NULL;
-	int err = check_cursor(c, false);
+	return op == TWZDB_SEEK || op == TWZDB_SEEK_GE || op == TWZDB_SEEK_LE ||
+	       op == TWZDB_SEEK_BOTH || op == TWZDB_SEEK_BOTH_GE;
+}
 
-	if (err)
-		return err;
-	if (op < TWZDB_FIRST || op > TWZDB_CURRENT || (seek && (!key || (key->len && !key->ptr))))
-		return twzdb__err(TWZDB_E_INVAL, "cursor: operation %d, or no key", (int)op);
-	if (seek && key->len > TWZDB_KEY_MAX)
+static int check_op(const struct twzdb_cursor *c, int op, const struct twzdb_slice *key,
+		    const struct twzdb_slice *value)
+{
+	if (op < TWZDB_FIRST || op > TWZDB_SEEK_BOTH_GE)
+		return twzdb__err(TWZDB_E_INVAL, "cursor: operation %d", op);
+	if (op > TWZDB_CURRENT && !(twzdb__kind(c->tx, c->t) & TWZDB_TABLE_DUPSORT))
+		return twzdb__err(TWZDB_E_KIND, "cursor: operation %d, but the table is not DUPSORT",
+				  op);
+	if (!op_seeks(op))
+		return 0;
+	if (!key || (key->len && !key->ptr))
+		return twzdb__err(TWZDB_E_INVAL, "cursor: no key");
+	if (key->len > TWZDB_KEY_MAX)
 		return twzdb__err(TWZDB_E_TOOBIG, "cursor: a key of %zu bytes; %d are possible",
 				  key->len, TWZDB_KEY_MAX);
-	if (seek && key->len)
+	return op > TWZDB_CURRENT && !value ? twzdb__err(TWZDB_E_INVAL, "cursor: no value") : 0;
+}
+
+static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
+		     struct twzdb_slice *value)
+{
+	struct bkey k = {(const uint8_t *)"", 0};
+	const struct rec_pm *r = NULL;
+	int err;
+
+	if (op_seeks(op) && key->len)
 		k = (struct bkey){key->ptr, (uint32_t)key->len};
 	if (value)
 		*value = (struct twzdb_slice){NULL, 0};
-	err = move(c, op, k, &r);
-	if (!err)
-		err = check_step(c, op, r);
+	err = twzdb__cursor_move(c, op, k, &r);
 	if (err)
-		return err == TWZDB_E_NOTFOUND ? lost(c, op) : err;
-	settle(c, r);
+		return err == TWZDB_E_NOTFOUND ? twzdb__cursor_lost(c, op) : err;
+	twzdb__cursor_settle(c, r);
 	if (key)
 		*key = (struct twzdb_slice){rec_key(r), rec_klen(r)};
 	if (value)
@@ -367,51 +364,56 @@ int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_sl
 	return 0;
 }
 
+int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
+		     struct twzdb_slice *value)
+{
+	int err = twzdb__cursor_use(c, false);
+
+	if (!err)
+		err = check_op(c, (int)op, key, value);
+	if (err)
+		return err;
+	if (unlikely(twzdb__kind(c->tx, c->t)))
+		return twzdb__kind_cursor_get(c, (int)op, key, value);
+	return plain_get(c, (int)op, key, value);
+}
+
 int twzdb_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value)
 {
-	int err = check_cursor(c, true);
+	int err = twzdb__cursor_use(c, true);
 
-	return err ? err
-		   : twzdb_put(c->tx, (struct twzdb_table){c->table},
-			       (struct twzdb_slice){c->key, c->klen}, value, TWZDB_UPDATE);
+	if (!err && value.len && !value.ptr)
+		err = twzdb__err(TWZDB_E_INVAL, "cursor: value without bytes");
+	if (err)
+		return err;
+	if (twzdb__kind(c->tx, c->t) & TWZDB_TABLE_DUPSORT)
+		return twzdb__dup_cursor_put(c, value);
+	return twzdb__put_row(c->tx, c->table, cur_key(c), value, TWZDB_UPDATE);
 }
 
 int twzdb_cursor_del(struct twzdb_cursor *c)
 {
-	int err = check_cursor(c, true);
+	int err = twzdb__cursor_use(c, true);
 
 	return err ? err : twzdb__del(c->tx, c->table, cur_key(c));
 }
 
-int twzdb_del_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
-		    struct twzdb_slice to, uint64_t *cnt)
+int twzdb_cursor_count(struct twzdb_cursor *c, uint64_t *cnt)
 {
-	struct twzdb_slice key = from;
-	struct twzdb_cursor *c;
-	uint64_t n = 0;
-	int err = twzdb_cursor_open(tx, t, &c);
+	int err;
 
-	if (cnt)
-		*cnt = 0;
+	if (!cnt)
+		return twzdb__err(TWZDB_E_INVAL, "cursor_count: no place for the count");
+	*cnt = 0;
+	err = twzdb__cursor_use(c, false);
 	if (err)
 		return err;
-	if (!tx->writer)
-		err = twzdb__err(TWZDB_E_READONLY, "del_range: a read transaction");
-	else
-		err = twzdb_cursor_get(c, TWZDB_SEEK_GE, &key, NULL);
-	while (!err) {
-		if (to.ptr && bkey_cmp(cur_key(c), (struct bkey){to.ptr, (uint32_t)to.len}) >= 0)
-			break;
-		err = twzdb__del(tx, t.h, cur_key(c));
-		if (err)
-			break;
-		n++;
-		err = twzdb_cursor_get(c, TWZDB_NEXT, &key, NULL);
-	}
-	twzdb_cursor_close(c);
-	if (cnt)
-		*cnt = n;
-	return err == TWZDB_E_NOTFOUND ? 0 : err;
+	if (c->state != CUR_AT)
+		return twzdb__err(TWZDB_E_STATE, "cursor: not at a row");
+	if (twzdb__kind(c->tx, c->t) & TWZDB_TABLE_DUPSORT)
+		return twzdb__dup_cursor_count(c, cnt);
+	*cnt = 1;
+	return 0;
 }
 
 /* --- counting --- */

@@ -112,12 +112,14 @@ static int dump_table(void *ctx, const char *name, uint64_t rows)
 	struct twzdb_table h;
 
 	fprintf(d->f, "  table '%s' rows=%" PRIu64, name, rows);
-	if (twzdb_table_open(d->tx, name, 0, &h)) {
+	if (twzdb_table_open(d->tx, name, TWZDB_TABLE_ANY, &h)) {
 		fprintf(d->f, " unreadable: %s\n", twzdb_errmsg());
 		return 0;
 	}
 	t = twzdb__table_at(d->db, h.h);
-	fprintf(d->f, " id=%" PRIu64, t->id);
+	fprintf(d->f, " id=%" PRIu64 "%s%s", TWZDB_TABLE_NO(t->id),
+		TWZDB_TABLE_KIND(t->id) & TWZDB_TABLE_INTKEY ? " INTKEY" : "",
+		TWZDB_TABLE_KIND(t->id) & TWZDB_TABLE_DUPSORT ? " DUPSORT" : "");
 	show_ptr(d->f, "anchor", h.h);
 	show_ptr(d->f, "root", t->root);
 	fputc('\n', d->f);

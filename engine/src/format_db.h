@@ -29,7 +29,8 @@
  * records.
  *
  * OFFSET SIZE MEANING
- *      0    8 id: number of the table in its database, never reused; the catalog is 0
+ *      0    8 id: bits 0..47 number of the table in its database, never reused (the catalog is 0); bits 48..63 its kind:
+ *             TWZDB_TABLE_INTKEY, TWZDB_TABLE_DUPSORT of twzdb.h. Immutable
  *      8    8 root: twz_pptr of the root node, 0 = empty table. The only mutable word; changes by log items
  *     16   16 zero
  */
@@ -40,6 +41,10 @@ struct table_pm {
 };
 _Static_assert(sizeof(struct table_pm) == 32, "table_pm");
 _Static_assert(offsetof(struct table_pm, root) == 8, "table_pm.root");
+#define TWZDB_TABLE_NO(id)    ((id) & (((uint64_t)1 << 48) - 1))
+#define TWZDB_TABLE_KIND(id)  ((uint32_t)((id) >> 48))
+#define TWZDB_TABLE_KINDS     6U /* kinds there are; others are refused */
+#define TWZDB_TABLE_ID(no, k) ((no) | (uint64_t)(k) << 48)
 _Static_assert(offsetof(struct table_pm, zero) == 16, "table_pm.zero");
 
 /*
@@ -93,7 +98,7 @@ _Static_assert(sizeof(struct db_pm) == 2560, "db_pm");
  *
  * OFFSET SIZE MEANING
  *      0    8 table: twz_pptr of the struct table_pm
- *      8    8 id: must equal table_pm.id
+ *      8    8 id: must equal table_pm.id (number and kind)
  */
 struct catalog_pm {
 	uint64_t table;

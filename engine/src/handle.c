@@ -200,6 +200,7 @@ int twzdb__txn_new(struct twzdb *db, struct twzdb_txn **out)
 	}
 	tx->rd->busy = 1;
 	tx->db = db;
+	tx->use.h = 0;
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	*out = tx;
 	return 0;

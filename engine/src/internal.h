@@ -123,6 +123,7 @@ struct sh_class {
 
 struct sh_stats {
 	uint64_t commits, aborts, takeovers, checkpoints, log_bytes, splits, merges, reader_retries;
+	uint64_t writer_waits, checkpoint_ns;
 };
 
 struct twzdb__shared {
@@ -246,6 +247,7 @@ struct twzdb_txn {
 	struct sh_reader *rd;	/* its reader slot */
 	struct twzdb_txn *next; /* while it waits (handle.c) */
 	uint64_t serial;	/* of its lives: cursors remember it */
+	struct twzdb_table use; /* the last table found to be good here (table.c) */
 	/* from here on zero when a writer has ended */
 	uint32_t flags;
 	uint64_t snap;	  /* registered snapshot */
@@ -291,6 +293,29 @@ struct path {
 	struct nref e[TWZDB_LEVEL_MAX + 1];
 	uint8_t idx[TWZDB_LEVEL_MAX + 1]; /* position taken in e[level] */
 	int depth;			  /* levels */
+};
+
+enum cursor_state {
+	CUR_NONE,  /* nowhere; NEXT is FIRST, PREV is LAST */
+	CUR_AT,	   /* at key (which may have been deleted meanwhile) */
+	CUR_END,   /* behind the last row */
+	CUR_BEGIN, /* before the first */
+};
+
+struct twzdb_cursor {
+	struct twzdb_txn *tx;
+	uint64_t serial; /* of the transaction */
+	struct twzdb_table t;
+	uint64_t table; /* t.h */
+	enum cursor_state state;
+	/* hint, valid while p != 0, mods is the transaction's and the leaf's version holds */
+	struct nref leaf;
+	unsigned pos;
+	uint64_t mods;
+	uint64_t num;  /* INTKEY: the key handed out */
+	uint8_t *text; /* DUPSORT: the key handed out, if it had to be decoded; TWZDB_KEY_MAX bytes */
+	uint32_t klen;
+	uint8_t key[TWZDB_KEY_MAX];
 };
 
 /* --- err.c --- */
@@ -614,7 +639,7 @@ static inline uint32_t twzdb__tag_of(struct twzdb *db, uint64_t table)
 {
 	const struct table_pm *t = twzdb__table_at(db, table);
 
-	return t ? table_tag(ld64(&t->id)) : TWZDB_TAG_NONE;
+	return t ? table_tag(TWZDB_TABLE_NO(ld64(&t->id))) : TWZDB_TAG_NONE;
 }
 /* Slot at position POS, or -1 if the node's permutation is out of range (changed, or corrupt). */
 static inline int node_slot(const struct node_pm *n, unsigned pos)
@@ -673,6 +698,62 @@ int twzdb__drop_tree(struct twzdb_txn *tx, uint64_t table, bool own);
 
 /* --- cursor.c --- */
 int twzdb__count(struct twzdb_txn *tx, uint64_t table, uint64_t *cnt);
+/* First visible row with key >= K (AFTER: > K), and its place. */
+int twzdb__find_right(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool after,
+		      struct nref *leaf, unsigned *pos, const struct rec_pm **rec);
+/* Last visible row with key < K, and its place. */
+int twzdb__find_left(struct twzdb_txn *tx, uint64_t table, struct bkey k, struct nref *leaf,
+		     unsigned *pos, const struct rec_pm **rec);
+int twzdb__cursor_use(struct twzdb_cursor *c, bool write);
+/*
+ * The row OP leads to. The cursor stands there once twzdb__cursor_settle() was told; or
+ * twzdb__cursor_lost() says that there is none (NOTFOUND, always).
+ */
+#define TWZDB__SEEK_LT 100 /* internal: last key < K */
+int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec);
+void twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r);
+int twzdb__cursor_lost(struct twzdb_cursor *c, int op);
+static inline struct bkey cur_key(const struct twzdb_cursor *c)
+{
+	return (struct bkey){c->key, c->klen};
+}
+
+/* --- range.c: keys in [FROM, TO) --- */
+struct keybuf {
+	uint8_t b[TWZDB_KEY_MAX + 1];
+};
+struct range {
+	struct bkey from, to;
+	struct keybuf from_buf, to_buf; /* hold them unless the table is plain */
+};
+/* A range as the user gives it: NULL means from the first on, to the last. */
+int twzdb__range_in(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
+		    struct twzdb_slice to, struct range *r, const char *what);
+int twzdb__del_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
+		     uint64_t *cnt);
+int twzdb__estimate(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
+		    uint64_t *rows);
+
+/* --- kinds.c: tables of numbers, and of sorted duplicates --- */
+/* A table's kind, as its handle says: 0 for plain ones. */
+static inline uint32_t twzdb__kind(const struct twzdb_txn *tx, struct twzdb_table t)
+{
+	return TWZDB_TABLE_KIND(t.tag ^ tx->db->id[0]);
+}
+/* A key as a tree has it; BUF holds it unless the table is plain. DUPSORT: below all its pairs. */
+int twzdb__key_in(uint32_t kind, struct twzdb_slice key, struct keybuf *buf, struct bkey *k,
+		  const char *what);
+int twzdb__kind_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+		    struct twzdb_slice *value);
+int twzdb__kind_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+		    struct twzdb_slice value, uint32_t flags);
+int twzdb__dup_del(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key);
+int twzdb__dup_del_pair(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+			struct twzdb_slice value);
+int twzdb__kind_cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
+			   struct twzdb_slice *value);
+int twzdb__dup_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value);
+int twzdb__dup_cursor_count(struct twzdb_cursor *c, uint64_t *cnt);
 
 /* --- txn.c --- */
 /*
@@ -711,6 +792,17 @@ bool twzdb__item_next(const void *rec, uint64_t *pos, const struct item_pm **it,
 
 /* --- table.c --- */
 int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec);
+/* Does T name a table of TX's database that exists in its snapshot? TWZDB_E_STATE if not. */
+int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *what);
+static inline int twzdb__table_use(struct twzdb_txn *tx, struct twzdb_table t, const char *what)
+{
+	if (likely(t.h == tx->use.h && t.tag == tx->use.tag && t.h))
+		return 0;
+	return twzdb__table_check(tx, t, what);
+}
+/* A put of a value from the user: lengths, APPEND, then twzdb__put(). */
+int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
+		   uint32_t flags);
 static inline uint64_t twzdb__catalog(void)
 {
 	return twz_pptr_make(TWZDB_NO_ROOT, TWZ_DATA_OFF + offsetof(struct db_pm, catalog)).v;

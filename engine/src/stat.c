@@ -43,10 +43,11 @@ static void usage_all(struct twzdb *db, struct usage *sum)
 	}
 }
 
-static int count_table(void *ctx, const char *name, uint64_t rows)
+static int count_table(void *ctx, const char *name, struct twzdb_table t, uint32_t kind)
 {
 	(void)name;
-	(void)rows;
+	(void)t;
+	(void)kind;
 	++*(uint64_t *)ctx;
 	return 0;
 }
@@ -67,6 +68,7 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	struct twzdb_stats st = {.size = sizeof(st)};
 	struct usage sum = {0};
 	struct sh_stats *sh;
+	struct twz_persist_stats io;
 	struct twz_log_info log;
 	struct twzdb_txn *tx;
 	int err;
@@ -76,7 +78,7 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	err = twzdb_begin(db, TWZDB_RDONLY, &tx);
 	if (err)
 		return err;
-	err = twzdb_table_list(tx, count_table, &st.table_cnt);
+	err = twzdb_table_each(tx, count_table, &st.table_cnt);
 	twzdb_abort(tx);
 	if (!err)
 		err = twz_log_info(db->log, &log) ? twzdb__from_twz(TWZ_E_STATE, "log") : 0;
@@ -100,6 +102,14 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	st.log_len = log.ring_len;
 	st.log_used = log.used_len;
 	twzdb__snap_info(db, &st.readers, &st.oldest_ts);
+	st.reader_lag = st.ts > st.oldest_ts ? st.ts - st.oldest_ts : 0;
+	twz_persist_stats(db->s, &io);
+	st.fences = io.fences;
+	st.syncs = io.syncs;
+	st.sync_len = io.sync_bytes;
+	st.flushed_lines = io.flushed_lines;
+	st.writer_waits = ld64(&sh->writer_waits);
+	st.checkpoint_ns = ld64(&sh->checkpoint_ns);
 	st.size = out->size;
 	memcpy(out, &st, out->size < sizeof(st) ? out->size : sizeof(st));
 	return 0;
@@ -126,7 +136,10 @@ int twzdb_checkpoint(struct twzdb *db)
 	else
 		twzdb__discard(tx);
 	if (!err) {
+		uint64_t start = twzdb__now_ns();
+
 		err = twz_log_checkpoint(db->log);
+		twzdb__stat_add(&db->sh->stats.checkpoint_ns, twzdb__now_ns() - start);
 		if (err == TWZ_E_IO || err == TWZ_E_FAILED)
 			st64_rel(&db->sh->failed, 1);
 		err = err ? twzdb__from_twz(err, "checkpoint") : 0;

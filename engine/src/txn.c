@@ -37,6 +37,7 @@ static void become_writer(struct twzdb_txn *tx, uint64_t token)
 	tx->stamp = next_stamp(tx->db);
 	tx->min_known = false;
 	tx->mods0 = ++tx->mods;
+	tx->use.h = 0;
 }
 
 static void become_reader(struct twzdb_txn *tx)
@@ -47,6 +48,7 @@ static void become_reader(struct twzdb_txn *tx)
 	tx->token = 0;
 	tx->read_ts = tx->snap;
 	tx->mods++;
+	tx->use.h = 0;
 	twzdb__lock_drop(tx->db, token);
 }
 
@@ -271,6 +273,7 @@ int twzdb_renew(struct twzdb_txn *tx)
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
 	tx->mods++;
+	tx->use.h = 0;
 	return 0;
 }
 
@@ -289,12 +292,12 @@ int twzdb_reset(struct twzdb_txn *tx)
 
 uint64_t twzdb_txn_ts(const struct twzdb_txn *tx)
 {
-	return tx ? tx->snap : 0;
+	return tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC ? tx->snap : 0;
 }
 
 bool twzdb_txn_is_writer(const struct twzdb_txn *tx)
 {
-	return tx && tx->writer;
+	return tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC && tx->writer;
 }
 
 uint64_t twzdb_latest_ts(struct twzdb *db)

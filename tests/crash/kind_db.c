@@ -114,7 +114,7 @@ static int say_table(void *ctx, const char *name, uint64_t rows)
 
 	if (!strcmp(name, PROBE))
 		return 0;
-	CRASH_DO(c, twzdb_table_open(l->txn, name, 0, &t));
+	CRASH_DO(c, twzdb_table_open(l->txn, name, TWZDB_TABLE_ANY, &t));
 	CRASH_DO(c, twzdb_cursor_open(l->txn, t, &cur));
 	crash_say(c, "table %s:", name);
 	for (rc = twzdb_cursor_get(cur, TWZDB_FIRST, &k, &v); !rc;

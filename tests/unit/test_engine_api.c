@@ -462,7 +462,7 @@ static void tables_come_and_go_with_their_transaction(void)
 		put(i, "row");
 	T_ERR(twzdb_table_open(tx, "nobody", 0, &x), TWZDB_E_NOTFOUND);
 	T_ERR(twzdb_table_open(tx, "", TWZDB_TABLE_CREATE, &x), TWZDB_E_INVAL);
-	T_ERR(twzdb_table_open(tx, "t", 8, &x), TWZDB_E_INVAL);
+	T_ERR(twzdb_table_open(tx, "t", 64, &x), TWZDB_E_INVAL);
 	T_OK(twzdb_table_open(tx, "a", TWZDB_TABLE_CREATE, &x));
 	T_OK(twzdb_commit(tx));
 	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &old));
