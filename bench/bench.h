@@ -10,7 +10,8 @@
 #include <stdio.h>
 
 struct bench_opt {
-	const char *dir; /* where files are made */
+	char *const *argv; /* of the program */
+	const char *dir;   /* where files are made */
 	const char *
 		json; /* file for the machine-readable report, "-" = standard output, NULL = none */
 	int rounds;   /* 0 = the benchmark's own number */

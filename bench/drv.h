@@ -105,24 +105,31 @@ struct drv_rows {
 	void *ctx;
 };
 
-static inline void drv_row(struct drv_rows *r, const void *key, size_t klen, const void *value,
-			   size_t vlen)
+static inline void drv_take(struct drv_rows *r, const void *key, size_t klen, const void *value,
+			    size_t vlen)
 {
-	uint64_t order;
-	bool ok = klen >= 12 && klen <= 24 && vlen <= VALUE_MAX;
+	uint64_t order = __builtin_bswap64(bench_load64((const char *)key + 4));
+	bool ok;
 
-	r->cnt++;
-	if (!ok) {
-		r->bad++;
-		return;
-	}
 	memcpy(r->value, value, vlen);
-	order = __builtin_bswap64(bench_load64((const char *)key + 4));
 	ok = order >= r->prev && bench_value_ok(r->value, vlen, bench_key_word(key, klen));
 	r->prev = order;
 	if (ok && r->exact)
 		ok = r->exact(r->ctx, key, klen, (const struct field *)r->value);
 	r->bad += !ok;
+}
+
+/* Lengths known to the compiler make the common case the harness's smallest part. */
+static inline void drv_row(struct drv_rows *r, const void *key, size_t klen, const void *value,
+			   size_t vlen)
+{
+	r->cnt++;
+	if (klen == KEY_LEN && vlen == FIELD_LEN)
+		drv_take(r, key, KEY_LEN, value, FIELD_LEN);
+	else if (klen >= 12 && klen <= 24 && vlen <= VALUE_MAX)
+		drv_take(r, key, klen, value, vlen);
+	else
+		r->bad++;
 }
 
 /* --- drivers --- */
@@ -151,6 +158,7 @@ typedef void drv_edit(void *ctx, char *value, size_t len);
 
 struct drv {
 	const char *name, *what;
+	bool no_seek; /* scans the whole table only */
 	/* Opens, creates when missing; recovers what a killed process left. */
 	int (*open)(const struct drv_opt *opt, void **store);
 	void (*close)(void *store);
@@ -194,7 +202,10 @@ static inline int drv_copy(char *buf, size_t cap, const void *value, size_t len)
 {
 	if (len > cap)
 		return drv_fail("a value of %zu bytes, expected at most %zu", len, cap);
-	memcpy(buf, value, len);
+	if (len == FIELD_LEN) /* copied by a handful of instructions */
+		memcpy(buf, value, FIELD_LEN);
+	else
+		memcpy(buf, value, len);
 	return (int)len;
 }
 

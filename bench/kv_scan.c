@@ -10,6 +10,8 @@ static double slice_scan(struct kv *k, struct kv_peer *p, const struct kv_row *r
 	uint64_t start, end, done = 0;
 	struct drv_rows rows = {.cnt = 0};
 
+	if (p->drv->no_seek && row->arg)
+		return NO_FIGURE;
 	start = end = kv_cpu_ns(k);
 	do {
 		const struct kv_op *op = &k->ops[i % n];
