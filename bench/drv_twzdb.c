@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * drv_twzdb.c -- twzdb as a peer: through its public header alone
+ *
+ * As LMDB's driver does, a thread keeps one read transaction and one cursor, and ends and begins
+ * their snapshot around every read (reset, renew).
  */
 #include "drv.h"
 
@@ -13,6 +16,9 @@
 
 struct handle {
 	struct twzdb *db;
+	struct twzdb_table table;
+	struct twzdb_txn *read; /* reset between reads */
+	struct twzdb_cursor *cursor;
 	char value[VALUE_MAX];
 };
 
@@ -79,31 +85,41 @@ static int open_tree(const struct drv_opt *opt, void **store)
 static int attach(void *store, void **th)
 {
 	struct handle *h = calloc(1, sizeof(*h));
+	int err;
 
 	if (!h)
 		return drv_fail("no memory");
 	h->db = store;
-	*th = h;
-	return 0;
-}
-
-/* Begin and open the table: what every transaction starts with. */
-static int start(struct handle *h, uint32_t flags, struct twzdb_txn **tx, struct twzdb_table *t)
-{
-	if (twzdb_begin(h->db, flags, tx))
-		return failed("begin");
-	if (!twzdb_table_open(*tx, TABLE, 0, t))
+	err = twzdb_begin(h->db, TWZDB_RDONLY, &h->read);
+	if (!err)
+		err = twzdb_table_open(h->read, TABLE, 0, &h->table);
+	if (!err)
+		err = twzdb_cursor_open(h->read, h->table, &h->cursor);
+	if (!err)
+		err = twzdb_reset(h->read);
+	if (!err) {
+		*th = h;
 		return 0;
-	failed("table");
-	twzdb_abort(*tx);
+	}
+	failed("attach");
+	twzdb_abort(h->read);
+	free(h);
 	return DRV_FAIL;
 }
 
-static int get_in(struct twzdb_txn *tx, struct twzdb_table t, const char *key, size_t klen,
-		  char *buf, size_t cap)
+static void detach(void *th)
+{
+	struct handle *h = th;
+
+	twzdb_cursor_close(h->cursor);
+	twzdb_abort(h->read);
+	free(h);
+}
+
+static int get_in(struct handle *h, const char *key, size_t klen, char *buf, size_t cap)
 {
 	struct twzdb_slice v;
-	int err = twzdb_get(tx, t, slice(key, klen), &v);
+	int err = twzdb_get(h->read, h->table, slice(key, klen), &v);
 
 	if (err)
 		return err == TWZDB_E_NOTFOUND ? DRV_NONE : failed("get");
@@ -112,30 +128,33 @@ static int get_in(struct twzdb_txn *tx, struct twzdb_table t, const char *key, s
 
 static int get(void *th, const char *key, size_t klen, char *buf, size_t cap)
 {
-	struct twzdb_table t;
-	struct twzdb_txn *tx;
+	struct handle *h = th;
 	int len;
 
-	if (start(th, TWZDB_RDONLY, &tx, &t))
-		return DRV_FAIL;
-	len = get_in(tx, t, key, klen, buf, cap);
-	twzdb_abort(tx);
+	if (twzdb_renew(h->read))
+		return failed("renew");
+	len = get_in(h, key, klen, buf, cap);
+	twzdb_reset(h->read);
 	return len;
 }
 
 static int mget(void *th, const struct drv_kv *keys, int cnt, char *buf, size_t stride, int *len)
 {
-	struct twzdb_table t;
-	struct twzdb_txn *tx;
-	int err = start(th, TWZDB_RDONLY, &tx, &t);
+	struct handle *h = th;
+	int err = 0;
 
-	if (err)
-		return err;
+	if (twzdb_renew(h->read))
+		return failed("renew");
 	for (int i = 0; i < cnt && err != DRV_FAIL; i++)
 		err = len[i] =
-			get_in(tx, t, keys[i].key, keys[i].klen, buf + (size_t)i * stride, stride);
-	twzdb_abort(tx);
+			get_in(h, keys[i].key, keys[i].klen, buf + (size_t)i * stride, stride);
+	twzdb_reset(h->read);
 	return err == DRV_FAIL ? err : 0;
+}
+
+static int begin(struct handle *h, struct twzdb_txn **tx)
+{
+	return twzdb_begin(h->db, 0, tx) ? failed("begin") : 0;
 }
 
 /* Commit if ERR is 0, otherwise discard. */
@@ -155,63 +174,58 @@ static int finish(struct twzdb_txn *tx, int err, const char *what)
 
 static int put(void *th, enum drv_put how, const struct drv_kv *kv)
 {
-	struct twzdb_table t;
+	struct handle *h = th;
 	struct twzdb_txn *tx;
 
-	if (start(th, 0, &tx, &t))
+	if (begin(h, &tx))
 		return DRV_FAIL;
 	return finish(tx,
-		      twzdb_put(tx, t, slice(kv->key, kv->klen), slice(kv->value, kv->vlen),
+		      twzdb_put(tx, h->table, slice(kv->key, kv->klen), slice(kv->value, kv->vlen),
 				how == DRV_INSERT ? TWZDB_INSERT : TWZDB_UPDATE),
 		      "put");
 }
 
 static int del(void *th, const char *key, size_t klen)
 {
-	struct twzdb_table t;
+	struct handle *h = th;
 	struct twzdb_txn *tx;
 
-	if (start(th, 0, &tx, &t))
+	if (begin(h, &tx))
 		return DRV_FAIL;
-	return finish(tx, twzdb_del(tx, t, slice(key, klen)), "delete");
+	return finish(tx, twzdb_del(tx, h->table, slice(key, klen)), "delete");
 }
 
 static int modify(void *th, const char *key, size_t klen, drv_edit *edit, void *ctx)
 {
 	struct handle *h = th;
-	struct twzdb_table t;
 	struct twzdb_slice v;
 	struct twzdb_txn *tx;
 	int err;
 
-	if (start(h, 0, &tx, &t))
+	if (begin(h, &tx))
 		return DRV_FAIL;
-	err = twzdb_get(tx, t, slice(key, klen), &v);
+	err = twzdb_get(tx, h->table, slice(key, klen), &v);
 	if (!err && v.len <= sizeof(h->value)) {
 		memcpy(h->value, v.ptr, v.len);
 		edit(ctx, h->value, v.len);
-		err = twzdb_put(tx, t, slice(key, klen), slice(h->value, v.len), TWZDB_UPDATE);
+		err = twzdb_put(tx, h->table, slice(key, klen), slice(h->value, v.len),
+				TWZDB_UPDATE);
 	}
 	return finish(tx, err, "read and write");
 }
 
 static int batch(void *th, const struct drv_kv *kv, int cnt, bool sorted)
 {
-	struct twzdb_table t;
+	struct handle *h = th;
 	struct twzdb_txn *tx;
-	uint32_t flags = TWZDB_INSERT;
 	int err = 0;
 
-#ifdef HAVE_TWZDB_APPEND
-	if (sorted)
-		flags = TWZDB_APPEND;
-#endif
-	(void)sorted;
-	if (start(th, 0, &tx, &t))
+	if (begin(h, &tx))
 		return DRV_FAIL;
 	for (int i = 0; i < cnt && !err; i++)
-		err = twzdb_put(tx, t, slice(kv[i].key, kv[i].klen), slice(kv[i].value, kv[i].vlen),
-				flags);
+		err = twzdb_put(tx, h->table, slice(kv[i].key, kv[i].klen),
+				slice(kv[i].value, kv[i].vlen),
+				sorted ? TWZDB_APPEND : TWZDB_INSERT);
 	return finish(tx, err, "batch");
 }
 
@@ -232,61 +246,46 @@ static int rows(struct twzdb_cursor *c, const char *key, size_t klen, uint64_t c
 
 static int scan(void *th, const char *key, size_t klen, uint64_t cnt, struct drv_rows *out)
 {
-	struct twzdb_cursor *c;
-	struct twzdb_table t;
-	struct twzdb_txn *tx;
-	int err = start(th, TWZDB_RDONLY, &tx, &t);
+	struct handle *h = th;
+	int err;
 
-	if (err)
-		return err;
-	if (twzdb_cursor_open(tx, t, &c))
-		err = failed("cursor");
-	else
-		err = rows(c, key, klen, cnt, out);
-	if (!err || err == DRV_NONE)
-		twzdb_cursor_close(c);
-	twzdb_abort(tx);
+	if (twzdb_renew(h->read))
+		return failed("renew");
+	err = rows(h->cursor, key, klen, cnt, out);
+	twzdb_reset(h->read);
 	return err;
 }
 
 #ifdef HAVE_TWZDB_COUNT_RANGE
-static int count_in(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
-		    struct twzdb_slice to, uint64_t *cnt)
+static int count_in(struct handle *h, struct twzdb_slice from, struct twzdb_slice to, uint64_t *cnt)
 {
-	return twzdb_count_range(tx, t, from, to, cnt) ? failed("count") : 0;
+	return twzdb_count_range(h->read, h->table, from, to, cnt) ? failed("count") : 0;
 }
 #else
-static int count_in(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
-		    struct twzdb_slice to, uint64_t *cnt)
+static int count_in(struct handle *h, struct twzdb_slice from, struct twzdb_slice to, uint64_t *cnt)
 {
-	struct twzdb_cursor *c;
-	struct twzdb_slice v;
-	int err = twzdb_cursor_open(tx, t, &c);
+	int err;
 
-	if (err)
-		return failed("cursor");
-	for (err = twzdb_cursor_get(c, TWZDB_SEEK_GE, &from, &v); !err;
-	     err = twzdb_cursor_get(c, TWZDB_NEXT, &from, &v)) {
+	for (err = twzdb_cursor_get(h->cursor, TWZDB_SEEK_GE, &from, NULL); !err;
+	     err = twzdb_cursor_get(h->cursor, TWZDB_NEXT, &from, NULL)) {
 		if (memcmp(from.ptr, to.ptr, to.len) >= 0)
 			break;
 		++*cnt;
 	}
-	twzdb_cursor_close(c);
 	return err && err != TWZDB_E_NOTFOUND ? failed("cursor") : 0;
 }
 #endif
 
 static int count(void *th, const char *from, const char *to, size_t klen, uint64_t *cnt)
 {
-	struct twzdb_table t;
-	struct twzdb_txn *tx;
-	int err = start(th, TWZDB_RDONLY, &tx, &t);
+	struct handle *h = th;
+	int err;
 
 	*cnt = 0;
-	if (err)
-		return err;
-	err = count_in(tx, t, slice(from, klen), slice(to, klen), cnt);
-	twzdb_abort(tx);
+	if (twzdb_renew(h->read))
+		return failed("renew");
+	err = count_in(h, slice(from, klen), slice(to, klen), cnt);
+	twzdb_reset(h->read);
 	return err;
 }
 
@@ -304,8 +303,8 @@ static void settings(void *store, char *buf, size_t len)
 }
 
 #define TWZDB_OPS                                                                                  \
-	.close = close_db, .attach = attach, .detach = free, .get = get, .mget = mget, .put = put, \
-	.del = del, .modify = modify, .batch = batch, .scan = scan, .count = count,                \
+	.close = close_db, .attach = attach, .detach = detach, .get = get, .mget = mget,           \
+	.put = put, .del = del, .modify = modify, .batch = batch, .scan = scan, .count = count,    \
 	.settings = settings
 
 const struct drv drv_twzdb = {.name = "twzdb", .what = "this engine", .open = open_db, TWZDB_OPS};

@@ -374,10 +374,7 @@ static int make_pair(uint64_t len, twz_oid *src)
 }
 
 #define TOUCH_ROUNDS 101
-enum {
-	OURS,
-	HAND
-};
+enum { OURS, HAND };
 
 /* The two take turns in going first. */
 static int touch_round(const struct unmapped *u, bool hand_first, struct cost c[2])
@@ -389,8 +386,7 @@ static int touch_round(const struct unmapped *u, bool hand_first, struct cost c[
 	return err || hand_first ? err : by_hand(u, &c[HAND]);
 }
 
-static void touch_row(const char *id, const char *unit, const char *text, double ours,
-		      double hand)
+static void touch_row(const char *id, const char *unit, const char *text, double ours, double hand)
 {
 	char key[64];
 
