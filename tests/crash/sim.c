@@ -416,9 +416,10 @@ static int sim_map(struct twz__media *m, void *addr, uint64_t off, uint64_t len,
 	return 0;
 }
 
-static int sim_unmap(struct twz__media *m, void *addr, uint64_t len)
+static int sim_unmap(struct twz__media *m, void *addr, uint64_t len, int apart)
 {
 	(void)m;
+	(void)apart;
 	if (sim_on) {
 		sim_settle();
 		tab_del(addr, (len + SIM_PAGE - 1) / SIM_PAGE);

@@ -61,7 +61,7 @@ static int toy_close(struct crash *c)
 {
 	struct twz__media *m = media(c);
 
-	m->ops->unmap(m, c->db, TOY_LEN);
+	m->ops->unmap(m, c->db, TOY_LEN, 0);
 	munmap(c->db, TOY_LEN);
 	m->ops->close(m);
 	return 0;

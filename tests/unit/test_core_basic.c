@@ -93,6 +93,36 @@ static void objects_keep_what_they_are_told(void)
 	ci_free(ci);
 }
 
+static void look_gives_entry_and_extents(void)
+{
+	struct core_image *ci = ci_new(1 * MIB, 64 * MIB, 16 * KIB, 1, true);
+	struct twzc_extent x[8], y[8];
+	struct twzc_obj o;
+	u64 id[2];
+	u32 cnt, n;
+
+	T_REQ(ci_open(ci, NULL));
+	T_REQ(ci_create(ci, 1, 4 * KIB, false));
+	T_REQ(ci_create(ci, 2, 4 * KIB, false));
+	T_REQ(resize(ci, 1, 8 * KIB)); /* cannot go on where it ends */
+	ci_id(1, id);
+	T_REQ(twzc_obj_extents(&ci->c, id, 0, x, 8, &n));
+	T_REQ(twzc_obj_look(&ci->c, id, &o, y, 8, &cnt));
+	T_EQ(cnt, n);
+	T_EQ(o.extent_cnt, n);
+	T_EQ(o.len, 8 * KIB);
+	T_TRUE(n > 2 && !memcmp(x, y, n * sizeof(*x)));
+	T_REQ(twzc_obj_look(&ci->c, id, &o, y, 2, &cnt));
+	T_EQ(cnt, 2);
+	T_EQ(o.extent_cnt, n);
+	ci_id(3, id);
+	T_ERR(twzc_obj_look(&ci->c, id, &o, y, 8, &cnt), TWZ_E_NOENT);
+	T_REQ(delete (ci, 1));
+	ci_id(1, id);
+	T_ERR(twzc_obj_look(&ci->c, id, &o, y, 8, &cnt), TWZ_E_NOENT);
+	ci_free(ci);
+}
+
 static void large_objects_are_aligned_chunks(void)
 {
 	struct core_image *ci = ci_new(1 * MIB, 4 * GIB, 256 * KIB, 1, false);
@@ -377,6 +407,7 @@ int main(int argc, char **argv)
 	static const struct t_case cases[] = {
 		T_CASE(format_then_attach_is_clean),
 		T_CASE(objects_keep_what_they_are_told),
+		T_CASE(look_gives_entry_and_extents),
 		T_CASE(large_objects_are_aligned_chunks),
 		T_CASE(large_objects_fit_small_journals),
 		T_CASE(the_map_grows_with_the_store),

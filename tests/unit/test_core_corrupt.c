@@ -371,11 +371,62 @@ static void damage_before_valid_records_is_found(void)
 	ci_free(ci);
 }
 
+/* Image offset of the entry of object N. */
+static u64 entry_at(const struct core_image *ci, u64 n)
+{
+	u64 id[2];
+
+	ci_id(n, id);
+	for (u64 off = 4 * 4096; off < ci->len; off += 256)
+		if (off % 4096 && ci->touched[off / 4096] && !memcmp(ci->img + off + 8, id, 16))
+			return off;
+	T_TRUE(!"the entry is in the image");
+	return 0;
+}
+
+static int find(struct core_image *ci, u64 n)
+{
+	struct twzc_obj o;
+	u64 id[2];
+
+	ci_id(n, id);
+	return twzc_obj_find(&ci->c, id, &o);
+}
+
+/*
+ * Three entries of one bucket, the one in the middle damaged at byte AT. Who asks for another one
+ * gets it; who asks for the damaged one, or for one that is not there, learns of the damage: the
+ * damaged one might be it.
+ */
+static void damaged_neighbour(u64 at)
+{
+	struct core_image *ci = ci_new(128 * KIB, 1024 * KIB, 16 * KIB, 1, true);
+
+	T_REQ(ci_open(ci, NULL));
+	for (u64 n = 1; n <= 3; n++)
+		T_REQ(ci_create(ci, n, 4 * KIB, false));
+	T_REQ(twzc_checkpoint(&ci->c));
+	ci->img[entry_at(ci, 2) + at] ^= 0x40;
+	T_OK(find(ci, 1));
+	T_OK(find(ci, 3));
+	T_ERR(find(ci, 2), TWZ_E_CORRUPT);
+	T_ERR(find(ci, 4), TWZ_E_CORRUPT);
+	T_ERR(ci_create(ci, 4, 4 * KIB, false), TWZ_E_CORRUPT);
+	ci_free(ci);
+}
+
+static void damaged_entry_hides_only_itself(void)
+{
+	for (u64 at = 0; at < 256; at += 8)
+		damaged_neighbour(at);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
 		T_CASE(what_is_no_store_is_refused),
 		T_CASE(damage_before_valid_records_is_found),
+		T_CASE(damaged_entry_hides_only_itself),
 		T_CASE(any_damaged_byte),
 		T_CASE(any_hostile_byte),
 		T_CASE(hostile_records),

@@ -493,6 +493,79 @@ static void slots_are_reused(void)
 	free(o);
 }
 
+static int mapping_cnt(void)
+{
+	FILE *f = fopen("/proc/self/maps", "re");
+	int c, n = 0;
+
+	while (f && (c = getc(f)) != EOF)
+		n += c == '\n';
+	if (f)
+		fclose(f);
+	return n;
+}
+
+/* What a closed object leaves in its slot does not grow, and cannot be read. */
+static void reopening_leaves_no_mappings_behind(void)
+{
+	struct twz_store *s = env_store(env_path());
+	int before = 0;
+	uintptr_t base;
+	struct twz_obj *o;
+	twz_oid id;
+
+	if (!s || !(o = env_obj(s, 64 << 10, &id)))
+		return;
+	base = (uintptr_t)twz_obj_base(o);
+	twz_obj_close(o);
+	for (int i = 0; i < 50; i++) {
+		if (T_OK(twz_obj_open(s, id, TWZ_READ | TWZ_WRITE, &o)))
+			break;
+		T_EQ((uintptr_t)twz_obj_base(o), base);
+		strcpy(twz_obj_data(o), "mine");
+		twz_obj_close(o);
+		if (i == 9)
+			before = mapping_cnt();
+	}
+	T_TRUE(mapping_cnt() <= before + 1); /* the allocator may have added its own */
+	for (uint64_t off = 0; off < TWZ_SLOT_SIZE; off += TWZ_SLOT_SIZE - TWZ_PAGE_SIZE) {
+		T_TRUE(msync((void *)(base + off), TWZ_PAGE_SIZE, MS_ASYNC) == 0); /* reserved */
+		T_TRUE(WIFSIGNALED(t_fork(touch, &(struct touch){(char *)base + off, 0})));
+	}
+	T_TRUE(WIFSIGNALED(t_fork(touch, &(struct touch){(char *)base + TWZ_DATA_OFF, 0})));
+	env_close(s);
+}
+BOTH(reopening_leaves_no_mappings_behind)
+
+/* More extents than an entry holds: the rest is read after the lookup. */
+static void object_in_many_pieces_opens_whole(void)
+{
+	struct twz_store *s = env_store(env_path());
+	enum { PAGES = 24 };
+	struct twz_obj *o[2];
+	twz_oid id[2];
+
+	if (!s || !(o[0] = env_obj(s, 4096, &id[0])) || !(o[1] = env_obj(s, 4096, &id[1])))
+		return;
+	for (uint64_t n = 2; n <= PAGES; n++)
+		for (int i = 0; i < 2; i++)
+			T_OK(twz_obj_resize(o[i], n * 4096));
+	T_TRUE(stat_of(o[0]).extent_cnt > TWZC_EXT_INLINE);
+	for (uint64_t n = 0; n < PAGES; n++)
+		for (int i = 0; i < 2; i++)
+			((uint64_t *)twz_obj_data(o[i]))[n * 512] = n * 2 + (uint64_t)i + 1;
+	for (int i = 0; i < 2; i++) {
+		twz_obj_close(o[i]);
+		T_OK(twz_obj_open(s, id[i], TWZ_READ, &o[i]));
+		for (uint64_t n = 0; n < PAGES; n++)
+			T_EQ(((uint64_t *)twz_obj_data(o[i]))[n * 512], n * 2 + (uint64_t)i + 1);
+	}
+	twz_obj_close(o[0]);
+	twz_obj_close(o[1]);
+	env_close(s);
+}
+BOTH(object_in_many_pieces_opens_whole)
+
 static void slots_are_reused_line(void)
 {
 	env_media(1);
@@ -680,6 +753,8 @@ static const struct t_case cases[] = {
 	BOTH_CASES(log_objects_are_mapped_only_where_stores_are_durable),
 	BOTH_CASES(fot_grows_below_the_meta_page),
 	BOTH_CASES(too_many_mappings_name_the_sysctl),
+	BOTH_CASES(reopening_leaves_no_mappings_behind),
+	BOTH_CASES(object_in_many_pieces_opens_whole),
 	T_CASE(slots_are_reused_line),
 	BOTH_CASES(lock_excludes_threads_and_handles),
 	BOTH_CASES(dead_owner_is_rolled_back_before_the_lock_is_granted),

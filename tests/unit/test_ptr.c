@@ -486,6 +486,39 @@ static void circles_are_let_go(void)
 	end();
 }
 
+/*
+ * A handle that served a resolution is put back without a search for circles, unless somebody
+ * closed another one meanwhile: then it is the last, and the search is its.
+ */
+static void last_handle_of_a_resolution_lets_circles_go(void)
+{
+	for (int meanwhile = 0; meanwhile < 2; meanwhile++) {
+		struct twz_obj *a, *b, *tmp;
+		twz_oid ida, idb;
+
+		begin();
+		a = make(LEN);
+		b = make(LEN);
+		ida = twz_obj_id(a);
+		idb = twz_obj_id(b);
+		T_OK(twz_ptr_store(cell(a, 0), cell(b, 0), RW));
+		T_OK(twz_ptr_store(cell(b, 0), cell(a, 0), RW));
+		T_TRUE(lea(cell(a, 0)) == cell(b, 0));
+		T_TRUE(lea(cell(b, 0)) == cell(a, 0));
+		T_OK(twz__obj_get(s, ida, RW, &tmp));
+		twz_obj_close(b); /* A's table holds it */
+		if (meanwhile)
+			twz_obj_close(a);
+		twz__obj_put_pinned(tmp);
+		T_EQ(is_mapped(ida), !meanwhile);
+		T_EQ(is_mapped(idb), !meanwhile);
+		if (!meanwhile)
+			twz_obj_close(a);
+		T_EQ(is_mapped(ida) + is_mapped(idb), 0);
+		end();
+	}
+}
+
 /* IDs made to fall on one place of the hash of open objects, and opened and closed in any order. */
 static void crowded_ids_stay_findable(void)
 {
@@ -708,6 +741,7 @@ static const struct t_case cases[] = {
 	T_CASE(pointers_survive_reopening_elsewhere),
 	T_CASE(target_stays_until_the_source_closes),
 	T_CASE(circles_are_let_go),
+	T_CASE(last_handle_of_a_resolution_lets_circles_go),
 	T_CASE(crowded_ids_stay_findable),
 	T_CASE(a_slot_used_again_has_new_translations),
 	T_CASE(growth_is_followed_and_shrinking_forgotten),

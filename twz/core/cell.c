@@ -114,6 +114,13 @@ static int home_verified(struct twzc *c, const char *where, u64 off, u32 len, u3
 	return 0;
 }
 
+const void *twzc__glance(struct twzc *c, u64 off, u32 len)
+{
+	const void *cell = tx_find(c, off);
+
+	return cell ? cell : c->ops->at(c->ctx, off, len);
+}
+
 int twzc__cell(struct twzc *c, const char *where, u64 off, u32 len, u32 flags, const void **out)
 {
 	*out = tx_find(c, off);

@@ -194,6 +194,12 @@ int twzc_obj_find_any(struct twzc *c, const u64 id[2], struct twzc_obj *out);
 /* Extents FIRST .. , at most CAP of them; *CNT says how many. */
 int twzc_obj_extents(struct twzc *c, const u64 id[2], u32 first, struct twzc_extent *out, u32 cap,
 		     u32 *cnt);
+/*
+ * Both at once: twzc_obj_find() and the first CAP extents, the object looked up only once. There
+ * are more if OUT->extent_cnt > *CNT.
+ */
+int twzc_obj_look(struct twzc *c, const u64 id[2], struct twzc_obj *out, struct twzc_extent *ext,
+		  u32 cap, u32 *cnt);
 int twzc_obj_resize(struct twzc *c, const u64 id[2], u64 len);
 /* At least FOT_PAGE_CNT FOT pages below the meta page, zeroed. */
 int twzc_obj_fot_grow(struct twzc *c, const u64 id[2], u32 fot_page_cnt);

@@ -52,7 +52,12 @@ u64 twzc__room(struct twzc *c);
 enum twzc__cell_flags {
 	TWZC_ZERO_OK = 1, /* a cell of zeros is valid */
 };
-/* The cell as it will be after this record: verified home, or the edited copy. */
+/*
+ * The cell as it will be after this record, not verified: only to decide which cell to read. NULL:
+ * cannot be mapped.
+ */
+const void *twzc__glance(struct twzc *c, u64 off, u32 len);
+/* The same, verified home or the edited copy. */
 int twzc__cell(struct twzc *c, const char *where, u64 off, u32 len, u32 flags, const void **out);
 /*
  * A copy of the cell inside the record, to be changed in place. TWZ_E_TOOBIG: the record is full.

@@ -606,16 +606,24 @@ static void obj_fill(struct twzc *c, const struct twz_entry_pm *e, struct twzc_o
 	out->pages = e->page_cnt;
 }
 
-int twzc_obj_find_any(struct twzc *c, const u64 id[2], struct twzc_obj *out)
+/* A live or deleted object's entry. */
+static int find(struct twzc *c, const u64 id[2], const struct twz_entry_pm **out)
 {
-	const struct twz_entry_pm *e;
 	struct twzc__loc loc;
 	int err;
 
 	twzc__begin(c);
-	err = c->sh->ready ? twzc__tab_find(c, id, &loc, &e) : TWZ_E_STATE;
-	if (!err && e->state == TWZC_OBJ_BUILDING)
+	err = c->sh->ready ? twzc__tab_find(c, id, &loc, out) : TWZ_E_STATE;
+	if (!err && (*out)->state == TWZC_OBJ_BUILDING)
 		err = TWZ_E_NOENT;
+	return err;
+}
+
+int twzc_obj_find_any(struct twzc *c, const u64 id[2], struct twzc_obj *out)
+{
+	const struct twz_entry_pm *e;
+	int err = find(c, id, &e);
+
 	if (!err)
 		obj_fill(c, e, out);
 	return err;
@@ -628,18 +636,13 @@ int twzc_obj_find(struct twzc *c, const u64 id[2], struct twzc_obj *out)
 	return !err && out->state != TWZC_OBJ_LIVE ? TWZ_E_NOENT : err;
 }
 
-int twzc_obj_extents(struct twzc *c, const u64 id[2], u32 first, struct twzc_extent *out, u32 cap,
-		     u32 *cnt)
+static int extents_fill(struct twzc *c, const struct twz_entry_pm *e, u32 first,
+			struct twzc_extent *out, u32 cap, u32 *cnt)
 {
-	const struct twz_entry_pm *e;
-	struct twzc__loc loc;
 	u32 end = 0; /* slot page behind the last extent */
-	int err;
+	int err = 0;
 
-	*cnt = 0;
-	twzc__begin(c);
-	err = c->sh->ready ? twzc__tab_find(c, id, &loc, &e) : TWZ_E_STATE;
-	for (u32 i = first; !err && i < e->extent_cnt && *cnt < cap; i++) {
+	for (u32 i = first; i < e->extent_cnt && *cnt < cap; i++) {
 		struct twz_extent_pm x;
 
 		err = twzc__ext_get(c, e, i, &x);
@@ -651,6 +654,34 @@ int twzc_obj_extents(struct twzc *c, const u64 id[2], u32 first, struct twzc_ext
 		out[(*cnt)++] = (struct twzc_extent){x.slot_page, x.cnt, x.file_page};
 	}
 	return err;
+}
+
+int twzc_obj_extents(struct twzc *c, const u64 id[2], u32 first, struct twzc_extent *out, u32 cap,
+		     u32 *cnt)
+{
+	const struct twz_entry_pm *e;
+	struct twzc__loc loc;
+	int err;
+
+	*cnt = 0;
+	twzc__begin(c);
+	err = c->sh->ready ? twzc__tab_find(c, id, &loc, &e) : TWZ_E_STATE;
+	return err ? err : extents_fill(c, e, first, out, cap, cnt);
+}
+
+int twzc_obj_look(struct twzc *c, const u64 id[2], struct twzc_obj *out, struct twzc_extent *ext,
+		  u32 cap, u32 *cnt)
+{
+	const struct twz_entry_pm *e;
+	int err = find(c, id, &e);
+
+	*cnt = 0;
+	if (!err && e->state != TWZC_OBJ_LIVE)
+		err = TWZ_E_NOENT;
+	if (err)
+		return err;
+	obj_fill(c, e, out);
+	return extents_fill(c, e, 0, ext, cap, cnt);
 }
 
 int twzc_obj_next(struct twzc *c, u64 *cursor, bool deleted, struct twzc_obj *out)

@@ -148,21 +148,40 @@ static int chain_next(struct twzc *c, struct chain *ch)
 	return twzc__bucket(c, ch->loc.page, ch->loc.bucket, ch->loc.depth, &ch->b);
 }
 
+/* Every entry of the page is valid. */
+static int page_verify(struct twzc *c, struct chain *ch)
+{
+	const struct twz_entry_pm *e;
+	int err = 0;
+
+	for (ch->loc.slot = 0; ch->loc.slot < TWZC_BUCKET_ENTRIES && !err; ch->loc.slot++)
+		if (ch->b->used >> ch->loc.slot & 1)
+			err = twzc__entry(c, &ch->loc, &e);
+	return err;
+}
+
+/*
+ * The ID tells which entry to read, and that one is verified. Damage may have made the ID another
+ * one, so "not here" is believed only of a page whose entries are all valid (D10).
+ */
 static int page_find(struct twzc *c, struct chain *ch, const u64 id[2],
 		     const struct twz_entry_pm **out)
 {
+	int err;
+
 	for (ch->loc.slot = 0; ch->loc.slot < TWZC_BUCKET_ENTRIES; ch->loc.slot++) {
-		int err;
+		const struct twz_entry_pm *e;
 
 		if (!(ch->b->used >> ch->loc.slot & 1))
 			continue;
-		err = twzc__entry(c, &ch->loc, out);
-		if (err)
-			return err;
-		if (twzc__id_eq((*out)->id, id))
-			return 0;
+		e = twzc__glance(c, twzc__entry_off(&ch->loc), sizeof(*e));
+		if (!e)
+			return TWZ_E_MAPS;
+		if (twzc__id_eq(e->id, id))
+			return twzc__entry(c, &ch->loc, out);
 	}
-	return TWZ_E_NOENT;
+	err = page_verify(c, ch);
+	return err ? err : TWZ_E_NOENT;
 }
 
 int twzc__tab_find(struct twzc *c, const u64 id[2], struct twzc__loc *loc,

@@ -23,8 +23,11 @@ struct twz__media_ops {
 	 * reservation). 0 or -errno / TWZ_E_MAPS.
 	 */
 	int (*map)(struct twz__media *m, void *addr, uint64_t off, uint64_t len, int writable);
-	/* Give the range back to the reservation (PROT_NONE). */
-	int (*unmap)(struct twz__media *m, void *addr, uint64_t len);
+	/*
+	 * Give the range back to the reservation (PROT_NONE). APART: as a mapping the kernel does
+	 * not join with its neighbours, if that is possible.
+	 */
+	int (*unmap)(struct twz__media *m, void *addr, uint64_t len, int apart);
 	/* Plain file reading, past the page cache or not; coherent with the mappings. */
 	int (*read)(struct twz__media *m, void *buf, uint64_t off, uint64_t len);
 	/*
@@ -78,6 +81,7 @@ struct twz__media {
 	int forced;
 	/* cache-line media: movnt and sfence do what copy_nt and fence do (persist_line.h) */
 	int direct;
+	int clwb; /* and clwb, which this processor has, what flush does */
 	int fd; /* for locks and messages; -1 if none */
 	char *path;
 };

@@ -247,6 +247,9 @@ static void bind_functions(struct file_media *f)
 	f->dax = takes_map_sync(f->m.fd);
 	f->m.forced = !f->dax;
 	f->m.direct = 1;
+	/* libpmem2's switch for the same; valgrind and older processors have no clwb. */
+	f->m.clwb = f->m.granularity == TWZ_GRAN_CACHE_LINE && twz__cpu_has_clwb() &&
+		    !getenv("PMEM_NO_CLWB");
 }
 
 /* Needs a page of file to map; called again by grow() for a file that was empty. */
@@ -317,11 +320,15 @@ static int file_map(struct twz__media *m, void *addr, uint64_t off, uint64_t len
 	return 0;
 }
 
-static int file_unmap(struct twz__media *m, void *addr, uint64_t len)
+static int file_unmap(struct twz__media *m, void *addr, uint64_t len, int apart)
 {
-	/* The flags of libpmem2's reservation, so that the kernel joins the pieces again. */
-	if (mmap(addr, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-	    MAP_FAILED)
+	/*
+	 * The flags of libpmem2's reservation, so that the kernel joins the pieces again. The one
+	 * that it has not makes no other difference: nothing can be stored here anyway.
+	 */
+	int flags = MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | (apart ? MAP_NORESERVE : 0);
+
+	if (mmap(addr, len, PROT_NONE, flags, -1, 0) == MAP_FAILED)
 		return map_failed(m, len, errno);
 	return 0;
 }
@@ -540,7 +547,7 @@ static void file_forked(struct twz__media *m)
 	struct file_media *f = fm(m);
 
 	if (f->probe)
-		file_unmap(m, pmem2_map_get_address(f->probe), pmem2_map_get_size(f->probe));
+		file_unmap(m, pmem2_map_get_address(f->probe), pmem2_map_get_size(f->probe), 0);
 	f->probe = NULL;
 	close(m->fd);
 	m->fd = -1;

@@ -38,6 +38,9 @@ int twz__corrupt(const char *where, const char *why_fmt, ...) TWZ_PRINTF(2, 3);
 #define MSG_WHERE_LEN 512
 char *twz__where_buf(void);
 
+/* --- persist.c --- */
+bool twz__cpu_has_clwb(void);
+
 /* --- companion.c: `PATH-lock`, memory shared by the processes that have the store open --- */
 struct twz__companion;
 
@@ -79,6 +82,7 @@ struct twz_obj {
 	/* a log on page media: only its meta and FOT pages are mapped */
 	bool unmapped;
 	bool locked;
+	bool closed_early; /* a handle was closed while others were open */
 	/* pthread_self() of the thread that locked it through this handle */
 	uintptr_t lock_owner;
 };
@@ -105,6 +109,11 @@ int twz__obj_file_off(struct twz_obj *o, uint64_t off, uint64_t *file_off, uint6
  */
 int twz__obj_get(struct twz_store *s, twz_oid id, uint32_t perm, struct twz_obj **out);
 void twz__obj_put(struct twz_obj *o);
+/*
+ * The same for a handle that only kept O open while a table was made to point at it: whoever can
+ * reach that table can reach O, so it is not the last of a cycle and nobody looks for one.
+ */
+void twz__obj_put_pinned(struct twz_obj *o);
 /* twz_obj_delete() of any object, the store's undo logs included. */
 int twz__obj_delete(struct twz_store *s, twz_oid id);
 /*
@@ -130,6 +139,7 @@ int twz__obj_delete(struct twz_store *s, twz_oid id);
 int twz__ptr_attach(struct twz_obj *o);
 bool twz__ptr_detach(struct twz_obj *o, struct twz_obj **idle);
 void twz__ptr_detach_all(struct twz_store *s);
+bool twz__ptr_pinned(const struct twz_obj *o); /* a resolution table points at it */
 void twz__ptr_resized(struct twz_obj *o);
 /* Grow the FOT so that entry IDX exists (FOT pages below the meta page), mapped here. Takes the metadata lock. twz_obj_refresh
  * maps FOT pages that other processes added. */

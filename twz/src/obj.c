@@ -288,7 +288,7 @@ static void hide_tail(struct twz_obj *o, uint64_t len)
 	twz__ptr_resized(o);
 	if (!o->unmapped)
 		(void)m->ops->unmap(m, (void *)(o->base + TWZ_DATA_OFF + len),
-				    TWZ_TOP_OFF - TWZ_DATA_OFF - len);
+				    TWZ_TOP_OFF - TWZ_DATA_OFF - len, 0);
 	for (uint32_t i = 0; i < o->ext_cnt;
 	     i++) { /* what is no longer mapped must not count as mapped */
 		struct twzc_extent *e = &o->ext[i];

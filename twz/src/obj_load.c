@@ -44,12 +44,28 @@ int twz__obj_err(struct twz_store *s, twz_oid id, int rc)
 
 /* --- extents --- */
 
-/* All extents of an object; data pages beyond its length are not shown. Metadata lock held. */
+/* Data pages beyond an object's length are not shown. Returns how many of the CNT extents stay. */
+static uint32_t clip(const struct twzc_obj *obj, struct twzc_extent *ext, uint32_t cnt)
+{
+	uint32_t end = 1 + (uint32_t)(obj->len / TWZ_PAGE_SIZE), n = 0;
+
+	for (uint32_t i = 0; i < cnt; i++) {
+		struct twzc_extent e = ext[i];
+
+		if (e.slot_page < TWZC_TOP_PAGE && e.slot_page >= end)
+			continue;
+		if (e.slot_page < TWZC_TOP_PAGE && e.cnt > end - e.slot_page)
+			e.cnt = end - e.slot_page;
+		ext[n++] = e;
+	}
+	return n;
+}
+
 int twz__obj_extents(struct twz_store *s, const struct twzc_obj *obj, struct twzc_extent **out,
 		     uint32_t *cnt)
 {
 	struct twzc_extent *ext = calloc(obj->extent_cnt ? obj->extent_cnt : 1, sizeof(*ext));
-	uint32_t end = 1 + (uint32_t)(obj->len / TWZ_PAGE_SIZE), have = 0, n = 0;
+	uint32_t have = 0, n = 0;
 	int rc = 0;
 
 	if (!ext)
@@ -65,18 +81,8 @@ int twz__obj_extents(struct twz_store *s, const struct twzc_obj *obj, struct twz
 		free(ext);
 		return rc;
 	}
-	n = 0;
-	for (uint32_t i = 0; i < have; i++) {
-		struct twzc_extent e = ext[i];
-
-		if (e.slot_page < TWZC_TOP_PAGE && e.slot_page >= end)
-			continue;
-		if (e.slot_page < TWZC_TOP_PAGE && e.cnt > end - e.slot_page)
-			e.cnt = end - e.slot_page;
-		ext[n++] = e;
-	}
 	*out = ext;
-	*cnt = n;
+	*cnt = clip(obj, ext, have);
 	return 0;
 }
 
@@ -112,6 +118,31 @@ int twz__obj_extents_whole(struct twz_store *s, const struct twzc_obj *obj,
 	rc = check_cover(s, obj, *out, *cnt);
 	if (rc)
 		free(*out);
+	return rc;
+}
+
+/* What there is of a live object: its entry and extents, mostly found in one go. */
+static int obj_look(struct twz_store *s, twz_oid id, struct twzc_obj *obj, struct twzc_extent **out,
+		    uint32_t *cnt)
+{
+	struct twzc_extent *ext = malloc(TWZC_EXT_INLINE * sizeof(*ext));
+	int rc;
+
+	if (!ext)
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", s->path);
+	rc = twzc_obj_look(&s->core, id.w, obj, ext, TWZC_EXT_INLINE, cnt);
+	if (!rc && obj->extent_cnt > *cnt) {
+		free(ext);
+		return twz__obj_extents_whole(s, obj, out, cnt);
+	}
+	if (!rc) {
+		*cnt = clip(obj, ext, *cnt);
+		rc = check_cover(s, obj, ext, *cnt);
+	}
+	if (rc)
+		free(ext);
+	else
+		*out = ext;
 	return rc;
 }
 
@@ -202,9 +233,7 @@ static int lookup_and_enter(struct twz_store *s, struct twz_obj *o, struct twzc_
 
 	if (rc)
 		return rc;
-	rc = twzc_obj_find(&s->core, o->id.w, &obj);
-	if (!rc)
-		rc = twz__obj_extents_whole(s, &obj, ext, cnt);
+	rc = obj_look(s, o->id, &obj, ext, cnt);
 	if (!rc) {
 		rc = twz__comp_open_add(s->comp, o->id, &o->open_idx);
 		if (rc)
@@ -257,7 +286,7 @@ static int unmap_pieces(struct twz_obj *o)
 			rc = m->ops->unmap(
 				m,
 				(void *)(o->base + (uint64_t)o->ext[i].slot_page * TWZ_PAGE_SIZE),
-				o->ext[i].cnt * TWZ_PAGE_SIZE);
+				o->ext[i].cnt * TWZ_PAGE_SIZE, 0);
 	return rc;
 }
 
@@ -266,7 +295,7 @@ static void unmap_slot(struct twz_obj *o)
 {
 	struct twz__media *m = o->store->media;
 
-	if (!m->ops->unmap(m, (void *)o->base, TWZ_SLOT_SIZE) || !unmap_pieces(o))
+	if (!twz__view_unmap(m, o->slot) || !unmap_pieces(o))
 		twz__view_give(o->slot);
 }
 
@@ -418,8 +447,25 @@ void twz__obj_put(struct twz_obj *o)
 	struct twz_store *s = o->store;
 
 	pthread_mutex_lock(&s->mutex);
-	if (!--o->refs)
+	o->closed_early = --o->refs;
+	if (!o->refs)
 		detach(o);
+	pthread_mutex_unlock(&s->mutex);
+}
+
+void twz__obj_put_pinned(struct twz_obj *o)
+{
+	struct twz_store *s = o->store;
+	bool look;
+
+	pthread_mutex_lock(&s->mutex);
+	if (!--o->refs) {
+		/* Whoever closed another handle meanwhile left the search for a cycle to us. */
+		look = o->closed_early || !twz__ptr_pinned(o);
+		o->closed_early = false;
+		if (look)
+			detach(o);
+	}
 	pthread_mutex_unlock(&s->mutex);
 }
 

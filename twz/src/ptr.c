@@ -131,13 +131,14 @@ static int resolve(struct twz_obj *o, uint64_t idx, uint64_t *w)
 		return twz__err_in(err, "%s: FOT entry %llu", twz__obj_where(o),
 				   (unsigned long long)idx);
 	target = twz__pin(o->store, t->id);
-	if (target >= 0)
-		*w = twz__publish(o->slot, idx, (uint64_t)target);
-	twz__obj_put(t);
-	if (target < 0)
+	if (target < 0) {
+		twz__obj_put(t);
 		return twz__err(TWZ_E_BUSY,
 				"%s: target of FOT entry %llu was closed at the same time: repeat",
 				twz__obj_where(o), (unsigned long long)idx);
+	}
+	*w = twz__publish(o->slot, idx, (uint64_t)target);
+	twz__obj_put_pinned(t);
 	return 0;
 }
 

@@ -369,6 +369,11 @@ int twz__ptr_attach(struct twz_obj *o)
 	return err;
 }
 
+bool twz__ptr_pinned(const struct twz_obj *o)
+{
+	return __atomic_load_n(&twz__slot_rts[o->slot].word, __ATOMIC_ACQUIRE) > TWZ__PTR_OPEN;
+}
+
 bool twz__ptr_detach(struct twz_obj *o, struct twz_obj **idle)
 {
 	struct twz__slot_rt *rt = &twz__slot_rts[o->slot];

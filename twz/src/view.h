@@ -25,6 +25,12 @@ int twz__view_map(struct twz__media *m, uintptr_t base, const struct twzc_extent
 		  uint32_t old_cnt, const struct twzc_extent *new, uint32_t new_cnt, uint32_t first,
 		  int writable);
 
+/*
+ * Nothing of SLOT is mapped any more. On an error some of it may be; its extents can still be
+ * unmapped one by one.
+ */
+int twz__view_unmap(struct twz__media *m, uint64_t slot);
+
 /* A linear mapping of the whole image, for the core. */
 struct twz__window {
 	char *base;
