@@ -522,10 +522,10 @@ static inline uint32_t rec_table(const struct rec_pm *r)
 {
 	return r->klt >> 12;
 }
-/* A table's number as its rows carry it. */
+/* A table's number, of its id, as its rows carry it. */
 static inline uint32_t table_tag(uint64_t id)
 {
-	return id < TWZDB_TAG_NONE ? (uint32_t)id : TWZDB_TAG_NONE;
+	return TWZDB_TABLE_NO(id) < TWZDB_TAG_NONE ? (uint32_t)id : TWZDB_TAG_NONE;
 }
 static inline uint64_t rec_val_off(uint32_t klen, enum twzdb_rec_kind kind)
 {
@@ -639,7 +639,7 @@ static inline uint32_t twzdb__tag_of(struct twzdb *db, uint64_t table)
 {
 	const struct table_pm *t = twzdb__table_at(db, table);
 
-	return t ? table_tag(TWZDB_TABLE_NO(ld64(&t->id))) : TWZDB_TAG_NONE;
+	return t ? table_tag(ld64(&t->id)) : TWZDB_TAG_NONE;
 }
 /* Slot at position POS, or -1 if the node's permutation is out of range (changed, or corrupt). */
 static inline int node_slot(const struct node_pm *n, unsigned pos)
@@ -782,6 +782,8 @@ void twzdb__discard(struct twzdb_txn *tx);
 int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart);
 int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len);
 int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len);
+int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len);
+void twzdb__log_flush_end(void *ctx);
 /* D10: every length, pointer and kind of a record. 0 or TWZDB_E_CORRUPT. */
 int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len);
 /* Change the homes by a checked record: cannot fail (D4). */
