@@ -3,12 +3,38 @@
  */
 #include "internal.h"
 
+#define SAMPLES 4 /* children looked at in every inner node passed, besides the one taken */
+
 /* Positions taken on a way down, and entries of the nodes passed; [0] is the leaf. */
 struct way {
 	int depth; /* levels; 0 = the table is empty */
 	uint8_t idx[TWZDB_LEVEL_MAX + 1];
 	uint8_t n[TWZDB_LEVEL_MAX + 1];
+	/* entries of sampled nodes, and how many they are */
+	uint32_t sum[TWZDB_LEVEL_MAX + 1], cnt[TWZDB_LEVEL_MAX + 1];
 };
+
+/* How full are the children of R, a node of level L? */
+static int sample(struct twzdb_txn *tx, const struct nref *r, int l, struct way *w)
+{
+	unsigned n = w->n[l];
+	struct nref child;
+	int err = 0;
+
+	for (unsigned i = 0; l && i < SAMPLES && n && !err; i++) {
+		int slot = node_slot(r->n, (2 * i + 1) * n / (2 * SAMPLES));
+		uint64_t p = slot < 0 ? 0 : ld64_acq(&r->n->ptr[slot]);
+
+		if (!nref_ok(r))
+			return TWZDB__RETRY;
+		if (slot < 0)
+			return twzdb__node_bad(tx, r, "permutation out of range");
+		err = twzdb__node_get(tx, p, l - 1, &child);
+		w->sum[l - 1] += err ? 0 : __atomic_load_n(&child.n->n, __ATOMIC_RELAXED);
+		w->cnt[l - 1]++;
+	}
+	return err;
+}
 
 /*
  * From the root to the node of LEVEL for K. Readers do not go right here: a split in flight may
@@ -22,7 +48,7 @@ static int go_down(struct twzdb_txn *tx, uint64_t table, struct bkey k, int leve
 	unsigned pos;
 	bool exact;
 
-	w->depth = 0;
+	memset(w, 0, sizeof(*w));
 	r->p = 0;
 	while (!err && p) {
 		err = twzdb__node_get(tx, p, l, r);
@@ -40,6 +66,9 @@ static int go_down(struct twzdb_txn *tx, uint64_t table, struct bkey k, int leve
 		w->n[l] = __atomic_load_n(&r->n->n, __ATOMIC_RELAXED);
 		if (l == level)
 			return nref_ok(r) ? 0 : TWZDB__RETRY;
+		err = sample(tx, r, l, w);
+		if (err)
+			break;
 		slot = pos < w->n[l] ? node_slot(r->n, pos) : -1;
 		if (slot < 0)
 			return twzdb__node_bad(tx, r, "inner node without a child, or permutation out of range");
@@ -51,14 +80,15 @@ static int go_down(struct twzdb_txn *tx, uint64_t table, struct bkey k, int leve
 	return err;
 }
 
-/* Rows between two ways through the same levels. */
+/* Rows between two ways through the same levels, if other nodes are as full as those seen. */
 static double between(const struct way *lo, const struct way *hi)
 {
 	double below[TWZDB_LEVEL_MAX + 1], sum = 0; /* rows under a node of each level */
 	int l = lo->depth - 1;
 
 	for (int i = 0; i < lo->depth; i++)
-		below[i] = (i ? below[i - 1] : 1) * (lo->n[i] + hi->n[i]) / 2;
+		below[i] = (i ? below[i - 1] : 1) * (lo->n[i] + hi->n[i] + lo->sum[i] + hi->sum[i]) /
+			   (2 + lo->cnt[i] + hi->cnt[i]);
 	while (l && lo->idx[l] == hi->idx[l])
 		l--;
 	if (!l)
