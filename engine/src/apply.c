@@ -429,6 +429,17 @@ static void flush_rec(struct twzdb *db, uint64_t p)
 		flush_at(db, p, db->recovering ? rec_len(r) : TWZDB_REC_LEN);
 }
 
+/* The lines that apply stores to: those of the words, and the first, which has the version. */
+static void flush_node_wr(struct twzdb *db, uint64_t p, const struct node_wr_pm *w)
+{
+	const uint8_t *n = twzdb__at(db, p, TWZDB_NODE_LEN);
+	uint64_t mask = w->mask | 1;
+
+	for (size_t line = 0; n && line < TWZDB_NODE_LEN; line += TWZ_LINE_SIZE)
+		if (mask >> (line / 8) & 0xff)
+			twz_flush(db->s, n + line, TWZ_LINE_SIZE);
+}
+
 static void flush_item(struct twzdb *db, const struct item_pm *it, const void *payload)
 {
 	const uint64_t *list = payload;
@@ -438,8 +449,10 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 		flush_at(db, it->where, sizeof(struct unit_pm));
 		break;
 	case TWZDB_IT_NODE_NEW:
-	case TWZDB_IT_NODE_WR:
 		flush_at(db, it->where, TWZDB_NODE_LEN);
+		break;
+	case TWZDB_IT_NODE_WR:
+		flush_node_wr(db, it->where, payload);
 		break;
 	case TWZDB_IT_REC_FULL:
 		flush_at(db, it->where, it->len);
@@ -458,7 +471,8 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 	}
 }
 
-int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+/* A record built and checked by this process. */
+int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len)
 {
 	struct twzdb *db = ctx;
 	const struct item_pm *it;
@@ -466,12 +480,27 @@ int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	uint64_t pos = 0;
 
 	(void)lsn;
+	(void)len;
+	while (twzdb__item_next(rec, &pos, &it, &payload))
+		flush_item(db, it, payload);
+	return 0;
+}
+
+int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	struct twzdb *db = ctx;
+
 	if (db->page_media)
 		return 0;
 	if (twzdb__lrec_check(db, rec, len))
 		return TWZ_E_CORRUPT;
-	while (twzdb__item_next(rec, &pos, &it, &payload))
-		flush_item(db, it, payload);
+	return twzdb__log_flush_own(ctx, lsn, rec, len);
+}
+
+/* Every commit changes it; once for all of them, since a line written back again waits for it. */
+void twzdb__log_flush_end(void *ctx)
+{
+	struct twzdb *db = ctx;
+
 	twz_flush(db->s, &db->root->ts, sizeof(db->root->ts));
-	return 0;
 }

@@ -531,7 +531,13 @@ static int open_parts(struct twzdb *db)
 		return twzdb__from_twz(err, "shared state");
 	db->sh = sh;
 	db->log_user =
-		(struct twz_log_user){1, db, twzdb__log_apply, twzdb__log_flush, twzdb__log_whole};
+		(struct twz_log_user){1,
+				      db,
+				      twzdb__log_apply,
+				      twzdb__log_flush,
+				      twzdb__log_whole,
+				      twzdb__log_flush_own,
+				      twzdb__log_flush_end};
 	err = twz_log_open(db->s, log, &db->log_user, &db->log, &restart);
 	if (err)
 		return twzdb__from_twz(err, "log of the database");

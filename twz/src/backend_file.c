@@ -247,6 +247,9 @@ static void bind_functions(struct file_media *f)
 	f->dax = takes_map_sync(f->m.fd);
 	f->m.forced = !f->dax;
 	f->m.direct = 1;
+	/* libpmem2's switch for the same; valgrind and older processors have no clwb. */
+	f->m.clwb = f->m.granularity == TWZ_GRAN_CACHE_LINE && twz__cpu_has_clwb() &&
+		    !getenv("PMEM_NO_CLWB");
 }
 
 /* Needs a page of file to map; called again by grow() for a file that was empty. */

@@ -43,12 +43,14 @@ static int enter_ready(struct twz_log *l)
 /* The records this handle appended itself, from `from` to `to`, as it built them. */
 static int flush_own(struct twz_log *l, uint64_t from, uint64_t to)
 {
+	int (*flush)(void *, uint64_t, const void *, size_t) =
+		l->user->flush_own ? l->user->flush_own : l->user->flush;
 	int ret = 0;
 
 	while (from < to && ret >= 0) {
 		const struct log_rec_pm *rec = (const void *)(l->buf + (from - l->own.base));
 
-		ret = l->user->flush(l->user->ctx, from, rec + 1, twz__log_rec_len(rec));
+		ret = flush(l->user->ctx, from, rec + 1, twz__log_rec_len(rec));
 		from += twz__log_rec_total(rec, 0); /* no pads in there */
 	}
 	return ret < 0 ? ret : 0;
@@ -93,6 +95,8 @@ int twz__log_flush_homes(struct twz_log *l, uint64_t generation, uint64_t from, 
 		err = flush_ring(l, generation, from, own);
 	if (!err)
 		err = flush_own(l, own, to);
+	if (l->user->flush_end)
+		l->user->flush_end(l->user->ctx);
 	twz_fence(l->ring.store);
 	return err;
 }

@@ -50,6 +50,14 @@ struct twz_log_user {
 	 * returned, and it does not count. A result < 0 stops recovery.
 	 */
 	int (*whole)(void *ctx, uint64_t lsn, const void *rec, size_t len);
+	/*
+	 * Both may be NULL; cache-line media. flush_own: as flush, for a record this handle
+	 * appended: these are its own bytes, not the medium's, and need no checking. flush_end:
+	 * after the last record of a checkpoint, before its fence: flush what every record changes,
+	 * such as a timestamp (writing one line back again and again waits for it each time).
+	 */
+	int (*flush_own)(void *ctx, uint64_t lsn, const void *rec, size_t len);
+	void (*flush_end)(void *ctx);
 };
 
 /*
