@@ -17,13 +17,13 @@ struct bench_opt {
 	int rounds;   /* 0 = the benchmark's own number */
 	bool gate;    /* exit status 1 if a bar is missed */
 	/* kv and ycsb */
-	uint64_t records, ops;	  /* 0 = the benchmark's own numbers */
-	const char *peers, *only; /* lists "a,b"; NULL = all */
-	const char *workloads;	  /* a list of letters */
-	const char *threads;	  /* a list of numbers */
-	bool quick;		  /* few, short rounds: to look, not to judge */
-	bool big;		  /* kv: 20 million records */
-	bool page;		  /* a medium behind a page cache */
+	uint64_t records, ops, slice_ms; /* 0 = the benchmark's own numbers */
+	const char *peers, *only;	 /* lists "a,b"; NULL = all */
+	const char *workloads;		 /* a list of letters */
+	const char *threads;		 /* a list of numbers */
+	bool quick;			 /* few, short rounds: to look, not to judge */
+	bool big;			 /* kv: 20 million records */
+	bool page;			 /* a medium behind a page cache */
 };
 
 /* Is NAME in LIST ("a,b,c")? A missing list, and "all", has every name. */
@@ -35,6 +35,7 @@ const char *bench_granularity(void);
 /* A benchmark: 0, or an exit status after it said what went wrong. */
 int bench_ptr(const struct bench_opt *opt);
 int bench_kv(const struct bench_opt *opt);
+int bench_ycsb(const struct bench_opt *opt);
 /* The process "twzbench kv" starts and kills. */
 int bench_kv_writer(int argc, char **argv);
 int bench_log(const struct bench_opt *opt);

@@ -100,6 +100,7 @@ static inline bool bench_value_ok(const void *value, size_t len, uint64_t key_wo
 struct drv_rows {
 	char value[VALUE_MAX] __attribute__((aligned(64)));
 	uint64_t cnt, bad, prev;
+	bool unordered;
 	/* exact check of every row, for verification outside timed slices; NULL = none */
 	bool (*exact)(void *ctx, const void *key, size_t klen, const struct field *f);
 	void *ctx;
@@ -112,7 +113,8 @@ static inline void drv_take(struct drv_rows *r, const void *key, size_t klen, co
 	bool ok;
 
 	memcpy(r->value, value, vlen);
-	ok = order >= r->prev && bench_value_ok(r->value, vlen, bench_key_word(key, klen));
+	ok = (order >= r->prev || r->unordered) &&
+	     bench_value_ok(r->value, vlen, bench_key_word(key, klen));
 	r->prev = order;
 	if (ok && r->exact)
 		ok = r->exact(r->ctx, key, klen, (const struct field *)r->value);

@@ -136,7 +136,6 @@ static int load_one(struct kv *k, struct kv_peer *p, bool sorted, bool keep, dou
 		err = p->drv->settle(p->store);
 	if (!keep || sorted || err)
 		kv_peer_close(p, !keep);
-	*v /= 1;
 	return err;
 }
 
@@ -171,6 +170,14 @@ static int sorted_space(struct kv *k)
 	return err;
 }
 
+static void print_settings(const struct kv *k)
+{
+	for (int i = 0; i < k->peer_cnt; i++) {
+		printf("%-10s %s\n", k->peers[i].drv->name, k->peers[i].settings);
+		report_note(k->peers[i].drv->name, k->peers[i].settings);
+	}
+}
+
 int kv_section_load(struct kv *k)
 {
 	static struct kv_row rows[] = {
@@ -186,8 +193,7 @@ int kv_section_load(struct kv *k)
 	}
 	if (err)
 		return err;
-	for (int i = 0; i < k->peer_cnt; i++)
-		printf("%-10s %s\n", k->peers[i].drv->name, k->peers[i].settings);
+	print_settings(k);
 	report_section("Load of %u records into a fresh store", k->records);
 	kv_print_rows(k, rows, 2);
 	kv_ratio(k, &rows[0], "twzdb", KV_LMDB_WM, 2.5,
@@ -204,8 +210,7 @@ static int plain_load(struct kv *k)
 
 	for (int i = 0; i < k->peer_cnt && !err; i++)
 		err = load_one(k, &k->peers[i], false, true, &v);
-	for (int i = 0; i < k->peer_cnt; i++)
-		printf("%-10s %s\n", k->peers[i].drv->name, k->peers[i].settings);
+	print_settings(k);
 	return err;
 }
 
@@ -279,7 +284,7 @@ static int add_peers(struct kv *k, const char *base)
 static int set_up(struct kv *k, const char *base)
 {
 	k->stream_len = k->opt->quick ? 1u << 18 : 1u << 20;
-	k->slice_ns = (k->opt->quick ? 40u : 150u) * 1000000u;
+	k->slice_ns = (k->opt->slice_ms ? k->opt->slice_ms : k->opt->quick ? 40 : 150) * 1000000;
 	zipf_init(&k->zipf, k->records);
 	k->sorted = keys_sorted(k->records);
 	k->ops = malloc(k->stream_len * sizeof(*k->ops));

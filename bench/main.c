@@ -21,6 +21,7 @@ static const struct {
 	{"log", bench_log, "what twz_log adds to the least a durable record can cost"},
 #endif
 	{"kv", bench_kv, "key-value operations, bars against LMDB"},
+	{"ycsb", bench_ycsb, "YCSB workloads A to F, every peer"},
 };
 #define BENCH_CNT (sizeof(benches) / sizeof(benches[0]))
 
@@ -34,15 +35,21 @@ static int usage(FILE *f)
 	      "  --dir DIR      where the stores are made (default /dev/shm, if large enough)\n"
 	      "  --json FILE    write the figures there, too (- = standard output)\n"
 	      "  --gate         exit status 1 if a bar is missed\n"
-	      "kv:\n"
+	      "kv and ycsb:\n"
 	      "  --peers LIST   twzdb,twzdb-tree,lmdb,lmdb-wm,rocksdb,wiredtiger,bdb,pmemobj\n"
 	      "                 (default all that are built)\n"
-	      "  --records N    records (kv 1000000)\n"
+	      "  --records N    records (kv 1000000, ycsb 500000, or what fits in DIR)\n"
 	      "  --media M      line: clwb and sfence are executed, whatever DIR is (default);\n"
 	      "                 page: a disk, and elapsed time instead of CPU time\n"
 	      "  --quick        few, short rounds: to look, not to judge\n"
+	      "kv:\n"
 	      "  --only LIST    sections: load,space,reads,scan,writes,latency,mixed,open\n"
-	      "  --big          20 million records, and the bars for them\n",
+	      "  --slice MS     a peer's turn (150; quick 40)\n"
+	      "  --big          20 million records, and the bars for them\n"
+	      "ycsb:\n"
+	      "  --workload L   workloads: a,b,c,d,e,f (default all)\n"
+	      "  --threads L    numbers of threads (default 1,2)\n"
+	      "  --ops N        operations of a peer in a round (100000, with scans 10000)\n",
 	      f);
 	return f == stderr ? 2 : 0;
 }
@@ -150,6 +157,8 @@ static bool set_value(struct bench_opt *o, const char *name, const char *v)
 		return set_media(o, v);
 	if (!strcmp(name, "--records"))
 		return set_number(&o->records, v, 1u << 30);
+	if (!strcmp(name, "--slice"))
+		return set_number(&o->slice_ms, v, 60000);
 	return !strcmp(name, "--ops") && set_number(&o->ops, v, UINT64_MAX);
 }
 
