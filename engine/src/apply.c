@@ -269,7 +269,7 @@ static void apply_node_end(struct twzdb *db, uint64_t p, uint8_t flags, uint64_t
 	__atomic_store_n(&n->flags, flags, __ATOMIC_RELAXED);
 	st64(&n->sts, ts);
 	node_close(n, odd);
-	twzdb__hint_free(db, p);
+	twzdb__hint_dead(db, p, ts);
 }
 
 /*
@@ -307,7 +307,7 @@ static void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
 
 	st64(&r->link, ts);
 	__atomic_store_n(&r->vlf, rec_vlf(r) & ~TWZDB_VLF_LIVE, __ATOMIC_RELEASE);
-	twzdb__hint_free(db, p);
+	twzdb__hint_dead(db, p, ts);
 }
 
 static void apply_item(struct twzdb *db, const struct item_pm *it, const void *payload, uint64_t ts)
@@ -375,13 +375,16 @@ int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool 
 	return err ? TWZ_E_CORRUPT : 0;
 }
 
+/*
+ * Earlier records have been replayed by now: what they may have stored here (link, LIVE, kind) says nothing.
+ */
 static bool rec_whole(struct twzdb *db, const struct rec_live_pm *l)
 {
 	const struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
 
-	return r && rec_klen(r) <= TWZDB_KEY_MAX && rec_kind(r) == l->kind &&
-	       rec_len(r) <= twzdb__block_len(db, l->where) && r->sum == l->sum &&
-	       twzdb__rec_sum(r) == l->sum;
+	return r && rec_klen(r) <= TWZDB_KEY_MAX &&
+	       rec_len_of(rec_klen(r), rec_vlen(r), TWZDB_ROW) <= twzdb__block_len(db, l->where) &&
+	       r->sum == l->sum && twzdb__rec_sum_as(r, (enum twzdb_rec_kind)l->kind) == l->sum;
 }
 
 /*

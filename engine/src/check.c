@@ -63,7 +63,7 @@ static const struct rec_pm *check_rec(struct checker *c, uint64_t p, enum twzdb_
 {
 	const struct rec_pm *r;
 
-	if (!twzdb__is_rec(c->db, p)) {
+	if (!twzdb__is_rec_strict(c->db, p)) {
 		found(c, p, "I2: pointer to a record names no record block");
 		return NULL;
 	}
@@ -96,7 +96,7 @@ static const struct node_pm *check_node_head(struct checker *c, uint64_t p, int 
 	const struct node_pm *n;
 	uint32_t seen = 0;
 
-	if (!twzdb__is_node(c->db, p)) {
+	if (!twzdb__is_node_strict(c->db, p)) {
 		found(c, p, "I8: pointer to a node names no node block");
 		return NULL;
 	}

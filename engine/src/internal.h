@@ -71,6 +71,8 @@ static inline bool bkey_is_inf(struct bkey k)
 #define TWZDB_SLOTS_KEPT   64 /* unused ones; what a process claimed beyond these it gives back */
 #define TWZDB_WAITERS	   512
 #define TWZDB_CLASSES	   64
+#define TWZDB_STACK	   1024 /* reusable blocks remembered for each class */
+#define TWZDB_QUARANTINE   8192 /* blocks remembered that some snapshot may still reach */
 #define TWZDB_NO_SNAP	   UINT64_MAX
 #define TWZDB_TS_MAX	   ((uint64_t)INT64_MAX) /* of a commit; what lies above is damage */
 
@@ -115,10 +117,19 @@ struct sh_class {
 	uint32_t look;	    /* unit (global number) the next search for a used unit starts behind */
 	uint32_t fresh;	    /* units from here on (global number) ... */
 	uint32_t fresh_cnt; /* ... so many: formatted ahead, not used yet */
-	uint32_t pad;
+	uint32_t stack_cnt;
 	uint64_t total; /* blocks in known units */
 	uint64_t free;	/* of those, not live */
 	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */
+};
+
+/*
+ * Blocks that died, oldest first: {where, commit}. Like the stacks a hint only: the header of a block is
+ * asked before it is reserved.
+ */
+struct sh_quarantine {
+	uint64_t head, tail; /* entries ever removed, ever added */
+	uint64_t e[TWZDB_QUARANTINE][2];
 };
 
 struct sh_stats {
@@ -144,6 +155,8 @@ struct twzdb__shared {
 	uint32_t scan_pos; /* next unit to be classified (space.c) */
 	uint32_t pad3;
 	struct sh_class cls[TWZDB_CLASSES];
+	uint64_t stack[TWZDB_CLASSES][TWZDB_STACK];
+	struct sh_quarantine quar;
 	struct sh_stats stats __attribute__((aligned(64)));
 	struct sh_waiter waiter[TWZDB_WAITERS] __attribute__((aligned(64)));
 	struct sh_reader reader[TWZDB_READERS] __attribute__((aligned(64)));
@@ -489,8 +502,13 @@ uint64_t twzdb__node_limit(struct twzdb *db);
 /* Is P the start of a node block / record block? For bytes from media. */
 bool twzdb__is_node(struct twzdb *db, uint64_t p);
 bool twzdb__is_rec(struct twzdb *db, uint64_t p);
-/* Hints: a block died / a reservation ended without use. */
+/* The same, always by the unit's header, which the unit table need not agree with any more: for twzdb_check(). */
+bool twzdb__is_node_strict(struct twzdb *db, uint64_t p);
+bool twzdb__is_rec_strict(struct twzdb *db, uint64_t p);
+/* Hint: a reservation ended without use. */
 void twzdb__hint_free(struct twzdb *db, uint64_t p);
+/* Hint: a block died with commit TS. */
+void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts);
 void twzdb__hints_forget(struct twzdb *db);
 
 /* --- record.c --- */
@@ -549,6 +567,8 @@ static inline uint8_t *rec_val(const struct rec_pm *r)
 	return (uint8_t *)(uintptr_t)r + rec_val_off(rec_klen(r), rec_kind(r));
 }
 uint32_t twzdb__rec_sum(const struct rec_pm *r);
+/* As if it were of that kind: replay of older log records may have stored another one there. */
+uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind);
 /*
  * Fill a reserved block. TAG: table_tag() of the row's table. VALUE may be NULL: zeroed. KEY and VALUE may lie in the
  * block itself where they are to be.

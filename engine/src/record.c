@@ -6,14 +6,20 @@
 #include <xxhash.h>
 
 /* The root word of a table changes in place: only the number before it counts. */
-uint32_t twzdb__rec_sum(const struct rec_pm *r)
+uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind)
 {
 	uint64_t seed = r->ts * 0x9e3779b97f4a7c15ULL ^ r->prev ^ (uint64_t)r->klt << 32 ^
-			(rec_vlf(r) & ~TWZDB_VLF_LIVE);
+			rec_vlen(r) ^ TWZDB_VLF_KIND(kind);
 
-	if (rec_kind(r) == TWZDB_TABLE)
-		return (uint32_t)XXH3_64bits_withSeed(rec_val(r), sizeof(uint64_t), seed);
+	if (kind == TWZDB_TABLE)
+		return (uint32_t)XXH3_64bits_withSeed((const uint8_t *)r + TWZDB_ANCHOR_OFF,
+						      sizeof(uint64_t), seed);
 	return (uint32_t)XXH3_64bits_withSeed(r->data, (size_t)rec_klen(r) + rec_vlen(r), seed);
+}
+
+uint32_t twzdb__rec_sum(const struct rec_pm *r)
+{
+	return twzdb__rec_sum_as(r, rec_kind(r));
 }
 
 void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,

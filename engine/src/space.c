@@ -54,6 +54,20 @@ unsigned twzdb__class_of(uint64_t len)
 
 /* --- units --- */
 
+/* twzdb__class_len() and block counts as tables. */
+static uint32_t block_lens[TWZDB_CLASSES], block_cnts[TWZDB_CLASSES];
+
+__attribute__((constructor)) static void block_tables(void)
+{
+	for (unsigned c = 0; c < TWZDB_CLS_LARGE; c++) {
+		bool used = c <= CLASS_FINE + CLASS_COARSE_CNT || c == TWZDB_CLS_TABLE;
+
+		block_lens[c] = used ? twzdb__class_len(c) : UNIT_ROOM;
+		block_cnts[c] = c == TWZDB_CLS_NODE ? TWZDB_UNIT_LEN / TWZDB_NODE_LEN - 1
+						    : UNIT_ROOM / block_lens[c];
+	}
+}
+
 static uint32_t unit_sum(const struct unit_pm *u)
 {
 	return (uint32_t)XXH3_64bits(u, offsetof(struct unit_pm, sum));
@@ -99,8 +113,7 @@ static void unit_make(struct unit_pm *u, unsigned cls, uint32_t run)
 	} else {
 		u->kind = cls == TWZDB_CLS_NODE ? TWZDB_UNIT_NODES : TWZDB_UNIT_RECORDS;
 		u->block_len = twzdb__class_len(cls);
-		u->block_cnt = cls == TWZDB_CLS_NODE ? TWZDB_UNIT_LEN / TWZDB_NODE_LEN - 1
-						     : UNIT_ROOM / u->block_len;
+		u->block_cnt = block_cnts[cls];
 	}
 	u->sum = unit_sum(u);
 }
@@ -143,7 +156,7 @@ const struct unit_pm *twzdb__unit_of(struct twzdb *db, uint64_t p)
 		       : NULL;
 }
 
-static bool is_block(struct twzdb *db, uint64_t p, bool node)
+static bool is_block_strict(struct twzdb *db, uint64_t p, bool node)
 {
 	const struct unit_pm *u = twzdb__unit_of(db, p);
 	uint64_t off = ((p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF) & (TWZDB_UNIT_LEN - 1);
@@ -152,6 +165,42 @@ static bool is_block(struct twzdb *db, uint64_t p, bool node)
 		return false;
 	off -= u->first;
 	return off % u->block_len == 0 && off / u->block_len < u->block_cnt;
+}
+
+/* Class of the unit P lies in, if the unit table knows it; else -1. */
+static int known_class(struct twzdb *db, uint64_t p)
+{
+	uint64_t no = p >> TWZ_PPTR_OFF_BITS, off = p & TWZ_PPTR_OFF_MASK;
+	const struct twzdb__map *m;
+	uint32_t e;
+
+	if (unlikely(no < TWZDB_NO_DATA || no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX ||
+		     off < TWZ_DATA_OFF))
+		return -1;
+	m = &db->map[no];
+	if (unlikely(off >= ld64_acq(&m->end)))
+		return -1;
+	e = __atomic_load_n(&m->units[(off - TWZ_DATA_OFF) >> TWZDB_UNIT_SHIFT], __ATOMIC_RELAXED);
+	return e & TWZDB_UT_KNOWN ? (int)TWZDB_UT_CLASS(e) : -1;
+}
+
+/*
+ * What the table knows of a unit was read from its valid header, and a unit never changes: so the header
+ * need not be looked at, nor its line be fetched, for every pointer.
+ */
+static bool is_block(struct twzdb *db, uint64_t p, bool node)
+{
+	int cls = known_class(db, p);
+	uint32_t off, len, first;
+
+	if (cls < 0 || cls >= TWZDB_CLS_LARGE)
+		return is_block_strict(db, p, node);
+	off = (uint32_t)((p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF) & (TWZDB_UNIT_LEN - 1);
+	len = block_lens[cls];
+	first = cls == TWZDB_CLS_NODE ? TWZDB_NODE_LEN : (uint32_t)sizeof(struct unit_pm);
+	if ((cls == TWZDB_CLS_NODE) != node || off < first || (off - first) % len)
+		return false;
+	return (off - first) / len < block_cnts[cls];
 }
 
 uint32_t twzdb__obj_cnt(struct twzdb *db)
@@ -187,21 +236,88 @@ bool twzdb__is_rec(struct twzdb *db, uint64_t p)
 	return is_block(db, p, false);
 }
 
+bool twzdb__is_node_strict(struct twzdb *db, uint64_t p)
+{
+	return is_block_strict(db, p, true);
+}
+
+bool twzdb__is_rec_strict(struct twzdb *db, uint64_t p)
+{
+	return is_block_strict(db, p, false);
+}
+
 uint64_t twzdb__block_len(struct twzdb *db, uint64_t p)
 {
-	return is_block(db, p, false) ? twzdb__unit_of(db, p)->block_len : 0;
+	int cls = known_class(db, p);
+
+	if (!is_block(db, p, false))
+		return 0;
+	return cls >= 0 && cls < TWZDB_CLS_LARGE ? block_lens[cls]
+						 : twzdb__unit_of(db, p)->block_len;
 }
 
 /* --- hints --- */
 
-void twzdb__hint_free(struct twzdb *db, uint64_t p)
+static bool stack_push(struct twzdb *db, unsigned cls, uint64_t p)
+{
+	struct sh_class *c = &db->sh->cls[cls];
+
+	if (c->stack_cnt >= TWZDB_STACK)
+		return false;
+	db->sh->stack[cls][c->stack_cnt] = p;
+	__atomic_store_n(&c->stack_cnt, c->stack_cnt + 1, __ATOMIC_RELEASE);
+	return true;
+}
+
+/* One more block of P's unit is not LIVE. Its class, or -1. */
+static int count_free(struct twzdb *db, uint64_t p)
 {
 	uint32_t *e = unit_entry(db, unit_no(p));
 
 	if (!e || !(*e & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(*e) == 0xffff)
-		return;
+		return -1;
 	++*e;
 	db->sh->cls[TWZDB_UT_CLASS(*e)].free++;
+	return (int)TWZDB_UT_CLASS(*e);
+}
+
+void twzdb__hint_free(struct twzdb *db, uint64_t p)
+{
+	int cls = count_free(db, p);
+
+	if (cls >= 0 && cls < TWZDB_CLS_LARGE)
+		stack_push(db, (unsigned)cls, p);
+}
+
+void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts)
+{
+	struct sh_quarantine *q = &db->sh->quar;
+	uint64_t *e = q->e[q->tail % TWZDB_QUARANTINE];
+
+	if (count_free(db, p) < 0)
+		return;
+	if (q->tail - q->head >= TWZDB_QUARANTINE)
+		q->head = q->tail - TWZDB_QUARANTINE + 1; /* forgotten: the counts know of it */
+	e[0] = p;
+	e[1] = ts;
+	st64_rel(&q->tail, q->tail + 1);
+}
+
+/* Blocks no snapshot can reach any more go to the stacks of their classes. */
+static void quarantine_drain(struct twzdb *db, uint64_t min)
+{
+	struct sh_quarantine *q = &db->sh->quar;
+
+	for (; q->head < q->tail; q->head++) {
+		const uint64_t *e = q->e[q->head % TWZDB_QUARANTINE];
+		int cls;
+
+		if (e[1] > min)
+			return;
+		cls = known_class(db, e[0]);
+		if (cls >= 0 && cls < TWZDB_CLS_LARGE)
+			stack_push(db, (unsigned)cls, e[0]);
+	}
 }
 
 static void hint_taken(struct twzdb *db, uint32_t g)
@@ -222,6 +338,7 @@ void twzdb__hints_forget(struct twzdb *db)
 			memset(db->map[TWZDB_NO_DATA + i].units, 0,
 			       TWZDB_UNITS_PER_OBJ * sizeof(uint32_t));
 	memset(db->sh->cls, 0, sizeof(db->sh->cls));
+	st64(&db->sh->quar.head, db->sh->quar.tail);
 	db->sh->scan_pos = 0;
 }
 
@@ -236,6 +353,9 @@ static void unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u)
 	struct sh_class *c = &db->sh->cls[u->cls];
 	uint32_t *e = unit_entry(db, g), cnt = 0;
 
+	if (u->kind != TWZDB_UNIT_LARGE &&
+	    (u->block_len != block_lens[u->cls] || u->block_cnt != block_cnts[u->cls]))
+		return; /* cut otherwise than we do: read, but never written to */
 	for (uint32_t b = 0; b < u->block_cnt; b++)
 		cnt += !block_live((const uint8_t *)u + u->first + (uint64_t)b * u->block_len,
 				   u->kind == TWZDB_UNIT_NODES);
@@ -463,10 +583,19 @@ static bool node_reusable(struct twzdb_txn *tx, const struct node_pm *n, uint64_
 	return true;
 }
 
+static const struct unit_pm *unit_at(struct twzdb *db, uint32_t g)
+{
+	uint64_t p = unit_ptr(g);
+	int cls = known_class(db, p);
+
+	return cls >= 0 && cls < TWZDB_CLS_LARGE ? twzdb__at(db, p, TWZDB_UNIT_LEN)
+						 : twzdb__unit_of(db, p);
+}
+
 /* Next reusable block of unit G from *BLOCK on; 0: none. */
 static uint64_t unit_search(struct twzdb_txn *tx, uint32_t g, uint32_t *block)
 {
-	const struct unit_pm *u = twzdb__unit_of(tx->db, unit_ptr(g));
+	const struct unit_pm *u = unit_at(tx->db, g);
 
 	if (!u)
 		return 0;
@@ -481,6 +610,38 @@ static uint64_t unit_search(struct twzdb_txn *tx, uint32_t g, uint32_t *block)
 		}
 	}
 	return 0;
+}
+
+/* A block from the class's stack; 0: it is empty. */
+static uint64_t stack_pop(struct twzdb_txn *tx, unsigned cls)
+{
+	struct sh_class *c = &tx->db->sh->cls[cls];
+
+	while (c->stack_cnt) {
+		uint64_t p = tx->db->sh->stack[cls][--c->stack_cnt];
+		const void *b = twzdb__at(tx->db, p, block_lens[cls]);
+
+		if (!b || known_class(tx->db, p) != (int)cls)
+			continue;
+		if (cls == TWZDB_CLS_NODE ? node_reusable(tx, b, p) : rec_reusable(tx, b)) {
+			hint_taken(tx->db, unit_no(p));
+			return p;
+		}
+	}
+	return 0;
+}
+
+/* A block that was in use, and that as far as we know nobody can reach any more; 0: there is none. */
+static uint64_t take_used(struct twzdb_txn *tx, unsigned cls)
+{
+	struct sh_quarantine *q = &tx->db->sh->quar;
+
+	if (!tx->db->sh->cls[cls].stack_cnt && q->head != q->tail) {
+		quarantine_drain(tx->db, ld64(&tx->db->sh->min));
+		if (q->tail - q->head >= TWZDB_QUARANTINE / 4) /* worth a scan of the readers */
+			quarantine_drain(tx->db, twzdb__min(tx));
+	}
+	return stack_pop(tx, cls);
 }
 
 /*
@@ -580,8 +741,11 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 
 	learn_some(tx->db);
 	*p = search_used(tx, cls);
-	if (!*p && c->free && twzdb__min_now(tx))
-		*p = search_used(tx, cls);
+	if (!*p && c->free && twzdb__min_now(tx)) {
+		*p = take_used(tx, cls);
+		if (!*p)
+			*p = search_used(tx, cls);
+	}
 	if (!*p)
 		*p = search_fresh(tx, c);
 	if (*p)
@@ -601,7 +765,9 @@ static int alloc_block(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
 
-	*p = 0;
+	*p = take_used(tx, cls);
+	if (*p)
+		return 0;
 	if (c->unit && !twzdb__map_obj(tx->db, TWZDB_NO_DATA + (c->unit - 1) / TWZDB_UNITS_PER_OBJ))
 		*p = unit_search(tx, c->unit - 1, &c->block);
 	return *p ? 0 : next_unit(tx, cls, p);
@@ -648,17 +814,15 @@ int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t 
 		     struct rec_pm **rec)
 {
 	int err = twzdb__writable(tx->db);
-	const struct unit_pm *u;
 
 	*rec = NULL;
 	if (!err)
 		err = cls == TWZDB_CLS_LARGE ? alloc_large(tx, len, p) : alloc_block(tx, cls, p);
-	u = err ? NULL : twzdb__unit_of(tx->db, *p);
 	if (err && err != TWZDB_E_NOSPC)
 		twzdb__break(tx, err);
 	if (!err && u64vec_push(&tx->recs, *p))
 		err = twzdb__err(-ENOMEM, "no memory for the list of new records");
-	if (u && u->block_len >= len)
+	if (!err && twzdb__block_len(tx->db, *p) >= len)
 		*rec = twzdb__at(tx->db, *p, len);
 	if (!err && !*rec)
 		err = twzdb__break(
