@@ -641,6 +641,9 @@ int twzdb_open(const char *path, const struct twzdb_options *opt, struct twzdb *
 	if (err)
 		return err;
 	pthread_once(&once, register_fork);
+	err = twzdb__simd_choose();
+	if (err)
+		return err;
 	pthread_mutex_lock(&stores_mutex);
 	err = store_get(path, &o, &st);
 	if (!err) {

@@ -19,6 +19,7 @@
 #include "twz/twz.h"
 #include "twzdb.h"
 #include "format_db.h"
+#include "simd.h"
 
 #define likely(x)   __builtin_expect(!!(x), 1)
 #define unlikely(x) __builtin_expect(!!(x), 0)
@@ -40,6 +41,16 @@ static inline void twzdb__order(void)
 	__asm__ volatile("" ::: "memory");
 #else
 	__atomic_thread_fence(__ATOMIC_ACQ_REL);
+#endif
+}
+
+/* A pause between two looks at the same word. */
+static inline void twzdb__pause(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("pause");
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
 #endif
 }
 
@@ -610,9 +621,26 @@ static inline int bkey_cmp(struct bkey a, struct bkey b)
 	return c ? c : (a.len > b.len) - (a.len < b.len);
 }
 uint32_t twzdb__lcp(struct bkey a, struct bkey b);
-uint64_t twzdb__head(struct bkey k, uint32_t pfx);
-/* Number of slots with head < KH: the one function SIMD will replace. */
-unsigned twzdb__rank(const uint64_t head[TWZDB_FANOUT], uint64_t kh);
+/* Bytes [PFX, PFX + 8) of a key as a number, as if zeros followed it. */
+static inline uint64_t twzdb__head(struct bkey k, uint32_t pfx)
+{
+	uint64_t h = 0;
+
+	if (likely(k.len >= 8)) {
+		uint32_t from = k.len - 8 < pfx ? k.len - 8 : pfx, past = pfx - from;
+
+		memcpy(&h, k.p + from, 8);
+		return unlikely(past >= 8) ? 0 : __builtin_bswap64(h) << 8 * past;
+	}
+	if (k.len > pfx)
+		memcpy(&h, k.p + pfx, k.len - pfx);
+	return __builtin_bswap64(h);
+}
+/* Number of slots with head < KH. */
+static inline unsigned twzdb__rank(const uint64_t head[TWZDB_FANOUT], uint64_t kh)
+{
+	return twzdb__heads(head, kh).below;
+}
 /* Around every change of nodes at home. Takeover goes on where a dead writer stopped. */
 static inline void twzdb__apply_begin(struct twzdb__shared *sh)
 {
@@ -670,6 +698,13 @@ static inline int node_slot(const struct node_pm *n, unsigned pos)
 }
 /* RETRY if the node changed since it was read, else it is corrupt. */
 int twzdb__node_bad(struct twzdb_txn *tx, const struct nref *r, const char *rule);
+
+/* --- find.c --- */
+/*
+ * A reader's quick way: the newest version of K's row in the tree at ROOT (not 0), or 0: look by
+ * twzdb__seek().
+ */
+uint64_t twzdb__find(struct twzdb_txn *tx, uint64_t root, struct bkey k);
 
 /* --- node.c: private nodes --- */
 int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out); /* from the stock */

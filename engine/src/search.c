@@ -22,31 +22,6 @@ uint32_t twzdb__lcp(struct bkey a, struct bkey b)
 	return n;
 }
 
-uint64_t twzdb__head(struct bkey k, uint32_t pfx)
-{
-	uint64_t h = 0;
-
-	if (likely(k.len >= pfx + 8)) {
-		memcpy(&h, k.p + pfx, 8);
-		return __builtin_bswap64(h);
-	}
-	if (k.len > pfx)
-		memcpy(&h, k.p + pfx, k.len - pfx);
-	return __builtin_bswap64(h);
-}
-
-/* Free slots hold ~0, which is below nothing, so all slots can be counted without a branch. The loads may race with a writer: the caller
- * checks the version afterwards. */
-__attribute__((no_sanitize("thread"))) unsigned twzdb__rank(const uint64_t head[TWZDB_FANOUT],
-							    uint64_t kh)
-{
-	unsigned cnt = 0;
-
-	for (unsigned i = 0; i < TWZDB_FANOUT; i++)
-		cnt += head[i] < kh;
-	return cnt;
-}
-
 int twzdb__node_bad(struct twzdb_txn *tx, const struct nref *r, const char *rule)
 {
 	return nref_ok(r) ? twzdb__corrupt(tx->db, r->p, rule) : TWZDB__RETRY;
@@ -80,7 +55,7 @@ bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 	}
 	a->seq = seq;
 	tx->retries++;
-	__builtin_ia32_pause();
+	twzdb__pause();
 	if (++a->tries <
 	    AGAIN_SPINS) /* applying takes microseconds, unless the writer lost its processor or its life */
 		return true;
@@ -197,23 +172,21 @@ int twzdb__entry_key(struct twzdb_txn *tx, const struct nref *r, unsigned slot, 
 	return 0;
 }
 
-/* Entries whose head equals the key's: [lo, hi) in key order. */
+/*
+ * Entries whose head equals the key's: [lo, hi) in key order. Free slots hold ~0, and come after
+ * all entries that do.
+ */
 static int tie_range(struct twzdb_txn *tx, const struct nref *r, uint64_t kh, unsigned *lo,
 		     unsigned *hi)
 {
 	unsigned n = __atomic_load_n(&r->n->n, __ATOMIC_RELAXED);
+	struct headmask m = twzdb__heads(r->n->head, kh);
 
-	*lo = *hi = twzdb__rank(r->n->head, kh);
+	*lo = m.below;
+	*hi = *lo + (unsigned)__builtin_popcount(m.eq);
 	if (*lo > n)
 		return twzdb__node_bad(tx, r, "more heads than entries");
-	for (; *hi < n; ++*hi) {
-		int slot = node_slot(r->n, *hi);
-
-		if (slot < 0)
-			return twzdb__node_bad(tx, r, "permutation out of range");
-		if (ld64(&r->n->head[slot]) != kh)
-			break;
-	}
+	*hi = *hi < n ? *hi : n;
 	return 0;
 }
 

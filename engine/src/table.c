@@ -58,9 +58,17 @@ int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const stru
 {
 	struct again again = AGAIN_INIT;
 	struct nref leaf;
+	uint64_t p;
 	int err;
 
 	*rec = NULL;
+	if (likely(!tx->writer)) {
+		uint64_t root = twzdb__table_root(tx, table, &err);
+
+		p = root ? twzdb__find(tx, root, key) : 0;
+		if (likely(p))
+			return twzdb__rec_visible(tx, p, rec);
+	}
 	do
 		err = get_once(tx, table, key, &leaf, rec);
 	while (twzdb__again(tx, &again, leaf.p, &err));

@@ -200,6 +200,14 @@ def rule_flush(tree, args):
         found(f"{path}:{line}", f"{m.group(0)} belongs into twz/src/persist or backend files")
 
 
+def rule_simd(tree, args):
+    """only files named simd_* (and what rule flush exempts) name processor instructions"""
+    what = re.compile(r"\b(_mm\d*_\w+|__m\d{3}\w*|__builtin_ia32_\w+|vld1\w*|vc(lt|eq)q_\w+)|<(\w*intrin|arm_neon)\.h>")
+    paths = [p for p in tree.files() if not FLUSH_FILES.match(p) and not re.search(r"/simd_\w+\.c$", p)]
+    for path, line, m in each_match(tree, paths, what, code_of):
+        found(f"{path}:{line}", f"{m.group(0)} belongs into a simd_*.c file, beside a variant without it")
+
+
 STRUCT = re.compile(r"^struct\s+(\w+_pm)\s*\{(.*?)^\}", re.M | re.S)
 
 
@@ -305,6 +313,7 @@ BAD = {
     },
     "freestanding": {"twz/core/a.c": "#include <stdlib.h>\n"},
     "flush": {"engine/src/a.c": "void f(void) { _mm_clwb(0); }\n"},
+    "simd": {"engine/src/a.c": "#include <immintrin.h>\n", "engine/src/simd_x.c": "#include <immintrin.h>\n"},
     "media": {
         "twz/src/a.c": "struct x_pm {\n\tint a;\n};\n",
         "twz/src/format_c.h": "/* OFFSET SIZE MEANING */\nstruct c_pm {\n\tuint64_t a;\n};\n"
