@@ -52,7 +52,7 @@ void report_claim(const char *key, const char *what, double value, const char *u
 		  bool met);
 /* Figures of CNT rounds for the JSON alone: the caller prints its own table. */
 void report_series(const char *key, const char *what, const char *unit, const double *v, int cnt);
-/* The median of CNT rounds, which should be at least, or at most, BAR. */
+/* The median of CNT rounds, which should be at least, or at most, BAR; 0 = no bar. */
 void report_bar(const char *key, const char *what, const char *unit, const double *v, int cnt,
 		double bar, bool at_least);
 /* A member of the JSON beside the rows, such as a peer's settings. */

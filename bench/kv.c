@@ -283,8 +283,11 @@ static int add_peers(struct kv *k, const char *base)
 
 static int set_up(struct kv *k, const char *base)
 {
-	k->stream_len = k->opt->quick ? 1u << 18 : 1u << 20;
-	k->slice_ns = (k->opt->slice_ms ? k->opt->slice_ms : k->opt->quick ? 40 : 150) * 1000000;
+	uint32_t ms = k->opt->slice_ms ? (uint32_t)k->opt->slice_ms : k->opt->quick ? 40 : 150;
+
+	k->slice_ns = ms * (uint64_t)1000000;
+	/* No longer than a slice can use up at 16 operations a microsecond. */
+	k->stream_len = ms < 64 ? ms << 14 : 1u << 20;
 	zipf_init(&k->zipf, k->records);
 	k->sorted = keys_sorted(k->records);
 	k->ops = malloc(k->stream_len * sizeof(*k->ops));
@@ -322,6 +325,8 @@ int bench_kv(const struct bench_opt *opt)
 	kv.records = (uint32_t)(o.records ? o.records : o.big ? RECORDS_BIG : RECORDS);
 	if (o.big && !o.only)
 		o.only = "space,reads,scan,writes,open";
+	if (o.big && !o.peers)
+		o.peers = "twzdb,lmdb-wm"; /* a few GiB each */
 	snprintf(base, sizeof(base), "%s/twzbench-%d", o.dir, (int)getpid());
 	bench_medium(&o);
 	report_begin(&o, "twzbench kv: 23-byte keys, 100-byte values, one thread",

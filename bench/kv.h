@@ -56,6 +56,12 @@ struct kv {
 	} batch_rows[BATCH_CNT];
 };
 
+/* The bars of 20 million records instead of those of one million. */
+static inline bool kv_is_big(const struct kv *k)
+{
+	return k->records > 10000000;
+}
+
 struct kv_row;
 /* A peer's slice: the figure, or NO_FIGURE, SLICE_FAIL. */
 typedef double kv_slice(struct kv *k, struct kv_peer *p, const struct kv_row *row);
@@ -104,6 +110,9 @@ void kv_ratio(struct kv *k, const struct kv_row *row, const char *ours, enum kv_
 /* The median of one peer's figures beside its bar. */
 void kv_bar(struct kv *k, const struct kv_row *row, const char *ours, double bar, bool at_least,
 	    const char *what);
+
+/* --- kv_ops.c: the versions the first DONE operations of the stream gave --- */
+void kv_note_updates(struct kv *k, struct kv_peer *p, uint32_t done);
 
 /* --- sections --- */
 int kv_section_load(struct kv *k);

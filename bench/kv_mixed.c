@@ -120,8 +120,14 @@ static int by_ticks(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-#define SAMPLES (1u << 20)
+#define SAMPLES (1u << 20) /* no stream is longer */
 static uint32_t samples[SAMPLES];
+
+static double percentile(uint32_t cnt, int per_mille)
+{
+	qsort(samples, cnt, sizeof(*samples), by_ticks);
+	return samples[(uint64_t)(cnt - 1) * (uint32_t)per_mille / 1000] * bench_ns_per_tick();
+}
 
 /* The latency, ns, that PER_MILLE of the reads do not exceed. */
 static double read_latency(struct kv *k, struct kv_peer *p, uint32_t n, int per_mille)
@@ -140,8 +146,34 @@ static double read_latency(struct kv *k, struct kv_peer *p, uint32_t n, int per_
 		if (!some_version(op, buf, len))
 			return kv_wrong(p, "get beside a writer", op, len);
 	}
-	qsort(samples, cnt, sizeof(*samples), by_ticks);
-	return samples[(uint64_t)(cnt - 1) * (uint32_t)per_mille / 1000] * bench_ns_per_tick();
+	return percentile(cnt, per_mille);
+}
+
+/* The same for durable updates. */
+static double slice_update_latency(struct kv *k, struct kv_peer *p, const struct kv_row *row)
+{
+	uint32_t n = kv_stream(k, p, KV_ZIPF), cnt = 0;
+	uint64_t start = kv_cpu_ns(k);
+	struct field f;
+
+	if (p->drv == &drv_twzdb_tree)
+		return NO_FIGURE;
+	bench_filler(&f);
+	while (cnt < n && (cnt % 64 || kv_cpu_ns(k) - start < k->slice_ns)) {
+		const struct kv_op *op = &k->ops[cnt];
+		struct drv_kv kv = {op->key, (const char *)&f, KEY_LEN, FIELD_LEN};
+		uint64_t t = bench_ticks();
+		int err;
+
+		bench_field(&f, bench_key_word(op->key, KEY_LEN), 0, p->written + 1 + cnt, op->id);
+		err = p->drv->put(p->th, DRV_UPDATE, &kv);
+		t = bench_ticks() - t;
+		samples[cnt++] = t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;
+		if (err)
+			return kv_wrong(p, "update", op, err);
+	}
+	kv_note_updates(k, p, cnt);
+	return percentile(cnt, row->arg);
 }
 
 /* ARG: beside << 16 | per mille of the latency wanted, 0 = throughput. */
@@ -234,8 +266,11 @@ int kv_section_latency(struct kv *k)
 		{"latency.p99", "point read, zipfian, p99", "ns", slice_beside, ALONE << 16 | 990},
 		{"latency.p999", "point read, zipfian, p99.9", "ns", slice_beside,
 		 ALONE << 16 | 999},
+		{"latency.update.p50", "update, zipfian, p50", "ns", slice_update_latency, 500},
+		{"latency.update.p99", "update, zipfian, p99", "ns", slice_update_latency, 990},
+		{"latency.update.p999", "update, zipfian, p99.9", "ns", slice_update_latency, 999},
 	};
 
 	report_section("Latencies, the clock read around each operation");
-	return kv_rows(k, rows, 3);
+	return kv_rows(k, rows, 6);
 }

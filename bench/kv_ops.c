@@ -91,7 +91,7 @@ int kv_section_reads(struct kv *k)
 		vs[d] = rows[d];
 		vs[d].key = d ? "mget.unif.vs" : "mget.zipf.vs";
 		memcpy(vs[d].v[us], rows[2 + d].v[us], sizeof(vs[d].v[us]));
-		kv_ratio(k, &vs[d], "twzdb", KV_LMDB_BEST, 9,
+		kv_ratio(k, &vs[d], "twzdb", KV_LMDB_BEST, kv_is_big(k) ? 0 : 9,
 			 d ? "multi-get of 16, uniform / LMDB's reads"
 			   : "multi-get of 16, zipfian / LMDB's reads");
 	}
@@ -155,8 +155,7 @@ static int do_delete(struct kv_peer *p, const struct kv_op *op, struct field *f,
 	return p->drv->del(p->th, op->key, KEY_LEN);
 }
 
-/* The versions the first DONE operations of the stream gave. */
-static void note_updates(struct kv *k, struct kv_peer *p, uint32_t done)
+void kv_note_updates(struct kv *k, struct kv_peer *p, uint32_t done)
 {
 	for (uint32_t i = 0; i < done; i++)
 		p->version[k->ops[i].id] = p->written + 1 + i;
@@ -173,7 +172,7 @@ static double slice_update(struct kv *k, struct kv_peer *p, const struct kv_row 
 	done = run_writes(k, p, kv_stream(k, p, row->dist), do_update, &ns);
 	if (done < 0)
 		return SLICE_FAIL;
-	note_updates(k, p, (uint32_t)done);
+	kv_note_updates(k, p, (uint32_t)done);
 	return rate((uint32_t)done, 0, ns);
 }
 
@@ -258,7 +257,7 @@ static void fence_bar(struct kv *k, const struct kv_row *row, const struct kv_ro
 		v[r] = 1e3 / row->v[us][r] / fence->v[us][r];
 	}
 	snprintf(key, sizeof(key), "%s.fence", row->key);
-	report_bar(key, what, "x", v, k->rounds, 3.2, false);
+	report_bar(key, what, "x", v, k->rounds, kv_is_big(k) ? 0 : 3.2, false);
 }
 
 int kv_section_writes(struct kv *k)
@@ -285,7 +284,11 @@ int kv_section_writes(struct kv *k)
 	if (err)
 		return err;
 	for (int i = 0; i < 4; i++)
-		kv_ratio(k, &rows[i], "twzdb", KV_LMDB_WM, 4.5, vs_lmdb[i]);
+		kv_ratio(k, &rows[i], "twzdb", KV_LMDB_WM,
+			 !kv_is_big(k) ? 4.5
+			 : i < 2       ? 3.5
+				       : 0,
+			 vs_lmdb[i]);
 	for (int i = 0; i < 4 && !k->page; i++)
 		fence_bar(k, &rows[i], &rows[4], vs_fence[i]);
 	return 0;
@@ -309,7 +312,7 @@ int kv_update_all(struct kv *k, uint32_t cnt)
 			got = run_writes(k, p, n, do_update, &ns);
 			if (got < 0)
 				return DRV_FAIL;
-			note_updates(k, p, (uint32_t)got);
+			kv_note_updates(k, p, (uint32_t)got);
 		}
 		done += n;
 	}

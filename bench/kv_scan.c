@@ -74,7 +74,6 @@ int kv_section_scan(struct kv *k, const char *when)
 		{"scan.full", "full scan", "M row/s", slice_scan, 0, KV_UNIF},
 		{"count", "range count, keys", "M row/s", slice_count, 0, KV_UNIF},
 	};
-	bool big = k->records > 10000000;
 	char what[96], keys[8][48];
 	int err;
 
@@ -87,7 +86,11 @@ int kv_section_scan(struct kv *k, const char *when)
 	err = kv_rows(k, rows, 8);
 	for (int i = 0; i < 7 && !err; i++) {
 		snprintf(what, sizeof(what), "%s: twzdb / LMDB", rows[i].what);
-		kv_ratio(k, &rows[i], "twzdb", KV_LMDB_BEST, big ? 1.0 : i == 6 ? 1.1 : 1.2, what);
+		kv_ratio(k, &rows[i], "twzdb", KV_LMDB_BEST,
+			 kv_is_big(k) ? 1.0
+			 : i == 6     ? 1.1
+				      : 1.2,
+			 what);
 	}
 	if (!err)
 		kv_bar(k, &rows[7], "twzdb", 50, true, "range count, M keys/s");
@@ -121,6 +124,6 @@ int kv_section_space(struct kv *k, const char *when, const char *suffix, double 
 	lmdb = row.v[us][0] / lmdb;
 	snprintf(key, sizeof(key), "space.%s.ratio", when);
 	snprintf(what, sizeof(what), "space %s: twzdb / LMDB", when);
-	report_bar(key, what, "x", &lmdb, 1, bar, false);
+	report_bar(key, what, "x", &lmdb, 1, kv_is_big(k) ? 0 : bar, false);
 	return 0;
 }

@@ -175,7 +175,8 @@ void report_bar(const char *key, const char *what, const char *unit, const doubl
 	struct row *r = new_row(key, what, m, unit);
 
 	keep_rounds(r, v, cnt);
-	set_bar(r, bar, at_least, at_least ? m >= bar : m <= bar);
+	if (bar > 0)
+		set_bar(r, bar, at_least, at_least ? m >= bar : m <= bar);
 	print_row(r);
 }
 
