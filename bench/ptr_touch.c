@@ -386,18 +386,46 @@ static int touch_round(const struct unmapped *u, bool hand_first, struct cost c[
 	return err || hand_first ? err : by_hand(u, &c[HAND]);
 }
 
-static void touch_row(const char *id, const char *unit, const char *text, double ours, double hand)
+struct figures {
+	double v[2][3][TOUCH_ROUNDS];
+};
+
+static void touch_note(struct figures *f, int round, const struct cost c[2])
 {
+	for (int k = 0; k < 2; k++) {
+		f->v[k][0][round] = c[k].mmaps;
+		f->v[k][1][round] = c[k].faults;
+		f->v[k][2][round] = c[k].us;
+	}
+}
+
+static void touch_report(struct figures *f, const char *name, const char *id, double bar)
+{
+	static const char *const rows[3][2] = {
+		{"mmap", "mmap calls, relative to the hand-written program"},
+		{"fault", "page faults, relative to the hand-written program"},
+		{"us", "time, relative to the hand-written program"},
+	};
+	double med[2][3];
 	char key[64];
 
-	snprintf(key, sizeof(key), "touch.%s.%s", id, unit);
-	report_row(key, text, ours / hand, "x", 1.2);
+	for (int k = 0; k < 2; k++)
+		for (int i = 0; i < 3; i++)
+			med[k][i] = bench_median(f->v[k][i], TOUCH_ROUNDS);
+	report_section("First touch of an unmapped object of %s: mmap calls %.0f (by hand %.0f), "
+		       "page faults %.0f (%.0f), %.1f us (%.1f)",
+		       name, med[OURS][0], med[HAND][0], med[OURS][1], med[HAND][1], med[OURS][2],
+		       med[HAND][2]);
+	for (int i = 0; i < 3; i++) {
+		snprintf(key, sizeof(key), "touch.%s.%s", id, rows[i][0]);
+		report_row(key, rows[i][1], med[OURS][i] / med[HAND][i], "x", bar);
+	}
 }
 
 static int touch_len(const char *path, uint64_t len, const char *name, const char *id)
 {
-	double v[2][3][TOUCH_ROUNDS], med[2][3];
 	struct unmapped u = {.path = path, .len = len};
+	struct figures f;
 	struct cost c[2];
 	int err = make_pair(len, &u.src);
 
@@ -405,28 +433,81 @@ static int touch_len(const char *path, uint64_t len, const char *name, const cha
 		err = by_pointer(&u, &c[OURS], &u);
 	for (int r = 0; r < TOUCH_ROUNDS && !err; r++) {
 		err = touch_round(&u, r % 2, c);
-		for (int k = 0; k < 2; k++) {
-			v[k][0][r] = c[k].mmaps;
-			v[k][1][r] = c[k].faults;
-			v[k][2][r] = c[k].us;
-		}
+		touch_note(&f, r, c);
 	}
+	if (!err)
+		touch_report(&f, name, id, 1.2);
+	return err;
+}
+
+/* --- the same in slots of the address space that were never used --- */
+
+#define FRESH_SKIP 128 /* more than anything before has used; those are given out first */
+#define FRESH_CNT  (FRESH_SKIP + TOUCH_ROUNDS)
+
+/* FRESH_CNT objects; CELLS point to them. */
+static int fresh_make(const char *path, uint64_t len, struct unmapped *u, twz_pptr *cells)
+{
+	int err = 0;
+
+	for (int i = 0; i < FRESH_CNT && !err; i++) {
+		struct twz_obj *t = NULL;
+
+		u[i] = (struct unmapped){.path = path, .len = len};
+		err = create(len, NULL, &t);
+		if (err)
+			break;
+		memset(twz_obj_data(t), 1, len);
+		u[i].range_cnt = mapped_ranges(twz_obj_data(t), u[i].range);
+		err = twz_ptr_store(&cells[i], twz_obj_data(t), TWZ_READ | TWZ_WRITE);
+		twz_obj_close(t);
+	}
+	return err;
+}
+
+/* By hand first, uncounted: the pages are as near as they are to the one that goes second. */
+static int fresh_round(struct twz_obj *src, const twz_pptr *cell, const struct unmapped *u,
+		       struct cost c[2])
+{
+	struct twz_fot_info info;
+	struct meter m;
+	char *data;
+	int err = twz_fot_get(src, twz_pptr_fot(*cell), &info);
+
+	if (!err)
+		err = by_hand(u, &c[HAND]);
 	if (err)
 		return err;
-	for (int k = 0; k < 2; k++)
-		for (int i = 0; i < 3; i++)
-			med[k][i] = bench_median(v[k][i], TOUCH_ROUNDS);
-	report_section("First touch of an unmapped object of %s: mmap calls %.0f (by hand %.0f), "
-		       "page faults %.0f (%.0f), %.1f us (%.1f)",
-		       name, med[OURS][0], med[HAND][0], med[OURS][1], med[HAND][1], med[OURS][2],
-		       med[HAND][2]);
-	touch_row(id, "mmap", "mmap calls, relative to the hand-written program", med[OURS][0],
-		  med[HAND][0]);
-	touch_row(id, "fault", "page faults, relative to the hand-written program", med[OURS][1],
-		  med[HAND][1]);
-	touch_row(id, "us", "time, relative to the hand-written program", med[OURS][2],
-		  med[HAND][2]);
-	return 0;
+	m = meter_start();
+	data = twz_lea(cell, *cell);
+	if (!data)
+		return TWZ_E_NOENT;
+	touch(data, u->len);
+	c[OURS] = meter_stop(&m);
+	return by_hand(u, &c[HAND]);
+}
+
+/* The source stays open, so all its targets stay mapped, each in a slot of its own. */
+static int touch_fresh(const char *path, uint64_t len, const char *name, const char *id)
+{
+	static struct unmapped u[FRESH_CNT];
+	struct figures f;
+	struct cost c[2];
+	struct twz_obj *src;
+	int err = create(TWZ_PAGE_SIZE, NULL, &src);
+
+	if (err)
+		return err;
+	err = fresh_make(path, len, u, twz_obj_data(src));
+	for (int i = 0; i < FRESH_CNT && !err; i++) {
+		err = fresh_round(src, (twz_pptr *)twz_obj_data(src) + i, &u[i], c);
+		if (i >= FRESH_SKIP)
+			touch_note(&f, i - FRESH_SKIP, c);
+	}
+	twz_obj_close(src);
+	if (!err)
+		touch_report(&f, name, id, 0);
+	return err;
 }
 
 int bench_first_touch(struct twz_store *s, const char *path)
@@ -437,5 +518,7 @@ int bench_first_touch(struct twz_store *s, const char *path)
 	err = touch_len(path, 256 << 10, "256 KiB", "256k");
 	if (!err)
 		err = touch_len(path, 8 << 20, "8 MiB", "8m");
+	if (!err)
+		err = touch_fresh(path, 256 << 10, "256 KiB, slot never used before", "fresh");
 	return err ? bench_failed("first touch") : 0;
 }
