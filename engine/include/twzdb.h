@@ -161,6 +161,23 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_renew(struct twzdb_txn *txn);
  * twzdb_commit(). TWZDB_E_STATE: is a writer, is reset already, or has ended.
  */
 TWZDB_API int twzdb_reset(struct twzdb_txn *txn);
+/*
+ * Savepoints: nested write transactions. They are numbered 1, 2, 3 ... from the outside in, per
+ * transaction, cost memory only (and nothing where there is none), and cover everything the
+ * transaction can change, tables included. A commit keeps what they hold, an abort drops it.
+ *
+ * Make one: *ID = its number, one more than are open. TWZDB_E_READONLY: not a writer.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_savepoint(struct twzdb_txn *txn, uint32_t *id);
+/*
+ * Undo all changes since savepoint ID was made; it stays open, those after it are gone. Also mends
+ * a transaction whose change "failed half-way" after the savepoint. Values read of rows changed
+ * since become invalid; cursors stay good, and so do tables but those created since.
+ * TWZDB_E_INVAL: no such savepoint is open. Fails for no other reason in a writer.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_rollback_to(struct twzdb_txn *txn, uint32_t id);
+/* Close savepoint ID and those after it, keeping the changes. TWZDB_E_INVAL: as above. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_release(struct twzdb_txn *txn, uint32_t id);
 /* Timestamp of the snapshot (commits are numbered 1, 2, 3 ... per database). */
 TWZDB_API uint64_t twzdb_txn_ts(const struct twzdb_txn *txn);
 TWZDB_API bool twzdb_txn_is_writer(const struct twzdb_txn *txn);

@@ -332,6 +332,7 @@ static int commit_changes(struct twzdb_txn *tx)
  */
 static void forget(struct twzdb_txn *tx, bool committed)
 {
+	twzdb__sp_end(tx);
 	for (size_t i = 0; i < tx->recs.cnt && !committed; i++)
 		if (rec_kept(tx, i))
 			twzdb__hint_free(tx->db, tx->recs.v[i]);
@@ -366,6 +367,7 @@ int twzdb__commit(struct twzdb_txn *tx)
 	bool changed = tx->mods != tx->mods0;
 	int err = tx->broken;
 
+	twzdb__sp_end(tx);
 	if (err)
 		twzdb__err(
 			err,

@@ -182,14 +182,14 @@ static int tomb_note(struct twzdb_txn *tx, uint64_t table, uint64_t p)
 	return err ? err : u64vec_push(&tx->tombs, p);
 }
 
-/* Replace the row at POS by a tombstone. */
+/* Replace the row at POS by a tombstone; PREV is the version below it. */
 static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
-		uint64_t old_p, struct bkey key)
+		uint64_t old_p, uint64_t prev, struct bkey key)
 {
 	struct pnode *leaf;
 	struct rec_pm *rec;
 	uint64_t p;
-	int err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, NULL, 0, old_p, TWZDB_TOMB,
+	int err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, NULL, 0, prev, TWZDB_TOMB,
 				 &p, &rec);
 
 	if (err)
@@ -224,6 +224,8 @@ static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path
 		err = twzdb__rec_kill(tx, p);
 		return twzdb__break(tx, err ? err : remove_at(tx, table, path, pos, false));
 	}
+	if (twzdb__sp_fixed(tx, p))
+		return bury(tx, table, path, pos, p, r->prev, key);
 	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
 	if (!err)
 		err = tomb_note(tx, table, p);
@@ -256,7 +258,7 @@ int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 		return twzdb__err(TWZDB_E_NOTFOUND, "delete: no such key");
 	if (rec_is_own(tx, r))
 		return del_own(tx, table, &path, pos, p, (struct rec_pm *)(uintptr_t)r);
-	return bury(tx, table, &path, pos, p, key);
+	return bury(tx, table, &path, pos, p, p, key);
 }
 
 /* --- the purge queue --- */
@@ -402,7 +404,9 @@ static int drop_private(struct twzdb_txn *tx, uint64_t p, int level)
 			       : drop_private(tx, r.n->ptr[slot], r.n->level - 1);
 	}
 	pn = twzdb__node_private(tx, p);
-	if (pn && pn->state == PN_NEW)
+	if (!err && pn && pn->state == PN_NEW && tx->sp_open)
+		err = twzdb__sp_node(tx, pn);
+	if (!err && pn && pn->state == PN_NEW)
 		pn->state = PN_GONE;
 	return err;
 }
@@ -428,7 +432,9 @@ static int drop_home(struct twzdb_txn *tx, uint64_t p, int level)
 		err = slot < 0 ? twzdb__corrupt(tx->db, p, "permutation out of range")
 			       : drop_home(tx, n->ptr[slot], n->level - 1);
 	}
-	if (pn)
+	if (!err && pn && tx->sp_open)
+		err = twzdb__sp_node(tx, pn);
+	if (!err && pn)
 		pn->state = PN_DROP;
 	else if (!err)
 		err = u64vec_push(&tx->drops, p);

@@ -16,8 +16,11 @@ int twzdb__break(struct twzdb_txn *tx, int err)
 
 int twzdb__set_root(struct twzdb_txn *tx, uint64_t table, uint64_t root)
 {
-	int err = u64map_put(&tx->words, table + offsetof(struct table_pm, root), root);
+	uint64_t where = table + offsetof(struct table_pm, root);
+	int err = unlikely(tx->sp_open) ? twzdb__sp_word(tx, where) : 0;
 
+	if (!err)
+		err = u64map_put(&tx->words, where, root);
 	return err ? twzdb__err(err, "no memory for a root change") : 0;
 }
 
@@ -236,7 +239,8 @@ static bool overwrite_own(struct twzdb_txn *tx, uint64_t p, struct bkey key, con
 {
 	struct rec_pm *r = twzdb__at(tx->db, p, sizeof(*r));
 
-	if (!r || rec_len_of(key.len, vlen, TWZDB_ROW) > twzdb__block_len(tx->db, p))
+	if (!r || twzdb__sp_fixed(tx, p) ||
+	    rec_len_of(key.len, vlen, TWZDB_ROW) > twzdb__block_len(tx->db, p))
 		return false;
 	key.p = rec_key(r);
 	twzdb__rec_fill(tx, r, rec_table(r), key, value, vlen, r->prev, TWZDB_ROW);

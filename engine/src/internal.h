@@ -242,6 +242,7 @@ enum pnode_state {
 struct pnode {
 	struct node_pm img;
 	uint64_t p;
+	uint64_t seq; /* newest savepoint it was saved for, or made under (savepoint.c) */
 	uint32_t state;
 };
 
@@ -295,6 +296,8 @@ struct twzdb_txn {
 	struct u64vec stock;  /* reserved node blocks not used yet */
 	struct u64vec pnodes; /* struct pnode *, in order of creation */
 	struct u64vec tombs;  /* {table, record}: for the purge queue */
+	struct savepoints *sp; /* NULL: there was none yet */
+	uint32_t sp_open;      /* savepoints open */
 	void *chunks;	      /* memory of the pnodes */
 	uint32_t chunk_used;
 };
@@ -352,6 +355,8 @@ int twzdb__from_twz(int err, const char *what);
 /* --- util.c --- */
 int u64map_put(struct u64map *m, uint64_t key, uint64_t value); /* 0 or -ENOMEM */
 bool u64map_get(const struct u64map *m, uint64_t key, uint64_t *value);
+uint64_t *u64map_at(const struct u64map *m, uint64_t key); /* place of the value, or NULL */
+void u64map_del(struct u64map *m, uint64_t key);
 void u64map_free(struct u64map *m);
 int u64vec_push(struct u64vec *v, uint64_t x); /* 0 or -ENOMEM */
 void u64vec_free(struct u64vec *v);
@@ -607,6 +612,8 @@ int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **r
  * commit.
  */
 int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p);
+/* Give back the reserved block P; nothing happens if it is reserved no more. */
+void twzdb__rec_unreserve(struct twzdb_txn *tx, uint64_t p);
 
 /* --- search.c --- */
 struct table_pm *twzdb__table_at(struct twzdb *db, uint64_t table);
@@ -821,6 +828,26 @@ int twzdb__writable(struct twzdb *db);
  * TWZDB_E_BUSY.
  */
 int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out);
+
+/* --- savepoint.c: to be told only while tx->sp_open --- */
+/* PN is about to change. */
+int twzdb__sp_node(struct twzdb_txn *tx, struct pnode *pn);
+/* tx->words is about to get another value at WHERE. */
+int twzdb__sp_word(struct twzdb_txn *tx, uint64_t where);
+/* P has just been reserved for a record. */
+int twzdb__sp_rec(struct twzdb_txn *tx, uint64_t p);
+/* Was own record P there when the innermost savepoint was made? Then its bytes must stay. */
+bool twzdb__sp_old(const struct twzdb_txn *tx, uint64_t p);
+/* Old own record P is superseded. */
+int twzdb__sp_kill(struct twzdb_txn *tx, uint64_t p);
+uint64_t twzdb__sp_seq(const struct twzdb_txn *tx);
+/* All are released. Always to be told, before a commit collects what is reserved. */
+void twzdb__sp_end(struct twzdb_txn *tx);
+/* Must own record P be left as it lies? */
+static inline bool twzdb__sp_fixed(const struct twzdb_txn *tx, uint64_t p)
+{
+	return unlikely(tx->sp_open) && twzdb__sp_old(tx, p);
+}
 
 /* --- commit.c --- */
 struct iovec;

@@ -36,6 +36,7 @@ static int pnode_add(struct twzdb_txn *tx, uint64_t p, enum pnode_state state, s
 	if (!pn)
 		return twzdb__err(-ENOMEM, "no memory for a private node");
 	pn->p = p;
+	pn->seq = tx->sp_open ? twzdb__sp_seq(tx) : 0;
 	pn->state = state;
 	err = u64vec_push(&tx->pnodes, (uint64_t)(uintptr_t)pn);
 	if (!err)
@@ -104,10 +105,11 @@ int twzdb__node_cow(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 	int err;
 
 	*out = twzdb__node_private(tx, p);
-	if (*out)
-		return (*out)->state == PN_COPY || (*out)->state == PN_NEW
-			       ? 0
-			       : twzdb__corrupt(tx->db, p, "tree leads to a node twice");
+	if (*out) {
+		if ((*out)->state != PN_COPY && (*out)->state != PN_NEW)
+			return twzdb__corrupt(tx->db, p, "tree leads to a node twice");
+		return unlikely(tx->sp_open) ? twzdb__sp_node(tx, *out) : 0;
+	}
 	home = p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(tx->db, p, TWZDB_NODE_LEN);
 	if (!home || !twzdb__node_sound(home) || !twzdb__is_node(tx->db, p))
 		return twzdb__corrupt(tx->db, p,
@@ -127,6 +129,8 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped)
 		return twzdb__corrupt(tx->db, p, "pointer to a node names no node block");
 	if (!pn)
 		return pnode_add(tx, p, state, &pn);
+	if (unlikely(tx->sp_open) && twzdb__sp_node(tx, pn))
+		return -ENOMEM;
 	pn->state = pn->state == PN_NEW || pn->state == PN_GONE ? PN_GONE : state;
 	return 0;
 }

@@ -55,6 +55,11 @@ int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const vo
 	unsigned cls = kind == TWZDB_TABLE ? TWZDB_CLS_TABLE : twzdb__class_of(len);
 	int err = twzdb__alloc_rec(tx, cls, len, p, rec);
 
+	if (!err && unlikely(tx->sp_open)) {
+		err = twzdb__sp_rec(tx, *p);
+		if (err)
+			twzdb__rec_unreserve(tx, *p);
+	}
 	if (!err)
 		twzdb__rec_fill(tx, *rec, tag, key, value, vlen, prev, kind);
 	return err;
@@ -98,6 +103,16 @@ int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **r
 	return p && !rec_is_tomb(r) ? 0 : TWZDB_E_NOTFOUND;
 }
 
+void twzdb__rec_unreserve(struct twzdb_txn *tx, uint64_t p)
+{
+	struct rec_pm *r = twzdb__at(tx->db, p, sizeof(*r));
+
+	if (!r || rec_is_live(r) || r->link != (TWZDB_LINK_RESERVED | tx->stamp))
+		return;
+	r->link = 0;
+	twzdb__hint_free(tx->db, p);
+}
+
 int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p)
 {
 	const struct rec_pm *r;
@@ -113,8 +128,9 @@ int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p)
 		return twzdb__corrupt(tx->db, p, "pointer to a record names no record block");
 	if (rec_is_own(tx, r)) {
 		/* Nobody but us ever saw it: without the stamp the block is simply free. */
-		((struct rec_pm *)(uintptr_t)r)->link = 0;
-		twzdb__hint_free(tx->db, p);
+		if (twzdb__sp_fixed(tx, p))
+			return twzdb__sp_kill(tx, p);
+		twzdb__rec_unreserve(tx, p);
 		return 0;
 	}
 	return u64vec_push(&tx->dead, p);

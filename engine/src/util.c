@@ -63,6 +63,33 @@ bool u64map_get(const struct u64map *m, uint64_t key, uint64_t *value)
 	return true;
 }
 
+uint64_t *u64map_at(const struct u64map *m, uint64_t key)
+{
+	size_t i = m->cnt ? slot_of(m, key) : 0;
+
+	return m->cnt && m->slot[2 * i] ? &m->slot[2 * i + 1] : NULL;
+}
+
+/* What was stored behind the gap because its own place was taken moves up. */
+void u64map_del(struct u64map *m, uint64_t key)
+{
+	size_t gap = m->cnt ? slot_of(m, key) : 0;
+
+	if (!m->cnt || !m->slot[2 * gap])
+		return;
+	m->cnt--;
+	m->slot[2 * gap] = 0;
+	for (size_t i = (gap + 1) & (m->cap - 1); m->slot[2 * i]; i = (i + 1) & (m->cap - 1)) {
+		uint64_t k = m->slot[2 * i];
+		size_t at;
+
+		m->slot[2 * i] = 0;
+		at = slot_of(m, k);
+		m->slot[2 * at] = k;
+		m->slot[2 * at + 1] = m->slot[2 * i + 1];
+	}
+}
+
 void u64map_free(struct u64map *m)
 {
 	free(m->slot);
