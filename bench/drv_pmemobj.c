@@ -8,13 +8,12 @@
  */
 #include "drv.h"
 
+#include <btree_map.h> /* of the example: fetch_tree_map.sh */
 #include <libpmemobj.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
-
-#include "btree_map.h"
 
 #define LAYOUT	 "twzbench"
 #define REC_TYPE 1
