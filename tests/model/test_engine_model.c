@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * test_engine_model.c -- random operations on three tables against sorted arrays, with open snapshots
+ * test_engine_model.c -- random operations on tables of all kinds against arrays, with open snapshots
  *
  * Every key is a number below KEYS; its bytes, of very different lengths and with long common
  * prefixes, ascend with the number. The oracle holds a word per key: 0 = absent, else the seed
- * and length of the value. A snapshot keeps a copy.
+ * and length of the value; of the table of numbers likewise; of the table of sorted duplicates it
+ * holds which pairs there are. A snapshot keeps a copy, and so does every savepoint.
  */
 #include "../unit/engine_t.h"
 
@@ -12,10 +13,16 @@
 #define TABLES 3
 #define KEYS   3000
 #define SNAPS  6
+#define NUMS   600 /* keys of the table of numbers */
+#define DKEYS  50  /* keys and values of the table of sorted duplicates */
+#define DVALS  40
+#define LEVELS 3 /* savepoints */
 
 struct oracle {
 	uint64_t row[TABLES][KEYS]; /* len << 32 | seed, seed != 0 */
 	bool there[TABLES];
+	uint64_t num[NUMS];
+	bool pair[DKEYS][DVALS];
 };
 
 struct snap {
@@ -134,10 +141,122 @@ static void verify_seeks(struct twzdb_txn *tx, struct twzdb_table h, const uint6
 	twzdb_cursor_close(c);
 }
 
+/* --- the table of numbers, the table of sorted duplicates --- */
+
+#define NUM_STEP 0x123456789abULL /* between numbers: all bytes of a key count */
+
+static struct twzdb_slice num_of(unsigned i)
+{
+	static uint64_t ring[8];
+	static unsigned next;
+
+	ring[next % 8] = i * NUM_STEP;
+	return (struct twzdb_slice){&ring[next++ % 8], sizeof(ring[0])};
+}
+
+/* Part I of a pair: a few bytes, among them 0 and 255, ascending with I. */
+static struct twzdb_slice part_of(unsigned i)
+{
+	static uint8_t ring[8][4];
+	static unsigned next;
+	uint8_t *b = ring[next++ % 8];
+	size_t n = 0;
+
+	if (i == 0)
+		return (struct twzdb_slice){"", 0};
+	b[n++] = (uint8_t)((i - 1) / 4 * 5);
+	for (unsigned k = (i - 1) % 4; k; k--) /* x, x 0, x 0 0, x 255 0 0 */
+		b[n++] = k == 3 ? 255 : 0;
+	return (struct twzdb_slice){b, n};
+}
+
+static bool open_kind(struct twzdb_txn *tx, bool pairs, struct twzdb_table *h)
+{
+	return T_EQ(twzdb_table_open(tx, pairs ? "pairs" : "numbers",
+				     pairs ? TWZDB_TABLE_DUPSORT : TWZDB_TABLE_INTKEY, h),
+		    0);
+}
+
+static void verify_numbers(struct twzdb_txn *tx, const struct oracle *o)
+{
+	unsigned i = (unsigned)t_rand_below(NUMS);
+	struct twzdb_cursor *c;
+	struct twzdb_slice k, v;
+	struct twzdb_table h;
+	int err;
+
+	if (!open_kind(tx, false, &h))
+		return;
+	T_REQ(twzdb_cursor_open(tx, h, &c));
+	k = num_of(i);
+	err = twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v);
+	for (int n = 0; n < 50; n++, i++) {
+		while (i < NUMS && !o->num[i])
+			i++;
+		if (!T_EQ(err, i < NUMS ? 0 : TWZDB_E_NOTFOUND) || err)
+			break;
+		T_TRUE(et_same(k, num_of(i)) && et_same(v, val_of(o->num[i])));
+		err = twzdb_cursor_get(c, TWZDB_NEXT, &k, &v);
+	}
+	twzdb_cursor_close(c);
+}
+
+static unsigned dups_of(const struct oracle *o, unsigned key, unsigned *first)
+{
+	unsigned n = 0;
+
+	for (unsigned v = DVALS; v-- > 0;)
+		if (o->pair[key][v]) {
+			*first = v;
+			n++;
+		}
+	return n;
+}
+
+/* All pairs from a random key on; of each key also how many, and the first by get. */
+static void verify_pairs(struct twzdb_txn *tx, const struct oracle *o)
+{
+	unsigned key = (unsigned)t_rand_below(DKEYS), first = 0;
+	struct twzdb_cursor *c;
+	struct twzdb_slice k, v;
+	struct twzdb_table h;
+	uint64_t cnt;
+	int err;
+
+	if (!open_kind(tx, true, &h))
+		return;
+	T_REQ(twzdb_cursor_open(tx, h, &c));
+	k = part_of(key);
+	err = twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v);
+	for (unsigned n = 0; n < 8 && key < DKEYS; key++, n++) {
+		unsigned dups = dups_of(o, key, &first);
+
+		T_EQ(twzdb_get(tx, h, part_of(key), &v), dups ? 0 : TWZDB_E_NOTFOUND);
+		if (!dups)
+			continue;
+		T_TRUE(et_same(v, part_of(first)));
+		T_OK(err);
+		T_OK(twzdb_cursor_count(c, &cnt));
+		T_EQ(cnt, dups);
+		for (unsigned i = first; i < DVALS; i++) {
+			if (!o->pair[key][i])
+				continue;
+			T_OK(twzdb_cursor_get(c, TWZDB_CURRENT, &k, &v));
+			T_TRUE(et_same(k, part_of(key)) && et_same(v, part_of(i)));
+			err = twzdb_cursor_get(c, TWZDB_NEXT_DUP, &k, &v);
+			T_EQ(err, --dups ? 0 : TWZDB_E_NOTFOUND);
+		}
+		err = twzdb_cursor_get(c, TWZDB_NEXT_NODUP, &k, &v);
+	}
+	twzdb_cursor_close(c);
+}
+
 static void verify_all(struct twzdb_txn *tx, const struct oracle *o)
 {
 	struct twzdb_table h;
 
+	verify_numbers(tx, o);
+	verify_pairs(tx, o);
 	for (unsigned t = 0; t < TABLES; t++) {
 		if (!open_table(tx, o, t, &h))
 			continue;
@@ -152,6 +271,10 @@ static void verify_some(struct twzdb_txn *tx, const struct oracle *o)
 	unsigned t = (unsigned)t_rand_below(TABLES);
 	struct twzdb_table h;
 
+	if (t_rand_below(3) == 0)
+		verify_pairs(tx, o);
+	if (t_rand_below(3) == 0)
+		verify_numbers(tx, o);
 	if (!open_table(tx, o, t, &h))
 		return;
 	for (int n = 0; n < 20; n++)
@@ -214,6 +337,117 @@ static void op_run(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
 	}
 }
 
+/* Compare-and-put, compare-and-delete: half of the time with the right expectation. */
+static void op_if(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
+{
+	unsigned i = (unsigned)t_rand_below(KEYS);
+	bool right = t_rand_below(2), del = t_rand_below(2);
+	uint64_t r = random_row(), guess = right ? row[i] : random_row();
+	struct twzdb_slice want = val_of(guess);
+	int err;
+
+	if (del && guess) {
+		err = twzdb_del_if(tx, h, key_of(i), want);
+		if (!T_EQ(err, !row[i]		? TWZDB_E_NOTFOUND
+			       : guess != row[i] ? TWZDB_E_MISMATCH
+						 : 0))
+			return;
+		row[i] = err ? row[i] : 0;
+	} else {
+		err = twzdb_put_if(tx, h, key_of(i), guess ? &want : NULL, val_of(r));
+		if (T_EQ(err, guess == row[i] ? 0 : TWZDB_E_MISMATCH) && !err)
+			row[i] = r;
+	}
+}
+
+static void op_append(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
+{
+	unsigned last = KEYS, i;
+
+	while (last && !row[last - 1])
+		last--;
+	i = t_rand_below(4) ? last : (unsigned)t_rand_below(KEYS);
+	for (int n = 0; n < 40 && i < KEYS; n++, i += 1 + (unsigned)t_rand_below(3)) {
+		uint64_t r = random_row();
+		int err = twzdb_put(tx, h, key_of(i), val_of(r), TWZDB_APPEND);
+
+		if (!T_EQ(err, i >= last ? 0 : TWZDB_E_ORDER) || err)
+			return;
+		row[i] = r;
+		last = i + 1;
+	}
+}
+
+/* An estimate is one: but nothing is nothing, and no table has more entries than keys. */
+static void op_estimate(struct twzdb_txn *tx, struct twzdb_table h)
+{
+	unsigned a = (unsigned)t_rand_below(KEYS), b = (unsigned)t_rand_below(KEYS);
+	uint64_t est = 1;
+
+	T_OK(twzdb_estimate(tx, h, key_of(a), key_of(b), &est));
+	T_TRUE(a < b ? est <= 3 * KEYS : !est);
+}
+
+static void op_number(struct twzdb_txn *tx, struct oracle *o)
+{
+	unsigned i = (unsigned)t_rand_below(NUMS), j = i + (unsigned)t_rand_below(40);
+	uint64_t r = random_row(), cnt, want = 0;
+	struct twzdb_table h;
+
+	if (!open_kind(tx, false, &h))
+		return;
+	switch (t_rand_below(4)) {
+	case 0:
+		T_EQ(twzdb_del(tx, h, num_of(i)), o->num[i] ? 0 : TWZDB_E_NOTFOUND);
+		o->num[i] = 0;
+		break;
+	case 1:
+		T_OK(twzdb_del_range(tx, h, num_of(i), num_of(j), &cnt));
+		for (; i < j && i < NUMS; i++) {
+			want += o->num[i] != 0;
+			o->num[i] = 0;
+		}
+		T_EQ(cnt, want);
+		break;
+	default:
+		T_OK(twzdb_put(tx, h, num_of(i), val_of(r), 0));
+		o->num[i] = r;
+	}
+}
+
+static void op_pair(struct twzdb_txn *tx, struct oracle *o)
+{
+	unsigned k = (unsigned)t_rand_below(DKEYS), v = (unsigned)t_rand_below(DVALS), first;
+	unsigned dups = dups_of(o, k, &first);
+	struct twzdb_table h;
+
+	if (!open_kind(tx, true, &h))
+		return;
+	switch (t_rand_below(20)) {
+	case 0:
+		T_EQ(twzdb_del(tx, h, part_of(k)), dups ? 0 : TWZDB_E_NOTFOUND);
+		memset(o->pair[k], 0, sizeof(o->pair[k]));
+		break;
+	case 1:
+	case 2:
+	case 3:
+	case 4:
+		T_EQ(twzdb_del_if(tx, h, part_of(k), part_of(v)),
+		     o->pair[k][v] ? 0 : TWZDB_E_NOTFOUND);
+		o->pair[k][v] = false;
+		break;
+	case 5:
+		T_EQ(twzdb_put(tx, h, part_of(k), part_of(v), TWZDB_INSERT),
+		     dups ? TWZDB_E_EXIST : 0);
+		o->pair[k][v] |= !dups;
+		break;
+	default:
+		T_EQ(twzdb_put(tx, h, part_of(k), part_of(v), TWZDB_NODUP),
+		     o->pair[k][v] ? TWZDB_E_EXIST : 0);
+		o->pair[k][v] = true;
+	}
+}
+
 /* Walk with a cursor and change what it stands on. */
 static void op_cursor(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
 {
@@ -262,9 +496,16 @@ static void change(struct twzdb_txn *tx, struct oracle *o)
 
 	while (n--) {
 		unsigned t = (unsigned)t_rand_below(TABLES);
-		uint64_t what = t_rand_below(200);
+		uint64_t what = t_rand_below(260);
 		struct twzdb_table h;
 
+		if (what >= 200 && what < 240) {
+			if (what < 230)
+				op_pair(tx, o);
+			else
+				op_number(tx, o);
+			continue;
+		}
 		if (!o->there[t] || what == 199) {
 			op_table(tx, o, t);
 			continue;
@@ -279,8 +520,41 @@ static void change(struct twzdb_txn *tx, struct oracle *o)
 			op_del_range(tx, h, o->row[t]);
 		else if (what < 190)
 			op_run(tx, h, o->row[t]);
-		else
+		else if (what < 199)
 			op_cursor(tx, h, o->row[t]);
+		else if (what < 254)
+			op_if(tx, h, o->row[t]);
+		else if (what < 257)
+			op_append(tx, h, o->row[t]);
+		else
+			op_estimate(tx, h);
+	}
+}
+
+/* Changes under savepoints that are then released or rolled back to, in any order. */
+static void change_nested(struct twzdb_txn *tx, struct oracle *o)
+{
+	static struct oracle at[LEVELS + 1]; /* at[i]: when savepoint i was made */
+	uint32_t open = 0, id;
+
+	for (uint64_t n = t_rand_below(10); n--;) {
+		if (open < LEVELS && t_rand_below(2)) {
+			T_REQ(twzdb_savepoint(tx, &id));
+			if (!T_EQ(id, ++open))
+				return;
+			at[id] = *o;
+		}
+		change(tx, o);
+		id = open ? 1 + (uint32_t)t_rand_below(open) : 0;
+		if (id && t_rand_below(3) == 0) {
+			T_OK(twzdb_rollback_to(tx, id));
+			*o = at[id];
+			open = id;
+			verify_some(tx, o);
+		} else if (id && t_rand_below(3) == 0) {
+			T_OK(twzdb_release(tx, id));
+			open = id - 1;
+		}
 	}
 }
 
@@ -294,7 +568,10 @@ static void step_write(void)
 	if (how == 9)
 		T_OK(twzdb_upgrade(tx));
 	mine = now;
-	change(tx, &mine);
+	if (t_rand_below(4))
+		change(tx, &mine);
+	else
+		change_nested(tx, &mine);
 	verify_some(tx, &mine);
 	if (how == 0) {
 		twzdb_abort(tx);
@@ -354,6 +631,17 @@ static void reopen(const char *path)
 	twzdb_abort(tx);
 }
 
+static void make_kinds(void)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table h;
+
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_OK(twzdb_table_open(tx, "numbers", TWZDB_TABLE_CREATE | TWZDB_TABLE_INTKEY, &h));
+	T_OK(twzdb_table_open(tx, "pairs", TWZDB_TABLE_CREATE | TWZDB_TABLE_DUPSORT, &h));
+	T_REQ(twzdb_commit(tx));
+}
+
 static void run(enum et_media m, double seconds)
 {
 	const char *path = et_path(m, "model.twz");
@@ -362,6 +650,7 @@ static void run(enum et_media m, double seconds)
 
 	memset(&now, 0, sizeof(now));
 	T_REQ(et_open(path, &db));
+	make_kinds();
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	do {
 		if (t_rand_below(2))
