@@ -10,7 +10,7 @@ endif()
 foreach(t engine_node engine_damage engine_space engine_reader engine_simd) # they look into the engine
 	target_link_libraries(test_${t} PRIVATE PkgConfig::XXHASH)
 endforeach()
-foreach(t engine_model)
+foreach(t engine_model engine_threads)
 	add_executable(test_${t} model/test_${t}.c)
 	target_link_libraries(test_${t} PRIVATE twz_t twzdb_static)
 	set_target_properties(test_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
