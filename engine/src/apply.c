@@ -171,6 +171,81 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 	}
 }
 
+/* --- transactions of one operation --- */
+
+static uint64_t lone_leaf(const struct lone_pm *l)
+{
+	return l->leaf & TWZDB_LONE_PTR;
+}
+
+static uint64_t lone_rec(const struct lone_pm *l)
+{
+	return l->rec & TWZDB_LONE_PTR;
+}
+
+static unsigned lone_slot(const struct lone_pm *l)
+{
+	return (unsigned)(l->leaf >> TWZDB_LONE_SHIFT);
+}
+
+static size_t lone_len(const struct lone_pm *l)
+{
+	return lone_kind(l) == TWZDB_LREC_INS1 ? sizeof(*l) : TWZDB_LONE_LEN;
+}
+
+/* The row that stands behind it on page media, or NULL. */
+static const struct rec_pm *lone_carried(const struct lone_pm *l, size_t len)
+{
+	return len > lone_len(l) ? (const void *)((const uint8_t *)l + lone_len(l)) : NULL;
+}
+
+static const char *check_perm(const uint8_t perm[TWZDB_FANOUT], unsigned n, unsigned slot)
+{
+	uint32_t seen = 0;
+	bool there = false;
+
+	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
+		seen |= perm[i] < TWZDB_FANOUT ? (uint32_t)1 << perm[i] : 0;
+		there |= i < n && perm[i] == slot;
+	}
+	return n <= TWZDB_FANOUT && there && seen == ((uint32_t)1 << TWZDB_FANOUT) - 1
+		       ? NULL
+		       : "inserted row with a wrong count or permutation";
+}
+
+static const char *check_one(struct twzdb *db, const struct lone_pm *l, size_t len)
+{
+	const struct rec_pm *r;
+
+	if (lone_kind(l) < TWZDB_LREC_UPD1 || lone_kind(l) > TWZDB_LREC_INS1 || len < lone_len(l))
+		return "log record of one operation: kind or length";
+	if (!twzdb__is_node(db, lone_leaf(l)) || lone_slot(l) >= TWZDB_FANOUT ||
+	    !twzdb__is_rec(db, lone_rec(l)) || l->rec >> TWZDB_LONE_SHIFT > TWZDB_FANOUT)
+		return "log record of one operation names no leaf, slot or record";
+	if (lone_kind(l) != TWZDB_LREC_INS1 && !twzdb__is_rec(db, l->old))
+		return "log record of one operation replaces no record";
+	if (lone_kind(l) == TWZDB_LREC_INS1 && check_perm(l->ins.perm, l->ins.n, lone_slot(l)))
+		return check_perm(l->ins.perm, l->ins.n, lone_slot(l));
+	r = lone_carried(l, len);
+	if (!r)
+		return NULL;
+	return check_rec(db,
+			 &(struct item_pm){TWZDB_IT_REC_FULL, 0, (uint32_t)(len - lone_len(l)),
+					   lone_rec(l)},
+			 r, l->ts);
+}
+
+static int lone_check(struct twzdb *db, const struct lone_pm *l, size_t len)
+{
+	const char *rule = NULL;
+
+	if (!l->ts || l->ts > db->root->ts + 1 || l->ts > TWZDB_TS_MAX)
+		rule = "log record of a commit that cannot come next";
+	if (!rule)
+		rule = check_one(db, l, len);
+	return rule ? twzdb__corrupt(db, lone_leaf(l), rule) : 0;
+}
+
 int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
 {
 	const struct lrec_pm *l = rec;
@@ -179,6 +254,8 @@ int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
 	uint64_t pos = 0, cnt = 0;
 	const char *rule = NULL;
 
+	if (twzdb__is_one(rec, len))
+		return lone_check(db, rec, len);
 	if (len < sizeof(*l) || l->magic != TWZDB_LREC_MAGIC || l->version != 0 || l->len != len ||
 	    (l->kind != TWZDB_LREC_COMMIT && l->kind != TWZDB_LREC_SPACE))
 		return twzdb__corrupt(db, 0, "log record header out of range");
@@ -276,20 +353,20 @@ static void apply_node_end(struct twzdb *db, uint64_t p, uint8_t flags, uint64_t
  * Everything but LIVE lies in place (D2a, D2d), and nobody but a later owner of the block changes it: what
  * replay of older records did to link, LIVE and kind is what has to be put right (D6).
  */
-static void apply_rec_live(struct twzdb *db, const struct rec_live_pm *l)
+static void apply_rec_live(struct twzdb *db, const struct rec_live_pm *l, uint64_t leaf)
 {
 	struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
 
-	st64(&r->link, 0);
+	st64(&r->link, leaf);
 	__atomic_store_n(&r->vlf,
 			 (rec_vlf(r) & TWZDB_VLF_LEN) | TWZDB_VLF_LIVE | TWZDB_VLF_KIND(l->kind),
 			 __ATOMIC_RELEASE);
 }
 
 /* On a block readers know already it stores what is there. */
-static void apply_rec_full(struct twzdb *db, const struct item_pm *it, const struct rec_pm *from)
+static void apply_rec_full(struct twzdb *db, uint64_t p, const struct rec_pm *from)
 {
-	struct rec_pm *r = twzdb__at(db, it->where, rec_len(from));
+	struct rec_pm *r = twzdb__at(db, p, rec_len(from));
 
 	st64(&r->ts, from->ts);
 	st64(&r->prev, from->prev);
@@ -310,6 +387,47 @@ static void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
 	twzdb__hint_dead(db, p, ts);
 }
 
+static void apply_one_leaf(struct node_pm *n, const struct lone_pm *l)
+{
+	unsigned slot = lone_slot(l);
+	uint32_t odd;
+
+	/* As in apply_node_wr(): another version of the same row needs no notice. */
+	if (lone_kind(l) == TWZDB_LREC_UPD1 && !(ld32(&n->ver) & 1)) {
+		st64_rel(&n->ptr[slot], lone_rec(l));
+		return;
+	}
+	odd = node_open(n);
+	if (lone_kind(l) == TWZDB_LREC_INS1) {
+		for (unsigned i = 0; i < TWZDB_FANOUT; i++)
+			__atomic_store_n(&n->perm[i], l->ins.perm[i], __ATOMIC_RELAXED);
+		__atomic_store_n(&n->n, l->ins.n, __ATOMIC_RELAXED);
+		st64(&n->head[slot], l->ins.head);
+	}
+	st64_rel(&n->ptr[slot], lone_rec(l));
+	if (lone_kind(l) != TWZDB_LREC_UPD1) {
+		__atomic_store_n(&n->tombs, (uint8_t)(l->rec >> TWZDB_LONE_SHIFT),
+				 __ATOMIC_RELAXED);
+		st64(&n->sts, l->ts);
+	}
+	node_close(n, odd);
+}
+
+void twzdb__apply_one(struct twzdb *db, const struct lone_pm *l, size_t len, bool in_place)
+{
+	const struct rec_pm *carried = in_place ? NULL : lone_carried(l, len);
+	struct rec_live_pm live = {lone_rec(l), l->sum,
+				   lone_kind(l) == TWZDB_LREC_DEL1 ? TWZDB_TOMB : TWZDB_ROW};
+
+	if (carried)
+		apply_rec_full(db, lone_rec(l), carried);
+	apply_rec_live(db, &live, lone_leaf(l));
+	apply_one_leaf(twzdb__at(db, lone_leaf(l), TWZDB_NODE_LEN), l);
+	if (lone_kind(l) != TWZDB_LREC_INS1)
+		apply_rec_dead(db, l->old, l->ts);
+	st64_rel(&db->root->ts, l->ts);
+}
+
 static void apply_item(struct twzdb *db, const struct item_pm *it, const void *payload, uint64_t ts)
 {
 	const uint64_t *list = payload;
@@ -327,10 +445,10 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 		break;
 	case TWZDB_IT_REC_LIVE:
 		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
-			apply_rec_live(db, (const struct rec_live_pm *)payload + i);
+			apply_rec_live(db, (const struct rec_live_pm *)payload + i, 0);
 		break;
 	case TWZDB_IT_REC_FULL:
-		apply_rec_full(db, it, payload);
+		apply_rec_full(db, it->where, payload);
 		break;
 	case TWZDB_IT_WORD:
 		st64_rel((uint64_t *)twzdb__at(db, it->where, 8), *list);
@@ -349,13 +467,17 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 	}
 }
 
-void twzdb__apply(struct twzdb *db, const void *rec)
+void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 {
 	const struct lrec_pm *l = rec;
 	const struct item_pm *it;
 	const void *payload;
 	uint64_t pos = 0;
 
+	if (twzdb__is_one(rec, len)) {
+		twzdb__apply_one(db, rec, len, false);
+		return;
+	}
 	while (twzdb__item_next(rec, &pos, &it, &payload))
 		apply_item(db, it, payload, l->ts);
 	if (l->kind == TWZDB_LREC_COMMIT)
@@ -371,7 +493,7 @@ int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool 
 	(void)restart;
 	db->refused = err != 0;
 	if (!err)
-		twzdb__apply(db, rec);
+		twzdb__apply(db, rec, len);
 	return err ? TWZ_E_CORRUPT : 0;
 }
 
@@ -385,6 +507,14 @@ static bool rec_whole(struct twzdb *db, const struct rec_live_pm *l)
 	return r && rec_klen(r) <= TWZDB_KEY_MAX &&
 	       rec_len_of(rec_klen(r), rec_vlen(r), TWZDB_ROW) <= twzdb__block_len(db, l->where) &&
 	       r->sum == l->sum && twzdb__rec_sum_as(r, (enum twzdb_rec_kind)l->kind) == l->sum;
+}
+
+static int one_whole(struct twzdb *db, const struct lone_pm *l, size_t len)
+{
+	const struct rec_live_pm live = {lone_rec(l), l->sum,
+					 lone_kind(l) == TWZDB_LREC_DEL1 ? TWZDB_TOMB : TWZDB_ROW};
+
+	return lone_carried(l, len) || rec_whole(db, &live);
 }
 
 /*
@@ -402,6 +532,8 @@ int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	db->refused = twzdb__lrec_check(db, rec, len) != 0;
 	if (db->refused)
 		return TWZ_E_CORRUPT;
+	if (twzdb__is_one(rec, len))
+		return one_whole(db, rec, len);
 	while (twzdb__item_next(rec, &pos, &it, &payload))
 		for (uint64_t i = 0;
 		     it->type == TWZDB_IT_REC_LIVE && i < it->len / sizeof(struct rec_live_pm); i++)
@@ -474,6 +606,23 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 	}
 }
 
+static void flush_one(struct twzdb *db, const struct lone_pm *l, size_t len)
+{
+	unsigned slot = lone_slot(l);
+	const struct node_pm *n = twzdb__at(db, lone_leaf(l), TWZDB_NODE_LEN);
+
+	twz_flush(db->s, &n->ptr[slot], 8);
+	twz_flush(db->s, n, TWZ_LINE_SIZE);
+	if (lone_kind(l) == TWZDB_LREC_INS1)
+		twz_flush(db->s, &n->head[slot], 8);
+	if (lone_carried(l, len))
+		flush_at(db, lone_rec(l), rec_len(lone_carried(l, len)));
+	else
+		flush_rec(db, lone_rec(l));
+	if (lone_kind(l) != TWZDB_LREC_INS1)
+		flush_at(db, l->old, TWZDB_REC_LEN);
+}
+
 /* A record built and checked by this process. */
 int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len)
 {
@@ -483,7 +632,10 @@ int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	uint64_t pos = 0;
 
 	(void)lsn;
-	(void)len;
+	if (twzdb__is_one(rec, len)) {
+		flush_one(db, rec, len);
+		return 0;
+	}
 	while (twzdb__item_next(rec, &pos, &it, &payload))
 		flush_item(db, it, payload);
 	return 0;

@@ -17,7 +17,7 @@
 
 #define CARRY_MAX                                                                                  \
 	((uint64_t)64 << 10) /* bytes of keys and values a record carries on page media (D2b) */
-#define PURGE_BASE 32
+#define PURGE_BASE 64
 
 struct buf {
 	uint8_t *p;
@@ -285,6 +285,15 @@ int twzdb__append(struct twzdb *db, struct iovec *iov, int cnt, uint64_t *lsn)
 	return err ? twzdb__from_twz(err, "appending to the log") : 0;
 }
 
+int twzdb__append_staged(struct twzdb *db, size_t len, uint64_t *lsn)
+{
+	int err = twz_log_append_staged(db->log, len, lsn);
+
+	if (unlikely(err == TWZ_E_IO || err == TWZ_E_FAILED))
+		st64_rel(&db->sh->failed, 1);
+	return err ? twzdb__from_twz(err, "appending to the log") : 0;
+}
+
 static void publish(struct twzdb_txn *tx)
 {
 	struct twzdb__shared *sh = tx->db->sh;
@@ -294,10 +303,29 @@ static void publish(struct twzdb_txn *tx)
 	 * of the readers comes after it.
 	 */
 	__atomic_store_n(&sh->ts, tx->ts, __ATOMIC_SEQ_CST);
-	twzdb__stat_add(&sh->stats.commits, 1);
-	twzdb__stat_add(&sh->stats.splits, tx->splits);
-	twzdb__stat_add(&sh->stats.merges, tx->merges);
+	twzdb__stat_own(&sh->stats.commits, 1);
+	twzdb__stat_own(&sh->stats.splits, tx->splits);
+	twzdb__stat_own(&sh->stats.merges, tx->merges);
 	twzdb__purge_note(tx->db, &tx->tombs);
+}
+
+static bool one_fits(const struct twzdb_txn *tx)
+{
+	return tx->one.kind && !twzdb__purge_pays(tx) &&
+	       !(tx->db->page_media && carried_len(tx) > CARRY_MAX);
+}
+
+static int commit_one(struct twzdb_txn *tx)
+{
+	uint64_t lsn;
+	int err = twzdb__one_commit(tx, &lsn);
+
+	if (err)
+		return err;
+	twz_log_applied(tx->db->log, lsn);
+	twzdb__stat_own(&tx->db->sh->stats.log_bytes, sizeof(struct lone_pm));
+	publish(tx);
+	return 0;
 }
 
 static int commit_changes(struct twzdb_txn *tx)
@@ -316,10 +344,10 @@ static int commit_changes(struct twzdb_txn *tx)
 	}
 	if (!err) {
 		twzdb__apply_begin(tx->db->sh);
-		twzdb__apply(tx->db, b.p);
+		twzdb__apply(tx->db, b.p, b.len);
 		twzdb__apply_end(tx->db->sh);
 		twz_log_applied(tx->db->log, lsn);
-		twzdb__stat_add(&tx->db->sh->stats.log_bytes, b.len);
+		twzdb__stat_own(&tx->db->sh->stats.log_bytes, b.len);
 		publish(tx);
 	}
 	free(b.p);
@@ -344,20 +372,14 @@ static void forget(struct twzdb_txn *tx, bool committed)
 		if (pn->state == PN_GONE || (pn->state == PN_NEW && !committed))
 			twzdb__hint_free(tx->db, pn->p);
 	}
-	while (tx->chunks) {
-		void *next = *(void **)tx->chunks;
-
-		free(tx->chunks);
-		tx->chunks = next;
-	}
-	u64map_free(&tx->nodes);
-	u64map_free(&tx->words);
-	u64vec_free(&tx->recs);
-	u64vec_free(&tx->dead);
-	u64vec_free(&tx->drops);
-	u64vec_free(&tx->stock);
-	u64vec_free(&tx->pnodes);
-	u64vec_free(&tx->tombs);
+	twzdb__nodes_forget(tx);
+	u64map_clear(&tx->words);
+	u64vec_clear(&tx->recs);
+	u64vec_clear(&tx->dead);
+	u64vec_clear(&tx->drops);
+	u64vec_clear(&tx->stock);
+	u64vec_clear(&tx->tombs);
+	tx->one.kind = 0;
 	tx->splits = tx->merges = 0;
 	tx->broken = 0;
 }
@@ -372,10 +394,15 @@ int twzdb__commit(struct twzdb_txn *tx)
 		twzdb__err(
 			err,
 			"commit: an earlier change of this transaction failed half-way; it was rolled back");
-	if (!err && changed)
+	if (!err && one_fits(tx)) {
+		err = commit_one(tx);
+	} else if (!err && changed) {
 		err = twzdb__purge_some(tx, PURGE_BASE + (uint32_t)(tx->tombs.cnt + tx->recs.cnt));
-	if (!err && changed)
-		err = commit_changes(tx);
+		if (!err && tx->one.kind)
+			err = twzdb__one_expand(tx);
+		if (!err)
+			err = commit_changes(tx);
+	}
 	if (err && changed)
 		twzdb__stat_add(&tx->db->sh->stats.aborts, 1);
 	forget(tx, !err);

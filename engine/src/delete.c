@@ -7,6 +7,8 @@
  */
 #include "internal.h"
 
+#define PURGE_BATCH 512
+
 enum merge_plan twzdb__plan_merge(int n, int left, int right)
 {
 	/* A merged node keeps room, so that the next insert does not split it again. */
@@ -189,11 +191,14 @@ static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, u
 	struct pnode *leaf;
 	struct rec_pm *rec;
 	uint64_t p;
+	bool one = twzdb__one_possible(tx);
 	int err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, NULL, 0, prev, TWZDB_TOMB,
 				 &p, &rec);
 
 	if (err)
 		return err;
+	if (one && twzdb__one_replace(tx, &path->e[0], pos, p, old_p, true))
+		return twzdb__break(tx, tomb_note(tx, table, p));
 	tx->mods++;
 	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
 	if (!err)
@@ -304,6 +309,11 @@ static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const str
 	tx->mods++;
 	err = twzdb__rec_kill(tx, p);
 	return twzdb__break(tx, err ? err : remove_at(tx, table, &path, pos, true));
+}
+
+bool twzdb__purge_pays(const struct twzdb_txn *tx)
+{
+	return tx->db->purge_cnt >= PURGE_BATCH;
 }
 
 int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max)

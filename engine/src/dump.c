@@ -138,6 +138,20 @@ static const char *item_name(unsigned type)
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
 }
 
+static void dump_one(const struct dump *d, const struct lone_pm *l)
+{
+	static const char *const kinds[] = {"UPD1", "DEL1", "INS1"};
+
+	fprintf(d->f, " kind=%s ts=%" PRIu64, kinds[lone_kind(l) - TWZDB_LREC_UPD1], l->ts);
+	show_ptr(d->f, "leaf", l->leaf & TWZDB_LONE_PTR);
+	fprintf(d->f, " slot=%u", (unsigned)(l->leaf >> TWZDB_LONE_SHIFT));
+	show_ptr(d->f, "rec", l->rec & TWZDB_LONE_PTR);
+	if (lone_kind(l) == TWZDB_LREC_INS1)
+		fprintf(d->f, " n=%u\n", l->ins.n);
+	else
+		show_ptr(d->f, "old", l->old), fputc('\n', d->f);
+}
+
 static int dump_lrec(void *ctx, uint64_t lsn, const void *rec, size_t len)
 {
 	const struct dump *d = ctx;
@@ -149,6 +163,10 @@ static int dump_lrec(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	fprintf(d->f, "  log record lsn=%" PRIu64 " len=%zu", lsn, len);
 	if (twzdb__lrec_check(d->db, rec, len)) {
 		fprintf(d->f, " invalid: %s\n", twzdb_errmsg());
+		return 0;
+	}
+	if (twzdb__is_one(rec, len)) {
+		dump_one(d, rec);
 		return 0;
 	}
 	fprintf(d->f, " kind=%s ts=%" PRIu64 " items=%" PRIu64 "\n",

@@ -267,6 +267,10 @@ _Static_assert(TWZDB_ANCHOR_OFF % 8 == 0 && TWZDB_ANCHOR_OFF >= TWZDB_REC_LEN, "
 enum twzdb_lrec_kind {
 	TWZDB_LREC_COMMIT = 1, /* a transaction; ts is its number */
 	TWZDB_LREC_SPACE = 2,  /* units formatted; ts is 0 */
+	/* transactions of one operation: struct lone_pm */
+	TWZDB_LREC_UPD1 = 3, /* a row gets a newer version */
+	TWZDB_LREC_DEL1 = 4, /* a row gets a tombstone */
+	TWZDB_LREC_INS1 = 5, /* a leaf gets a row */
 };
 
 /*
@@ -295,6 +299,52 @@ _Static_assert(offsetof(struct lrec_pm, kind) == 6, "lrec_pm.kind");
 _Static_assert(offsetof(struct lrec_pm, ts) == 8, "lrec_pm.ts");
 _Static_assert(offsetof(struct lrec_pm, len) == 16, "lrec_pm.len");
 _Static_assert(offsetof(struct lrec_pm, item_cnt) == 24, "lrec_pm.item_cnt");
+
+#define TWZDB_LONE_MAGIC 0x00314c44U /* "DL1", and the kind above it */
+#define TWZDB_LONE_SHIFT 56	     /* pointers need less bits: object numbers end at 257 */
+#define TWZDB_LONE_PTR	 (((uint64_t)1 << TWZDB_LONE_SHIFT) - 1)
+
+/*
+ * A transaction of one operation in a leaf that stays: one line in the log with its header, two for an
+ * insert. On page media the new record as it shall be follows, zero-padded to 8.
+ *
+ * OFFSET SIZE MEANING
+ *      0    4 magic | enum twzdb_lrec_kind << 24
+ *      4    4 sum: rec_pm.sum of the new record
+ *      8    8 ts
+ *     16    8 leaf: twz_pptr | slot << 56
+ *     24    8 rec: twz_pptr of the new record | node_pm.tombs as it shall be << 56
+ *     32    8 old: twz_pptr of the record that dies (UPD1, DEL1: the end)
+ *  INS1:
+ *     32    8 head: of the slot
+ *     40   28 perm: node_pm.perm as it shall be
+ *     68    1 n: node_pm.n as it shall be
+ *     69    3 zero
+ */
+struct lone_pm {
+	uint32_t magic;
+	uint32_t sum;
+	uint64_t ts;
+	uint64_t leaf;
+	uint64_t rec;
+	union {
+		uint64_t old;
+		struct {
+			uint64_t head;
+			uint8_t perm[TWZDB_FANOUT];
+			uint8_t n;
+			uint8_t zero[3];
+		} ins;
+	};
+};
+#define TWZDB_LONE_LEN 40 /* of UPD1 and DEL1 */
+_Static_assert(sizeof(struct lone_pm) == 72, "lone_pm");
+_Static_assert(offsetof(struct lone_pm, sum) == 4, "lone_pm.sum");
+_Static_assert(offsetof(struct lone_pm, leaf) == 16, "lone_pm.leaf");
+_Static_assert(offsetof(struct lone_pm, rec) == 24, "lone_pm.rec");
+_Static_assert(offsetof(struct lone_pm, old) == 32, "lone_pm.old");
+_Static_assert(offsetof(struct lone_pm, ins.perm) == 40, "lone_pm.perm");
+_Static_assert(offsetof(struct lone_pm, ins.n) == 68, "lone_pm.n");
 
 /*
  * Items are applied in the order they have in the record; commit.c says why in which order it

@@ -261,6 +261,15 @@ struct u64vec {
 	size_t cnt, cap;
 };
 
+/* What the only operation of a transaction is going to do (oneop.c). */
+struct one {
+	uint8_t kind; /* enum twzdb_lrec_kind, 0 = nothing noted */
+	uint8_t slot, pos, tombs;
+	uint64_t leaf, rec, old;
+	uint64_t head;	      /* of an inserted row */
+	struct node_pm *home; /* the leaf */
+};
+
 /* States of a handle: words that freed or foreign memory does not hold by chance. */
 #define TWZDB__TXN_MAGIC 0x31306e7874627a74ULL /* has begun and not ended */
 #define TWZDB__TXN_RESET 0x74657365627a7474ULL /* a reader without a snapshot */
@@ -273,6 +282,17 @@ struct twzdb_txn {
 	struct twzdb_txn *next; /* while it waits (handle.c) */
 	uint64_t serial;	/* of its lives: cursors remember it */
 	struct twzdb_table use; /* the last table found to be good here (table.c) */
+	/* A writer's private state: empty when it has ended, but some memory stays. */
+	struct u64map nodes;  /* pptr -> struct pnode * */
+	struct u64map words;  /* pptr -> value */
+	struct u64vec recs;   /* reserved record blocks */
+	struct u64vec dead;   /* live records this transaction kills */
+	struct u64vec drops;  /* live nodes of dropped tables that are not private */
+	struct u64vec stock;  /* reserved node blocks not used yet */
+	struct u64vec pnodes; /* struct pnode *, in order of creation */
+	struct u64vec tombs;  /* {table, record}: for the purge queue */
+	void *chunks, *chunk; /* memory of the pnodes: all of it; the part in use ... */
+	uint32_t chunk_used;  /* ... and how many of it */
 	/* from here on zero when a writer has ended */
 	uint32_t flags;
 	uint64_t snap;	  /* registered snapshot */
@@ -288,18 +308,9 @@ struct twzdb_txn {
 	uint64_t retries;
 	uint64_t splits, merges;
 	uint64_t steps;	      /* of a walk that must end (D10) */
-	struct u64map nodes;  /* pptr -> struct pnode * */
-	struct u64map words;  /* pptr -> value */
-	struct u64vec recs;   /* reserved record blocks */
-	struct u64vec dead;   /* live records this transaction kills */
-	struct u64vec drops;  /* live nodes of dropped tables that are not private */
-	struct u64vec stock;  /* reserved node blocks not used yet */
-	struct u64vec pnodes; /* struct pnode *, in order of creation */
-	struct u64vec tombs;  /* {table, record}: for the purge queue */
 	struct savepoints *sp; /* NULL: there was none yet */
 	uint32_t sp_open;      /* savepoints open */
-	void *chunks;	      /* memory of the pnodes */
-	uint32_t chunk_used;
+	struct one one;	      /* instead of private nodes (oneop.c) */
 };
 
 /* A node as a reader found it: valid while its version word is still ver. */
@@ -358,6 +369,9 @@ bool u64map_get(const struct u64map *m, uint64_t key, uint64_t *value);
 uint64_t *u64map_at(const struct u64map *m, uint64_t key); /* place of the value, or NULL */
 void u64map_del(struct u64map *m, uint64_t key);
 void u64map_free(struct u64map *m);
+/* Empty, but memory in proportion to its use is kept. */
+void u64map_clear(struct u64map *m);
+void u64vec_clear(struct u64vec *v);
 int u64vec_push(struct u64vec *v, uint64_t x); /* 0 or -ENOMEM */
 void u64vec_free(struct u64vec *v);
 uint64_t twzdb__now_ns(void);
@@ -651,7 +665,9 @@ static inline unsigned twzdb__rank(const uint64_t head[TWZDB_FANOUT], uint64_t k
 /* Around every change of nodes at home. Takeover goes on where a dead writer stopped. */
 static inline void twzdb__apply_begin(struct twzdb__shared *sh)
 {
-	__atomic_store_n(&sh->apply_seq, sh->apply_seq | 1, __ATOMIC_SEQ_CST);
+	st64(&sh->apply_seq, sh->apply_seq | 1);
+	/* Who sees a version word that is odd from now on sees this, if it looks after that. */
+	__atomic_thread_fence(__ATOMIC_RELEASE);
 }
 static inline void twzdb__apply_end(struct twzdb__shared *sh)
 {
@@ -734,6 +750,8 @@ void twzdb__node_insert(struct node_pm *n, unsigned pos, uint64_t head, uint64_t
 void twzdb__node_remove(struct node_pm *n, unsigned pos);
 /* Prefix for the node's present fences. */
 int twzdb__node_pfx(struct twzdb_txn *tx, const struct node_pm *n, uint32_t *pfx);
+/* The private nodes are over. */
+void twzdb__nodes_forget(struct twzdb_txn *tx);
 int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped);
 
 /* --- insert.c --- */
@@ -751,6 +769,8 @@ enum merge_plan twzdb__plan_merge(int n, int left, int right);
 int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
 /* Remove tombstones no snapshot needs from a private leaf; *CNT = how many. */
 int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt);
+/* Have so many tombstones gathered that working them off costs each of them little? */
+bool twzdb__purge_pays(const struct twzdb_txn *tx);
 /* Work off up to MAX entries of the purge queue. */
 int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max);
 #define TWZDB_PURGE_MAX (1U << 22) /* tombstones one process remembers */
@@ -860,7 +880,41 @@ int twzdb__commit(struct twzdb_txn *tx);
 /* private state of a writer; nothing on media to clean */
 void twzdb__discard(struct twzdb_txn *tx);
 
+/* The same for a record of LEN bytes that lies in what twz_log_stage() gave. */
+int twzdb__append_staged(struct twzdb *db, size_t len, uint64_t *lsn);
+
+/* --- oneop.c --- */
+/* Has the transaction changed nothing yet? */
+bool twzdb__one_possible(const struct twzdb_txn *tx);
+/*
+ * Note that the row at POS of LEAF gets version REC (TOMB: a tombstone) instead of OLD, or that REC comes to POS. False: not
+ * here; nothing was noted.
+ */
+bool twzdb__one_replace(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t rec,
+			uint64_t old, bool tomb);
+bool twzdb__one_insert(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t rec,
+		       uint64_t head);
+/* Turn what was noted into private nodes. Every search of a writer begins with it. */
+int twzdb__one_expand(struct twzdb_txn *tx);
+/* Append, and change the homes. */
+int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn);
+
 /* --- apply.c --- */
+/*
+ * Change the homes by a checked record of one operation. IN_PLACE: the row it carries, if it does, lies
+ * there already.
+ */
+void twzdb__apply_one(struct twzdb *db, const struct lone_pm *l, size_t len, bool in_place);
+/* A log record that is a struct lone_pm. */
+static inline bool twzdb__is_one(const void *rec, size_t len)
+{
+	return len >= TWZDB_LONE_LEN &&
+	       (((const struct lone_pm *)rec)->magic & 0xffffff) == TWZDB_LONE_MAGIC;
+}
+static inline unsigned lone_kind(const struct lone_pm *l)
+{
+	return l->magic >> 24;
+}
 int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart);
 int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len);
 int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len);
@@ -869,7 +923,7 @@ void twzdb__log_flush_end(void *ctx);
 /* D10: every length, pointer and kind of a record. 0 or TWZDB_E_CORRUPT. */
 int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len);
 /* Change the homes by a checked record: cannot fail (D4). */
-void twzdb__apply(struct twzdb *db, const void *rec);
+void twzdb__apply(struct twzdb *db, const void *rec, size_t len);
 /* Walk items: *POS starts at 0; false at the end. */
 bool twzdb__item_next(const void *rec, uint64_t *pos, const struct item_pm **it,
 		      const void **payload);
@@ -895,6 +949,11 @@ static inline uint64_t twzdb__catalog(void)
 #define DB_PTR(field_off) (twz_pptr_make(TWZDB_NO_ROOT, TWZ_DATA_OFF + (field_off)).v)
 
 /* --- stat.c --- */
+/* Of counters that only the owner of the writer lock changes. */
+static inline void twzdb__stat_own(uint64_t *where, uint64_t n)
+{
+	st64(where, ld64(where) + n);
+}
 static inline void twzdb__stat_add(uint64_t *where, uint64_t n)
 {
 	if (n)

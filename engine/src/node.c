@@ -7,24 +7,56 @@
 #include "internal.h"
 
 #define CHUNK_NODES 64
+#define CHUNKS_KEPT 32 /* when a transaction ends: 1 MiB */
+
+struct chunk {
+	struct chunk *next;
+	void *pad;
+	struct pnode n[CHUNK_NODES];
+};
 
 static struct pnode *pnode_alloc(struct twzdb_txn *tx)
 {
-	struct {
-		void *next;
-		void *pad;
-		struct pnode n[CHUNK_NODES];
-	} *c = tx->chunks;
+	struct chunk *c = tx->chunk;
 
-	if (!c || tx->chunk_used == CHUNK_NODES) {
-		c = malloc(sizeof(*c));
-		if (!c)
-			return NULL;
-		c->next = tx->chunks;
-		tx->chunks = c;
+	if (!c || tx->chunk_used == CHUNK_NODES) { /* the next one, from the first on */
+		c = c ? c->next : tx->chunks;
+		if (!c) {
+			c = malloc(sizeof(*c));
+			if (!c)
+				return NULL;
+			c->next = NULL;
+			if (tx->chunk)
+				((struct chunk *)tx->chunk)->next = c;
+			else
+				tx->chunks = c;
+		}
+		tx->chunk = c;
 		tx->chunk_used = 0;
 	}
 	return &c->n[tx->chunk_used++];
+}
+
+void twzdb__nodes_forget(struct twzdb_txn *tx)
+{
+	struct chunk *c = tx->chunks;
+
+	for (unsigned i = 1; c && i < CHUNKS_KEPT; i++)
+		c = c->next;
+	if (c) {
+		struct chunk *rest = c->next;
+
+		c->next = NULL;
+		while (rest) {
+			c = rest->next;
+			free(rest);
+			rest = c;
+		}
+	}
+	tx->chunk = NULL;
+	tx->chunk_used = 0;
+	u64map_clear(&tx->nodes);
+	u64vec_clear(&tx->pnodes);
 }
 
 static int pnode_add(struct twzdb_txn *tx, uint64_t p, enum pnode_state state, struct pnode **out)

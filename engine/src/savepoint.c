@@ -194,6 +194,8 @@ int twzdb_savepoint(struct twzdb_txn *tx, uint32_t *id)
 		return twzdb__err(TWZDB_E_INVAL, "savepoint: no place for the number");
 	*id = 0;
 	err = twzdb__txn_use(tx, "savepoint", true);
+	if (!err && tx->one.kind)
+		err = twzdb__one_expand(tx);
 	if (!err)
 		err = sp_make(tx);
 	if (!err)

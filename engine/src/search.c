@@ -376,8 +376,10 @@ int twzdb__seek(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool lt, st
 		unsigned *pos, bool *exact, struct path *path)
 {
 	struct again again = AGAIN_INIT;
-	int err;
+	int err = unlikely(tx->one.kind) ? twzdb__one_expand(tx) : 0;
 
+	if (err)
+		return err;
 	do {
 		uint64_t root = twzdb__table_root(tx, table, &err);
 

@@ -554,7 +554,7 @@ static int unit_format(struct twzdb *db, unsigned cls, uint32_t run, uint32_t *g
 	err = twzdb__append(db, &iov, 1, &lsn);
 	if (err)
 		return err;
-	twzdb__apply(db, &r);
+	twzdb__apply(db, &r, r.head.len);
 	twz_log_applied(db->log, lsn);
 	for (uint32_t k = 0; k < n; k++)
 		unit_learn(db, *g + k, twzdb__unit_of(db, unit_ptr(*g + k)));

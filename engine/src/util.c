@@ -96,6 +96,22 @@ void u64map_free(struct u64map *m)
 	memset(m, 0, sizeof(*m));
 }
 
+void u64map_clear(struct u64map *m)
+{
+	if (m->cnt * 16 < m->cap && m->cap > 1024)
+		u64map_free(m);
+	else if (m->cnt)
+		memset(m->slot, 0, m->cap * 2 * sizeof(*m->slot));
+	m->cnt = 0;
+}
+
+void u64vec_clear(struct u64vec *v)
+{
+	if (v->cnt * 16 < v->cap && v->cap > 1024)
+		u64vec_free(v);
+	v->cnt = 0;
+}
+
 int u64vec_push(struct u64vec *v, uint64_t x)
 {
 	if (v->cnt == v->cap) {

@@ -39,7 +39,7 @@ static uint32_t version_after_write(struct twzdb *db, struct node_pm *n, uint64_
 		(uint64_t)1 << offsetof(struct node_pm, ptr) / 8},
 	       n->ptr[0]};
 
-	twzdb__apply(db, &r);
+	twzdb__apply(db, &r, sizeof(r));
 	return n->ver;
 }
 
