@@ -251,6 +251,156 @@ static int run_changes(struct crash *c)
 ENGINE_WL(wl_db_changes, "changes", "del_range, cursor_put, cursor_del, one key changed often",
 	  CRASH_ALL, false, setup_rows, run_changes);
 
+/* --- savepoints: what was rolled back leaves nothing behind, what was released is committed --- */
+
+static int nested_steps(struct twzdb_txn *txn, struct twzdb_table t, int v)
+{
+	uint32_t a = 0, b = 0;
+	int rc = put_row(txn, t, 2, 40, v);
+
+	if (!rc)
+		rc = twzdb_savepoint(txn, &a);
+	for (int i = 0; i < 40 && !rc; i++) /* splits */
+		rc = put_row(txn, t, 100 + i, 20, v + i);
+	if (!rc)
+		rc = put_row(txn, t, 2, 300, v);
+	if (!rc)
+		rc = twzdb_savepoint(txn, &b);
+	for (int i = 0; i < 40 && !rc; i++) /* merges */
+		rc = put_row(txn, t, 100 + i, -1, 0);
+	if (!rc)
+		rc = put_row(txn, t, 4, -1, 0);
+	if (!rc)
+		rc = twzdb_rollback_to(txn, v % 2 ? a : b);
+	if (!rc)
+		rc = put_row(txn, t, 6, 25, v);
+	return rc ? rc : twzdb_release(txn, a);
+}
+
+static int nested(struct crash *c, int v)
+{
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t, gone;
+	uint32_t id;
+	int rc = begin_table(c, &txn, &t);
+
+	if (!rc)
+		rc = nested_steps(txn, t, v);
+	if (!rc)
+		rc = twzdb_savepoint(txn, &id);
+	if (!rc) /* a table that never was */
+		rc = twzdb_table_open(txn, "gone", TWZDB_TABLE_CREATE, &gone);
+	if (!rc)
+		rc = put_row(txn, gone, 1, 50, v);
+	if (!rc)
+		rc = twzdb_rollback_to(txn, id);
+	return rc ? rc : twzdb_commit(txn);
+}
+
+static int run_savepoint(struct crash *c)
+{
+	for (int v = 0; v < 4; v++) {
+		CRASH_OP(c, nested(c, v));
+		if (v % 2 == 0)
+			CRASH_OP(c, del_range(c, "k0100", NULL));
+	}
+	return 0;
+}
+ENGINE_WL(wl_db_savepoint, "savepoint", "transactions with savepoints rolled back and released",
+	  CRASH_ALL, true, setup_rows, run_savepoint);
+
+/* --- whole leaves deleted at once --- */
+
+static int setup_range(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "t", 0, 300, 1, 12, 1));
+	CRASH_DO(c, rows(c, "t", 0, 300, 5, 40, 2));
+	return 0;
+}
+
+static int run_range(struct crash *c)
+{
+	CRASH_OP(c, del_range(c, "k0010", "k0090"));
+	CRASH_OP(c, rows(c, "t", 20, 30, 2, 60, 3));
+	CRASH_OP(c, del_range(c, "k0015", "k0250"));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, del_range(c, "", NULL));
+	CRASH_OP(c, rows(c, "t", 0, 40, 1, 12, 4));
+	return 0;
+}
+ENGINE_WL(wl_db_range, "range", "range deletes over many leaves", CRASH_ALL, false, setup_range,
+	  run_range);
+
+/* --- tables of numbers and of sorted duplicates, renamed, appended to, changed conditionally --- */
+
+static int pairs_of(struct twzdb_txn *txn, struct twzdb_table t, int v)
+{
+	int rc = 0;
+
+	for (int i = 0; i < 45 && !rc; i++) {
+		char key[16], val[24];
+
+		snprintf(key, sizeof(key), "key%d", i % 4);
+		snprintf(val, sizeof(val), "value %d of %d", i, v);
+		rc = twzdb_put(txn, t, text(key), text(val), 0);
+	}
+	return rc ? rc : twzdb_del_if(txn, t, text("key2"), text("value 6 of 0"));
+}
+
+static int numbers_of(struct twzdb_txn *txn, struct twzdb_table t, uint64_t from)
+{
+	struct twzdb_slice old = text("appended"), k = {&from, sizeof(from)};
+	int rc = 0;
+
+	for (int i = 0; i < 35 && !rc; i++, from++)
+		rc = twzdb_put(txn, t, k, old, TWZDB_APPEND);
+	from--;
+	if (!rc)
+		rc = twzdb_put_if(txn, t, k, &old, text("changed"));
+	from--;
+	return rc ? rc : twzdb_del_if(txn, t, k, old);
+}
+
+static int kinds(struct crash *c, const char *name, uint32_t kind, int v)
+{
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+	int rc = twzdb_begin(c->db, 0, &txn);
+
+	if (!rc)
+		rc = twzdb_table_open(txn, name, TWZDB_TABLE_CREATE | kind, &t);
+	if (!rc && v < 0)
+		rc = twzdb_del(txn, t, text("key1"));
+	else if (!rc)
+		rc = kind & TWZDB_TABLE_DUPSORT ? pairs_of(txn, t, v)
+						: numbers_of(txn, t, (uint64_t)v * 1000);
+	return rc ? rc : twzdb_commit(txn);
+}
+
+static int rename_to(struct crash *c, const char *from, const char *to)
+{
+	struct twzdb_txn *txn = NULL;
+	int rc = twzdb_begin(c->db, 0, &txn);
+
+	if (!rc)
+		rc = twzdb_table_rename(txn, from, to);
+	return rc ? rc : twzdb_commit(txn);
+}
+
+static int run_kinds(struct crash *c)
+{
+	CRASH_OP(c, kinds(c, "pairs", TWZDB_TABLE_DUPSORT, 0));
+	CRASH_OP(c, kinds(c, "numbers", TWZDB_TABLE_INTKEY, 1));
+	CRASH_OP(c, rename_to(c, "pairs", "couples"));
+	CRASH_OP(c, kinds(c, "couples", TWZDB_TABLE_DUPSORT, -1));
+	CRASH_OP(c, kinds(c, "numbers", TWZDB_TABLE_INTKEY, 2));
+	CRASH_OP(c, rename_to(c, "numbers", "pairs"));
+	CRASH_OP(c, drop(c, "couples"));
+	return 0;
+}
+ENGINE_WL(wl_db_kinds, "kinds", "tables of numbers and of sorted duplicates, renamed", CRASH_ALL,
+	  false, NULL, run_kinds);
+
 /* One transaction that commits twice and stays the writer, then a third time and stays a reader. */
 static int run_keep(struct crash *c)
 {
