@@ -145,6 +145,17 @@ static int log_show(struct crash *c)
 	return 0;
 }
 
+/* The same built in place. */
+static int append_staged(struct home *h, const struct rec *r, size_t len, uint64_t *lsn)
+{
+	void *p = twz_log_stage(h->log, len);
+
+	if (!p)
+		return TWZ_E_NOMEM;
+	memcpy(p, r, len);
+	return twz_log_append_staged(h->log, len, lsn);
+}
+
 static int append(struct crash *c, uint64_t v, size_t len)
 {
 	struct home *h = c->user[0];
@@ -160,7 +171,10 @@ static int append(struct crash *c, uint64_t v, size_t len)
 	r->value = v * 10;
 	for (size_t i = 0; i < len; i++)
 		r->body[i] = (uint8_t)(v + i * 7);
-	rc = twz_log_append(h->log, iov, 2, &lsn); /* the commit point */
+	if (v % 2) /* the commit point */
+		rc = twz_log_append(h->log, iov, 2, &lsn);
+	else
+		rc = append_staged(h, r, sizeof(*r) + len, &lsn);
 	if (!rc) {
 		apply(h, lsn, r, sizeof(*r) + len, false);
 		twz_log_applied(h->log, lsn);

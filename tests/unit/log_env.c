@@ -10,7 +10,7 @@ static uint8_t body_byte(uint64_t n, size_t i)
 	return (uint8_t)((n * 0x9E3779B97F4A7C15ULL + i * 0xC2B2AE3D27D4EB4FULL) >> 56);
 }
 
-static void body_make(uint8_t *buf, uint64_t n, size_t len)
+void body_make(uint8_t *buf, uint64_t n, size_t len)
 {
 	uint64_t head[2] = {n, len};
 
@@ -19,7 +19,7 @@ static void body_make(uint8_t *buf, uint64_t n, size_t len)
 	memcpy(buf, head, sizeof(head));
 }
 
-static bool body_is(const uint8_t *buf, uint64_t n, size_t len)
+bool body_is(const uint8_t *buf, uint64_t n, size_t len)
 {
 	uint64_t head[2];
 

@@ -27,6 +27,10 @@ struct seen {
 	uint64_t fail_at;
 };
 
+/* The LEN bytes of record number N. */
+void body_make(uint8_t *buf, uint64_t n, size_t len);
+bool body_is(const uint8_t *buf, uint64_t n, size_t len);
+
 int seen_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart);
 int seen_flush(void *ctx, uint64_t lsn, const void *rec, size_t len);
 int seen_whole(void *ctx, uint64_t lsn, const void *rec, size_t len);

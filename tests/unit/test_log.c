@@ -280,6 +280,162 @@ static void unapplied_records_stay(void)
 	on_both(unapplied_records_stay_on);
 }
 
+/* --- built in place --- */
+
+/* Record number e->next, of LEN bytes, staged in two steps. */
+static int put_staged(struct env *e, size_t len)
+{
+	uint8_t *half = twz_log_stage(e->l, len / 2), *whole;
+	uint64_t lsn;
+	int err;
+
+	if (!half)
+		return TWZ_E_NOMEM;
+	body_make(half, e->next, len / 2);
+	whole = twz_log_stage(e->l, len);
+	if (!whole)
+		return TWZ_E_NOMEM;
+	T_TRUE((uintptr_t)whole % 8 == 0 && body_is(whole, e->next, len / 2));
+	body_make(whole, e->next, len);
+	err = twz_log_append_staged(e->l, len, &lsn);
+	if (err)
+		return err;
+	T_TRUE(body_is(whole, e->next, len)); /* to apply from */
+	twz_log_applied(e->l, lsn);
+	e->next++;
+	return 0;
+}
+
+static void staged_records_are_records_on(bool cl)
+{
+	struct env e;
+
+	if (!env_new(&e, cl, 64 * KIB, NULL))
+		return;
+	T_TRUE(twz_log_stage(e.l, TWZ_DATA_MAX + 1) == NULL);
+	T_TRUE(twz_log_stage(e.l, 5000) != NULL); /* and not appended */
+	for (size_t len = 2 * MIN_BODY; len < 3000; len += cl ? 61 : 509)
+		T_OK(put_staged(&e, len));
+	T_OK(put(&e, 400));
+	T_OK(put_staged(&e, 16 * KIB - HDR));
+	T_OK(twz_log_checkpoint(e.l));
+	T_OK(put_staged(&e, 40000)); /* in an object */
+	T_OK(put_staged(&e, 16 << 20));
+	T_OK(put_staged(&e, 100));
+	T_TRUE(!cl || e.l->buf_len < 1 << 20); /* long buffers are given back */
+	T_EQ(walked(&e), 3);
+	env_close(&e);
+	if (!env_reopen(&e, false))
+		return;
+	T_EQ(e.seen.applied, 3);
+	T_TRUE(!e.seen.bad);
+	env_end(&e);
+}
+
+static void staged_records_are_records(void)
+{
+	on_both(staged_records_are_records_on);
+}
+
+/* --- what a checkpoint flushes, and from where --- */
+
+static struct {
+	uint64_t from_ring, own, ends, next;
+} src;
+
+/* In order, without a gap. */
+static void src_count(const void *rec)
+{
+	uint64_t n;
+
+	memcpy(&n, rec, sizeof(n));
+	if (src.own + src.from_ring > 1)
+		T_EQ(n, src.next);
+	src.next = n + 1;
+}
+
+static int src_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	src.from_ring++;
+	src_count(rec);
+	return seen_flush(ctx, lsn, rec, len);
+}
+
+static int src_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	src.own++;
+	src_count(rec);
+	return seen_flush(ctx, lsn, rec, len);
+}
+
+static void src_flush_end(void *ctx)
+{
+	(void)ctx;
+	src.ends++;
+}
+
+static uint64_t flushed_by_checkpoint(struct env *e)
+{
+	memset(&src, 0, sizeof(src));
+	T_OK(twz_log_checkpoint(e->l));
+	T_EQ(src.ends, src.own + src.from_ring > 0);
+	return src.own + src.from_ring;
+}
+
+/*
+ * D5: the list of homes is the log. A handle has copies of what it appended last; of everything
+ * else, appended by others or before, it reads the ring. Nothing is left out or flushed twice.
+ */
+static void checkpoints_flush_every_record_once(void)
+{
+	struct env e, other;
+	int restart = 1;
+
+	if (!env_new(&e, true, 1024 * KIB, NULL))
+		return;
+	e.user.flush = src_flush;
+	e.user.flush_own = src_flush_own;
+	e.user.flush_end = src_flush_end;
+	other = e;
+	T_REQ(twz_log_open(e.s, e.id, &e.user, &other.l, &restart));
+	for (int n = 0; n < 50; n++)
+		T_OK(put(&e, 100));
+	T_EQ(flushed_by_checkpoint(&e), 50);
+	T_TRUE(src.own >= 49); /* the first was where the buffer began again */
+	for (int n = 0; n < 10; n++)
+		T_OK(put(&e, 100));
+	other.next = e.next;
+	T_OK(put(&other, 200));
+	e.next = other.next;
+	for (int n = 0; n < 5; n++)
+		T_OK(put(&e, 100));
+	T_OK(put(&e, 300000)); /* an object: a gap in the copies */
+	T_OK(put(&e, 100));
+	T_OK(put(&e, 100));
+	T_EQ(flushed_by_checkpoint(&e), 19);
+	T_EQ(src.own, 2);
+	/* Handles in turn, at random, with checkpoints of their own and taking over. */
+	for (int n = 0; n < 3000; n++) {
+		struct env *w = t_rand_below(3) ? &e : &other;
+		uint64_t len = MIN_BODY + t_rand_below(700);
+
+		memset(&src, 0, sizeof(src));
+		w->next = e.next > other.next ? e.next : other.next;
+		T_OK(t_rand_below(2) ? put(w, len) : put_staged(w, 2 * len));
+		T_TRUE(!e.seen.bad);
+		memset(&src, 0, sizeof(src));
+		if (!t_rand_below(200))
+			T_OK(twz_log_recover(w->l, false));
+		if (!t_rand_below(100)) {
+			uint64_t cnt = walked(w);
+
+			T_EQ(flushed_by_checkpoint(w), cnt);
+		}
+	}
+	twz_log_close(other.l);
+	env_end(&e);
+}
+
 /* --- long records --- */
 
 static void long_records_live_in_objects_on(bool cl)
@@ -490,6 +646,8 @@ static const struct t_case cases[] = {
 	T_CASE(random_sizes_many_laps),
 	T_CASE(checkpoint_flushes_before_the_tail_moves),
 	T_CASE(unapplied_records_stay),
+	T_CASE(staged_records_are_records),
+	T_CASE(checkpoints_flush_every_record_once),
 	T_CASE(long_records_live_in_objects),
 	T_CASE(damaged_body_is_corruption),
 	T_CASE(orphan_bodies_are_swept),

@@ -50,6 +50,7 @@ static int flush_own(struct twz_log *l, uint64_t from, uint64_t to)
 	while (from < to && ret >= 0) {
 		const struct log_rec_pm *rec = (const void *)(l->buf + (from - l->own.base));
 
+		assert(rec->lsn == from);
 		ret = flush(l->user->ctx, from, rec + 1, twz__log_rec_len(rec));
 		from += twz__log_rec_total(rec, 0); /* no pads in there */
 	}

@@ -20,45 +20,64 @@ static inline void twz__stat_bump(uint64_t *counter, uint64_t n)
 
 #define WORDWISE_LEN ((size_t)256)
 
+static inline void twz__stream_word(void *to, const void *from)
+{
+	long long w;
+
+	memcpy(&w, from, sizeof(w));
+	_mm_stream_si64(to, w);
+}
+
+/* LEN bytes, a multiple of 8, to a new line. */
+static inline void twz__stream_words(char *to, const char *from, size_t len)
+{
+	for (; len >= TWZ_LINE_SIZE; len -= TWZ_LINE_SIZE) {
+#pragma GCC unroll 8
+		for (int i = 0; i < TWZ_LINE_SIZE; i += 8)
+			twz__stream_word(to + i, from + i);
+		to += TWZ_LINE_SIZE;
+		from += TWZ_LINE_SIZE;
+	}
+	for (; len; len -= 8, to += 8, from += 8)
+		twz__stream_word(to, from);
+}
+
+/* LEN bytes, a multiple of a line, between aligned addresses. */
+static inline void twz__stream_lines(char *to, const char *from, size_t len)
+{
+	for (size_t i = 0; i < len; i += sizeof(__m128i))
+		_mm_stream_si128((__m128i *)(void *)(to + i),
+				 _mm_load_si128((const __m128i *)(const void *)(from + i)));
+}
+
 /*
  * twz_copy_nt() of LEN bytes and zeros up to the end of the last line, between line-aligned
- * addresses; SRC has room up to there. Cache-line media only.
+ * addresses; SRC has room up to there, and gets the zeros. Cache-line media only.
  *
  * Word by word where the bytes were probably stored word by word just now: behind the fence of the
  * record before, those stores wait, and a wider load would have to wait for them instead of taking
  * the words from the store buffer.
  */
-static inline void twz__copy_lines(struct twz_store *s, void *dst, const void *src, size_t len)
+static inline void twz__copy_lines(struct twz_store *s, void *dst, void *src, size_t len)
 {
-	size_t total = (len + TWZ_LINE_SIZE - 1) & ~(size_t)(TWZ_LINE_SIZE - 1), i = 0;
-	size_t words = len < WORDWISE_LEN ? len : WORDWISE_LEN;
-	char *to = dst;
+	size_t total = (len + TWZ_LINE_SIZE - 1) & ~(size_t)(TWZ_LINE_SIZE - 1);
+	char *to = dst, *from = src;
 
-	memset((char *)(uintptr_t)src + len, 0, -len & 7);
+	for (size_t i = len; i & 7; i++)
+		from[i] = 0;
+	for (size_t i = (len + 7) & ~(size_t)7; i < total; i += 8)
+		memset(from + i, 0, 8);
 	if (twz__unlikely(!s->media->direct)) {
-		memset((char *)(uintptr_t)src + len, 0, total - len);
 		twz_copy_nt(s, dst, src, total);
 		return;
 	}
 	twz__stat_bump(&s->stats.nt_bytes, total);
-	for (; i < words; i += 8) {
-		long long w;
-
-		memcpy(&w, (const char *)src + i, 8);
-		_mm_stream_si64((long long *)(void *)(to + i), w);
+	if (twz__likely(total <= WORDWISE_LEN)) {
+		twz__stream_words(to, from, total);
+		return;
 	}
-	for (; i + 16 <= len; i += 16)
-		_mm_stream_si128((__m128i *)(void *)(to + i),
-				 _mm_load_si128((const __m128i *)(const void *)
-							((const char *)src + i)));
-	for (; i < len; i += 8) {
-		long long w;
-
-		memcpy(&w, (const char *)src + i, 8);
-		_mm_stream_si64((long long *)(void *)(to + i), w);
-	}
-	for (; i < total; i += 8)
-		_mm_stream_si64((long long *)(void *)(to + i), 0);
+	twz__stream_words(to, from, WORDWISE_LEN);
+	twz__stream_lines(to + WORDWISE_LEN, from + WORDWISE_LEN, total - WORDWISE_LEN);
 }
 
 /* twz_fence() on cache-line media. */
