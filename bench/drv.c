@@ -5,6 +5,8 @@
 
 #include <errno.h>
 #include <ftw.h>
+#include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <sys/stat.h>
@@ -85,6 +87,40 @@ static int remove_one(const char *path, const struct stat *st, int type, struct 
 void dir_remove(const char *path)
 {
 	nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+static void *wait_for_end(void *path)
+{
+	sigset_t ends;
+	int sig;
+
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGHUP);
+	if (sigwait(&ends, &sig))
+		return NULL;
+	dir_remove(path);
+	_exit(128 + sig);
+}
+
+int dir_make_temporary(const char *path)
+{
+	static char copy[512];
+	pthread_t thread;
+	sigset_t ends;
+
+	snprintf(copy, sizeof(copy), "%s", path);
+	sigemptyset(&ends);
+	sigaddset(&ends, SIGINT);
+	sigaddset(&ends, SIGTERM);
+	sigaddset(&ends, SIGHUP);
+	/* Threads started later inherit this: only the one that waits gets them. */
+	pthread_sigmask(SIG_BLOCK, &ends, NULL);
+	if (pthread_create(&thread, NULL, wait_for_end, copy))
+		return drv_fail("no thread");
+	pthread_detach(thread);
+	return dir_make(path);
 }
 
 static uint64_t size_sum;

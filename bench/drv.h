@@ -213,6 +213,8 @@ static inline int drv_copy(char *buf, size_t cap, const void *value, size_t len)
 
 /* --- directories --- */
 int dir_make(const char *path);
+/* The directory of a run: removed when the program is interrupted. Before other threads start. */
+int dir_make_temporary(const char *path);
 void dir_remove(const char *path);
 /* Allocated blocks of all files below, in bytes. */
 uint64_t dir_size(const char *path);

@@ -231,7 +231,7 @@ static int run_loaded(struct kv *k)
 		err = kv_section_reads(k);
 	if (!err && wants(k, "scan"))
 		err = kv_section_scan(k, "after load");
-	if (!err && (wants(k, "space") || wants(k, "scan"))) {
+	if (!err && !k->page && (wants(k, "space") || wants(k, "scan"))) {
 		err = kv_update_all(k, k->records);
 		if (!err)
 			err = verify_all(k);
@@ -295,7 +295,7 @@ static int set_up(struct kv *k, const char *base)
 		k->ids[d] = malloc(k->stream_len * sizeof(**k->ids));
 	if (!k->sorted || !k->ops || !k->ids[0] || !k->ids[1])
 		return drv_fail("no memory");
-	return dir_make(base) || kv_fence_setup(base) ? DRV_FAIL : add_peers(k, base);
+	return dir_make_temporary(base) || kv_fence_setup(base) ? DRV_FAIL : add_peers(k, base);
 }
 
 static void tear_down(struct kv *k, const char *base)

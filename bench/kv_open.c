@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -93,6 +94,7 @@ static pid_t start_writer(const struct kv *k, const struct kv_peer *p)
 
 	if (pid)
 		return pid;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
 	snprintf(cnt, sizeof(cnt), "%u", k->records);
 	execl("/proc/self/exe", "twzbench", "kv-writer", p->drv->name, p->opt.dir, cnt,
 	      (char *)NULL);

@@ -177,7 +177,7 @@ void kv_ratio(struct kv *k, const struct kv_row *row, const char *ours, enum kv_
 		ratios[r] = row->v[o][r] / theirs;
 	}
 	snprintf(key, sizeof(key), "%s.%s.ratio", row->key, ours);
-	report_bar(key, what, "x", ratios, k->rounds, bar, true);
+	report_bar(key, what, "x", ratios, k->rounds, k->page ? 0 : bar, true);
 }
 
 void kv_bar(struct kv *k, const struct kv_row *row, const char *ours, double bar, bool at_least,
@@ -189,5 +189,5 @@ void kv_bar(struct kv *k, const struct kv_row *row, const char *ours, double bar
 	if (o < 0 || row->v[o][0] == NO_FIGURE)
 		return;
 	snprintf(key, sizeof(key), "%s.%s.bar", row->key, ours);
-	report_bar(key, what, row->unit, row->v[o], k->rounds, bar, at_least);
+	report_bar(key, what, row->unit, row->v[o], k->rounds, k->page ? 0 : bar, at_least);
 }

@@ -105,11 +105,13 @@ int kv_section_space(struct kv *k, const char *when, const char *suffix, double 
 	    plain = kv_peer_index(k, "lmdb");
 	char dir[512], key[64], what[96];
 	double lmdb;
+	uint64_t size;
 
 	for (int i = 0; i < k->peer_cnt; i++) {
 		snprintf(dir, sizeof(dir), "%s%s", k->peers[i].dir, suffix);
+		size = dir_size(dir);
 		for (int r = 0; r < k->rounds; r++)
-			row.v[i][r] = (double)dir_size(dir) / k->records;
+			row.v[i][r] = size ? (double)size / k->records : NO_FIGURE;
 	}
 	snprintf(key, sizeof(key), "space.%s", when);
 	row.key = key;
@@ -124,6 +126,6 @@ int kv_section_space(struct kv *k, const char *when, const char *suffix, double 
 	lmdb = row.v[us][0] / lmdb;
 	snprintf(key, sizeof(key), "space.%s.ratio", when);
 	snprintf(what, sizeof(what), "space %s: twzdb / LMDB", when);
-	report_bar(key, what, "x", &lmdb, 1, kv_is_big(k) ? 0 : bar, false);
+	report_bar(key, what, "x", &lmdb, 1, k->page || kv_is_big(k) ? 0 : bar, false);
 	return 0;
 }

@@ -320,7 +320,7 @@ int bench_ycsb(const struct bench_opt *opt)
 		     bench_granularity());
 	printf("records  %u\nfigures  medians of operations a second; rank by that\n", y.records);
 	drv_print_missing();
-	err = dir_make(base);
+	err = dir_make_temporary(base);
 	if (!err)
 		err = run();
 	dir_remove(base);
