@@ -266,6 +266,54 @@ int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 	return bury(tx, table, &path, pos, p, p, key);
 }
 
+/* One row of a range: a row that never was goes at once, its leaf shrinks later. */
+static int del_in_leaf(struct twzdb_txn *tx, uint64_t table, const struct path *path,
+		       struct pnode *leaf, unsigned *pos, uint64_t p, const struct rec_pm *r)
+{
+	struct bkey key = {rec_key(r), rec_klen(r)};
+	bool own = rec_is_own(tx, r);
+	int err;
+
+	if (own && !r->prev) {
+		err = twzdb__rec_kill(tx, p);
+		if (err)
+			return err;
+		twzdb__node_remove(&leaf->img, *pos);
+		leaf->img.sts = tx->ts;
+		return 0;
+	}
+	++*pos;
+	return own ? del_own(tx, table, path, *pos - 1, p, (struct rec_pm *)(uintptr_t)r)
+		   : bury(tx, table, path, *pos - 1, p, p, key);
+}
+
+int twzdb__del_leaf(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
+		    struct bkey to, uint64_t *cnt)
+{
+	const struct rec_pm *r;
+	struct pnode *leaf;
+	int err = twzdb__node_cow(tx, path->e[0].p, &leaf);
+
+	if (err)
+		return err;
+	tx->mods++;
+	while (pos < leaf->img.n && !err) {
+		uint64_t p = leaf->img.ptr[leaf->img.perm[pos]];
+
+		err = twzdb__rec_at(tx->db, p, &r);
+		if (!err && bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, to) >= 0)
+			break;
+		if (!err && rec_is_tomb(r)) {
+			pos++;
+			continue;
+		}
+		if (!err)
+			err = del_in_leaf(tx, table, path, leaf, &pos, p, r);
+		*cnt += !err;
+	}
+	return twzdb__break(tx, err ? err : rebalance(tx, table, path, 0));
+}
+
 /* --- the purge queue --- */
 
 /*

@@ -767,6 +767,9 @@ enum merge_plan { MERGE_NONE, MERGE_RIGHT, MERGE_LEFT };
 /* Pure: N entries here, siblings under the same parent have LEFT and RIGHT (-1: none). */
 enum merge_plan twzdb__plan_merge(int n, int left, int right);
 int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+/* Delete the rows of PATH's leaf from POS on whose keys are below TO; *CNT grows. */
+int twzdb__del_leaf(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
+		    struct bkey to, uint64_t *cnt);
 /* Remove tombstones no snapshot needs from a private leaf; *CNT = how many. */
 int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt);
 /* Have so many tombstones gathered that working them off costs each of them little? */

@@ -28,28 +28,52 @@ static int check_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_
 	return err ? err : twzdb__range_in(tx, t, from, to, r, what);
 }
 
+/* *NEXT: the high fence of LEAF, copied to BUF; infinite: there is none. */
+static int high_fence(struct twzdb_txn *tx, const struct nref *leaf, struct keybuf *buf,
+		      struct bkey *next)
+{
+	uint64_t right = leaf->n->next, lof;
+	int err;
+
+	*next = BKEY_INF;
+	if (!right)
+		return 0;
+	err = twzdb__node_lof(tx, right, &lof);
+	if (!err)
+		err = twzdb__fence_key(tx, lof, next);
+	if (err)
+		return err;
+	memcpy(buf->b, next->p, next->len);
+	next->p = buf->b;
+	return 0;
+}
+
+/* Leaf by leaf. A leaf may be merged away when it is done: the way goes by keys. */
 int twzdb__del_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
 		     uint64_t *cnt)
 {
-	uint8_t last[TWZDB_KEY_MAX];
-	const struct rec_pm *r;
-	struct nref leaf;
+	struct keybuf buf[2];
+	struct bkey next;
+	struct path path;
 	unsigned pos;
+	bool exact;
 	int err;
 
-	for (*cnt = 0;; ++*cnt) {
-		err = twzdb__find_right(tx, table, from, *cnt != 0, &leaf, &pos, &r);
-		if (err)
-			break;
-		from = (struct bkey){last, rec_klen(r)};
-		memcpy(last, rec_key(r), from.len);
-		if (bkey_cmp(from, to) >= 0)
-			break;
-		err = twzdb__del(tx, table, from);
-		if (err)
+	*cnt = 0;
+	for (unsigned i = 0; bkey_cmp(from, to) < 0; i++, from = next) {
+		err = twzdb__seek(tx, table, from, false, &path.e[0], &pos, &exact, &path);
+		if (err || !path.e[0].p)
+			return err;
+		err = high_fence(tx, &path.e[0], &buf[i % 2], &next);
+		if (!err && bkey_cmp(next, from) <= 0)
+			err = twzdb__corrupt(tx->db, path.e[0].p,
+					     "a leaf's high fence is not above its keys");
+		if (!err && pos < path.e[0].n->n)
+			err = twzdb__del_leaf(tx, table, &path, pos, to, cnt);
+		if (err || bkey_is_inf(next))
 			return err;
 	}
-	return err == TWZDB_E_NOTFOUND ? 0 : err;
+	return 0;
 }
 
 int twzdb_del_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
