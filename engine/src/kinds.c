@@ -474,6 +474,9 @@ int twzdb__dup_cursor_count(struct twzdb_cursor *c, uint64_t *cnt)
 		err = twzdb__find_right(c->tx, c->table, at, *cnt != 0, &leaf, &pos, &r);
 		if (!err && !has_prefix(r, prefix))
 			err = TWZDB_E_NOTFOUND;
+		/* Whatever the tree looks like, this comes to an end (D10). */
+		if (!err && *cnt && bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, at) <= 0)
+			err = twzdb__corrupt(c->tx->db, leaf.p, "neighbouring keys out of order");
 		if (err)
 			break;
 		at = (struct bkey){rec_key(r), rec_klen(r)};

@@ -38,6 +38,26 @@ static int read_file(const char *path, uint8_t **out, size_t *len)
 	return n == st.st_size ? 0 : -1;
 }
 
+/* Pairs and numbers. */
+static int fill_kinds(struct twzdb_txn *txn, int rows)
+{
+	struct twzdb_table pairs, nums;
+	int err = twzdb_table_open(txn, "pairs", TWZDB_TABLE_CREATE | TWZDB_TABLE_DUPSORT, &pairs);
+
+	if (!err)
+		err = twzdb_table_open(txn, "nums", TWZDB_TABLE_CREATE | TWZDB_TABLE_INTKEY, &nums);
+	for (int i = 0; i < rows && !err; i++) {
+		uint64_t n = (uint64_t)i * 0x123456789;
+		char key[8] = "k\0\0key";
+		struct twzdb_slice k = {key, 3 + (size_t)i % 3}, v = {&n, sizeof(n)};
+
+		err = twzdb_put(txn, pairs, k, v, 0);
+		if (!err)
+			err = twzdb_put(txn, nums, v, k, 0);
+	}
+	return err;
+}
+
 static int fill(struct twzdb *db, int rows)
 {
 	struct twzdb_txn *txn;
@@ -56,6 +76,8 @@ static int fill(struct twzdb *db, int rows)
 
 		err = twzdb_put(txn, t, k, v, 0);
 	}
+	if (!err)
+		err = fill_kinds(txn, rows);
 	if (err) {
 		twzdb_abort(txn);
 		return err;
