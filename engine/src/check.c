@@ -315,6 +315,7 @@ static void check_all(struct checker *c)
 		      (unsigned long long)c->db->root->ts, (unsigned long long)c->tx->snap);
 	check_tree(c, twzdb__catalog());
 	err = twzdb_table_list(c->tx, check_table, c);
+	c->table = "(catalog)"; /* the name was the list's */
 	if (err && !c->err)
 		found(c, twzdb__catalog(), "I17: listing the tables failed: %s", twzdb_errmsg());
 	c->table = "(space)";
