@@ -19,11 +19,13 @@
 	((uint64_t)64 << 10) /* bytes of keys and values a record carries on page media (D2b) */
 #define PURGE_BASE 64
 
+/* The record under construction, where the log takes it from. */
 struct buf {
+	struct twz_log *log;
 	uint8_t *p;
 	size_t len, cap;
 	uint64_t items;
-	bool oom;
+	bool oom, big;
 };
 
 static void *buf_take(struct buf *b, size_t len)
@@ -34,10 +36,15 @@ static void *buf_take(struct buf *b, size_t len)
 		return NULL;
 	if (b->len + len > b->cap) {
 		size_t cap = (b->len + len) * 2 + 4096;
-		uint8_t *p = realloc(b->p, cap);
+		uint8_t *p = cap <= TWZ_DATA_MAX ? twz_log_stage(b->log, cap) : NULL;
 
+		if (!p && b->len + len <= TWZ_DATA_MAX) {
+			cap = b->len + len;
+			p = twz_log_stage(b->log, cap);
+		}
 		if (!p) {
 			b->oom = true;
+			b->big = b->len + len > TWZ_DATA_MAX;
 			return NULL;
 		}
 		b->p = p;
@@ -106,26 +113,38 @@ static void add_rec_full(struct buf *b, uint64_t p, const struct rec_pm *r)
 	at->vlf |= TWZDB_VLF_LIVE;
 }
 
+/*
+ * The others lie in place. Cache-line media: their lines are flushed now, late (D2a); the fence is the
+ * append's.
+ */
 static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
 {
-	struct rec_live_pm *at;
-	size_t cnt = 0;
+	struct rec_live_pm *at = NULL;
+	size_t from = b->len, cnt = 0;
 
-	for (size_t i = 0; i < tx->recs.cnt; i++) {
+	for (size_t i = 0; i < tx->recs.cnt && !b->oom && (carry || tx->anchors); i++) {
 		const struct rec_pm *r = rec_kept(tx, i);
 
 		if (r && rec_goes_whole(r, carry))
 			add_rec_full(b, tx->recs.v[i], r);
-		else
-			cnt += r != NULL;
 	}
-	at = cnt ? item_add(b, TWZDB_IT_REC_LIVE, 0, cnt * sizeof(*at)) : NULL;
+	from = b->len;
+	if (!carry && tx->recs.cnt)
+		at = item_add(b, TWZDB_IT_REC_LIVE, 0, tx->recs.cnt * sizeof(*at));
 	for (size_t i = 0; i < tx->recs.cnt && at; i++) {
 		const struct rec_pm *r = rec_kept(tx, i);
 
-		if (r && !rec_goes_whole(r, carry))
-			*at++ = (struct rec_live_pm){tx->recs.v[i], r->sum, rec_kind(r)};
+		if (!r)
+			continue;
+		twz_flush(tx->db->s, r, rec_len(r));
+		if (!rec_goes_whole(r, carry))
+			at[cnt++] = (struct rec_live_pm){tx->recs.v[i], r->sum, rec_kind(r)};
 	}
+	if (!at)
+		return;
+	b->len = from + (cnt ? sizeof(struct item_pm) + cnt * sizeof(*at) : 0);
+	b->items -= !cnt;
+	((struct item_pm *)(void *)(b->p + from))->len = (uint32_t)(cnt * sizeof(*at));
 }
 
 static void add_words(struct twzdb_txn *tx, struct buf *b)
@@ -146,12 +165,15 @@ static void add_node_change(struct twzdb_txn *tx, struct buf *b, const struct pn
 	const uint64_t *img = (const uint64_t *)&pn->img;
 	const uint64_t *home = twzdb__at(tx->db, pn->p, TWZDB_NODE_LEN);
 	struct node_wr_pm *w;
-	uint64_t mask = 0, *out;
+	uint64_t mask = pn->mask, *out;
 
-	for (unsigned i = 1; i < TWZDB_NODE_LEN / 8; i++)
-		mask |= (uint64_t)(img[i] != home[i]) << i;
-	if (!mask && img[0] >> 32 == home[0] >> 32)
-		return;
+	if (pn->diff) {
+		mask = 0;
+		for (unsigned i = 1; i < TWZDB_NODE_LEN / 8; i++)
+			mask |= (uint64_t)(img[i] != home[i]) << i;
+		if (!mask && img[0] >> 32 == home[0] >> 32)
+			return;
+	}
 	w = item_add(b, TWZDB_IT_NODE_WR, pn->p,
 		     sizeof(*w) + 8 * (size_t)__builtin_popcountll(mask));
 	if (!w)
@@ -211,6 +233,10 @@ static int build(struct twzdb_txn *tx, struct buf *b, bool carry)
 	add_words(tx, b);
 	add_node_changes(tx, b);
 	add_dead(tx, b);
+	if (b->big)
+		return twzdb__err(TWZDB_E_TOOBIG,
+				  "the transaction's log record is longer than %llu bytes",
+				  (unsigned long long)TWZ_DATA_MAX);
 	if (b->oom || !l)
 		return twzdb__err(-ENOMEM, "no memory for the commit record");
 	l = (struct lrec_pm *)(void *)b->p;
@@ -233,16 +259,6 @@ static uint64_t carried_len(const struct twzdb_txn *tx)
 	return sum;
 }
 
-static void flush_recs(const struct twzdb_txn *tx)
-{
-	for (size_t i = 0; i < tx->recs.cnt; i++) {
-		const struct rec_pm *r = rec_kept(tx, i);
-
-		if (r)
-			twz_flush(tx->db->s, r, rec_len(r));
-	}
-}
-
 /*
  * D2d. The checkpoint moves the tail past every older record that names a block this transaction
  * filled in place: none of them can be replayed over it. Then the blocks themselves are synced,
@@ -262,10 +278,8 @@ static int sync_recs(struct twzdb_txn *tx)
 static int make_durable(struct twzdb_txn *tx, bool *carry)
 {
 	*carry = false;
-	if (!tx->db->page_media) {
-		flush_recs(tx); /* late: D2a; the fence is the append's */
-		return 0;
-	}
+	if (!tx->db->page_media)
+		return 0; /* add_recs() */
 	*carry = carried_len(tx) <= CARRY_MAX;
 	return *carry ? 0 : sync_recs(tx);
 }
@@ -298,11 +312,8 @@ static void publish(struct twzdb_txn *tx)
 {
 	struct twzdb__shared *sh = tx->db->sh;
 
-	/*
-	 * Readers that register from here on see the commit; a full fence, so that the next scan
-	 * of the readers comes after it.
-	 */
-	__atomic_store_n(&sh->ts, tx->ts, __ATOMIC_SEQ_CST);
+	/* Readers that register from here on see the commit. A scan of the readers begins with a full fence. */
+	st64_rel(&sh->ts, tx->ts);
 	twzdb__stat_own(&sh->stats.commits, 1);
 	twzdb__stat_own(&sh->stats.splits, tx->splits);
 	twzdb__stat_own(&sh->stats.merges, tx->merges);
@@ -330,18 +341,15 @@ static int commit_one(struct twzdb_txn *tx)
 
 static int commit_changes(struct twzdb_txn *tx)
 {
-	struct buf b = {0};
-	struct iovec iov;
+	struct buf b = {.log = tx->db->log};
 	uint64_t lsn;
 	bool carry;
 	int err = make_durable(tx, &carry);
 
 	if (!err)
 		err = build(tx, &b, carry);
-	if (!err) {
-		iov = (struct iovec){b.p, b.len};
-		err = twzdb__append(tx->db, &iov, 1, &lsn); /* the commit point (D3) */
-	}
+	if (!err)
+		err = twzdb__append_staged(tx->db, b.len, &lsn); /* the commit point (D3) */
 	if (!err) {
 		twzdb__apply_begin(tx->db->sh);
 		twzdb__apply(tx->db, b.p, b.len);
@@ -350,7 +358,6 @@ static int commit_changes(struct twzdb_txn *tx)
 		twzdb__stat_own(&tx->db->sh->stats.log_bytes, b.len);
 		publish(tx);
 	}
-	free(b.p);
 	return err;
 }
 
@@ -380,6 +387,7 @@ static void forget(struct twzdb_txn *tx, bool committed)
 	u64vec_clear(&tx->stock);
 	u64vec_clear(&tx->tombs);
 	tx->one.kind = 0;
+	tx->anchors = false;
 	tx->splits = tx->merges = 0;
 	tx->broken = 0;
 }

@@ -151,15 +151,23 @@ static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, in
 		     unsigned pos, struct bkey key, uint64_t ptr)
 {
 	struct pnode *pn;
-	int err = twzdb__node_cow(tx, path->e[level].p, &pn);
+	int err = twzdb__node_cow_words(tx, path->e[level].p, &pn);
 
 	if (err)
 		return err;
 	if (level == 0)
 		pn->img.sts = tx->ts;
-	if (pn->img.n == TWZDB_FANOUT)
+	if (pn->img.n == TWZDB_FANOUT) {
+		pn->diff = true;
 		return split_insert(tx, table, path, level, pn, pos, key, ptr);
+	}
+	pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
 	twzdb__node_insert(&pn->img, pos, twzdb__head(key, pn->img.pfx), ptr);
+	if (level == 0 && pos + 1U == pn->img.n && !pn->img.next) {
+		tx->tail = pn;
+		tx->tail_table = table;
+		tx->tail_mods = tx->mods;
+	}
 	return 0;
 }
 
@@ -225,12 +233,14 @@ static int replace_ptr(struct twzdb_txn *tx, const struct path *path, unsigned p
 		       bool was_tomb)
 {
 	struct pnode *pn;
-	int err = twzdb__node_cow(tx, path->e[0].p, &pn);
+	int err = twzdb__node_cow_words(tx, path->e[0].p, &pn);
 
 	if (err)
 		return err;
 	pn->img.ptr[pn->img.perm[pos]] = p;
+	pn->mask |= NODE_PTR(pn->img.perm[pos]);
 	if (was_tomb) {
+		pn->mask |= NODE_COUNTS;
 		pn->img.tombs--;
 		pn->img.sts = tx->ts;
 	}
@@ -279,6 +289,40 @@ static int replace(struct twzdb_txn *tx, const struct path *path, unsigned pos, 
 	return twzdb__break(tx, replace_ptr(tx, path, pos, p, was_tomb));
 }
 
+/* The leaf that took the last row of the table, if K comes behind it. */
+static struct pnode *tail_for(struct twzdb_txn *tx, uint64_t table, struct bkey key)
+{
+	struct pnode *pn = tx->tail;
+	const struct rec_pm *r;
+
+	if (!pn || tx->tail_table != table || tx->tail_mods != tx->mods || tx->sp_open ||
+	    tx->broken)
+		return NULL;
+	r = twzdb__at(tx->db, pn->img.ptr[pn->img.perm[pn->img.n - 1]], sizeof(*r));
+	return bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, key) < 0 ? pn : NULL;
+}
+
+int twzdb__put_tail(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+		    uint32_t vlen, uint32_t put_flags)
+{
+	struct pnode *pn = tail_for(tx, table, key);
+	struct rec_pm *rec;
+	uint64_t p;
+	int err;
+
+	if (!pn || put_flags & TWZDB_UPDATE || pn->img.n == TWZDB_FANOUT)
+		return 1;
+	err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, value, vlen, 0, TWZDB_ROW, &p,
+			     &rec);
+	if (err)
+		return err;
+	pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
+	pn->img.sts = tx->ts;
+	twzdb__node_insert(&pn->img, pn->img.n, twzdb__head(key, pn->img.pfx), p);
+	tx->tail_mods = ++tx->mods;
+	return 0;
+}
+
 int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
 	       uint32_t vlen, uint32_t put_flags)
 {
@@ -287,7 +331,10 @@ int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void
 	unsigned pos;
 	uint64_t old_p = 0;
 	bool exact, there = false;
-	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
+	int err;
+
+	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, vlen, TWZDB_ROW)));
+	err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
 
 	if (!err && exact) {
 		old_p = path.e[0].n->ptr[path.e[0].n->perm[pos]];

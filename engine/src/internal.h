@@ -129,6 +129,7 @@ struct sh_class {
 	uint32_t fresh;	    /* units from here on (global number) ... */
 	uint32_t fresh_cnt; /* ... so many: formatted ahead, not used yet */
 	uint32_t stack_cnt;
+	uint32_t virgin; /* the current unit + 1, if nothing was ever in its blocks from `block` on */
 	uint64_t total; /* blocks in known units */
 	uint64_t free;	/* of those, not live */
 	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */
@@ -242,6 +243,8 @@ enum pnode_state {
 struct pnode {
 	struct node_pm img;
 	uint64_t p;
+	uint64_t mask; /* PN_COPY: words of img that differ from home, unless diff says to compare */
+	bool diff;
 	uint64_t seq; /* newest savepoint it was saved for, or made under (savepoint.c) */
 	uint32_t state;
 };
@@ -291,6 +294,10 @@ struct twzdb_txn {
 	struct u64vec stock;  /* reserved node blocks not used yet */
 	struct u64vec pnodes; /* struct pnode *, in order of creation */
 	struct u64vec tombs;  /* {table, record}: for the purge queue */
+	bool anchors;	      /* among recs are anchors of tables */
+	uint64_t levels;      /* bit: there are private nodes of that level */
+	struct pnode *tail;   /* last leaf of table tail_table, full of own changes; as of tail_mods */
+	uint64_t tail_table, tail_mods;
 	void *chunks, *chunk; /* memory of the pnodes: all of it; the part in use ... */
 	uint32_t chunk_used;  /* ... and how many of it */
 	/* from here on zero when a writer has ended */
@@ -511,6 +518,8 @@ uint32_t twzdb__class_len(unsigned cls); /* class -> block bytes */
  */
 int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t *p,
 		     struct rec_pm **rec);
+/* A block of the class is going to be reserved: have its lines come. */
+void twzdb__alloc_soon(struct twzdb *db, unsigned cls);
 /* Make sure CNT node blocks are in tx->stock. */
 int twzdb__reserve_nodes(struct twzdb_txn *tx, unsigned cnt);
 /* Block bytes of the record at P as its unit says, 0 if P is no block of a record unit. */
@@ -734,6 +743,18 @@ int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out); /
 /* Level, count and permutation are in range: what a writer will index with. */
 bool twzdb__node_sound(const struct node_pm *n);
 int twzdb__node_cow(struct twzdb_txn *tx, uint64_t p, struct pnode **out);
+/* The same for a caller that adds every word it changes to pnode.mask: commit need not compare. */
+int twzdb__node_cow_words(struct twzdb_txn *tx, uint64_t p, struct pnode **out);
+static inline uint64_t node_word(size_t off)
+{
+	return (uint64_t)1 << (off / 8);
+}
+/* What changes with a row's version; with the number of rows or tombstones; with the order of rows. */
+#define NODE_PTR(slot)	(node_word(offsetof(struct node_pm, ptr)) << (slot))
+#define NODE_COUNTS	(node_word(offsetof(struct node_pm, sts)) | node_word(offsetof(struct node_pm, tombs)))
+#define NODE_ROW(slot)                                                                             \
+	(NODE_PTR(slot) | node_word(offsetof(struct node_pm, head)) << (slot) | NODE_COUNTS |      \
+	 (uint64_t)0xf << (offsetof(struct node_pm, perm) / 8))
 struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p); /* NULL: not private */
 struct nref twzdb__node_ref(const struct pnode *pn);
 /* In-order entries of a node about to be split, merged or rebuilt. */
@@ -757,6 +778,9 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped);
 /* --- insert.c --- */
 /* Pure: how many of the N + 1 entries stay left when one is inserted at POS of a full node. */
 unsigned twzdb__plan_split(unsigned n, unsigned pos, bool last);
+/* Put behind the last row, if that is where the last one went and K belongs; 1: not here. */
+int twzdb__put_tail(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+		    uint32_t vlen, uint32_t put_flags);
 int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
 	       uint32_t vlen, uint32_t put_flags);
 int twzdb__set_root(struct twzdb_txn *tx, uint64_t table, uint64_t root);

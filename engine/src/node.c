@@ -53,6 +53,8 @@ void twzdb__nodes_forget(struct twzdb_txn *tx)
 			rest = c;
 		}
 	}
+	tx->levels = 0;
+	tx->tail = NULL;
 	tx->chunk = NULL;
 	tx->chunk_used = 0;
 	u64map_clear(&tx->nodes);
@@ -68,6 +70,8 @@ static int pnode_add(struct twzdb_txn *tx, uint64_t p, enum pnode_state state, s
 	if (!pn)
 		return twzdb__err(-ENOMEM, "no memory for a private node");
 	pn->p = p;
+	pn->mask = 0;
+	pn->diff = false;
 	pn->seq = tx->sp_open ? twzdb__sp_seq(tx) : 0;
 	pn->state = state;
 	err = u64vec_push(&tx->pnodes, (uint64_t)(uintptr_t)pn);
@@ -105,6 +109,7 @@ int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out)
 	if (err)
 		return err;
 	tx->stock.cnt--;
+	tx->levels |= (uint64_t)1 << level;
 	n = &(*out)->img;
 	memset(n, 0, sizeof(*n));
 	n->level = (uint8_t)level;
@@ -131,24 +136,39 @@ bool twzdb__node_sound(const struct node_pm *n)
 	       seen == ((uint32_t)1 << TWZDB_FANOUT) - 1;
 }
 
-int twzdb__node_cow(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
+static int cow_home(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 {
-	const struct node_pm *home;
+	const struct node_pm *home =
+		p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(tx->db, p, TWZDB_NODE_LEN);
 	int err;
 
-	*out = twzdb__node_private(tx, p);
-	if (*out) {
-		if ((*out)->state != PN_COPY && (*out)->state != PN_NEW)
-			return twzdb__corrupt(tx->db, p, "tree leads to a node twice");
-		return unlikely(tx->sp_open) ? twzdb__sp_node(tx, *out) : 0;
-	}
-	home = p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(tx->db, p, TWZDB_NODE_LEN);
 	if (!home || !twzdb__node_sound(home) || !twzdb__is_node(tx->db, p))
 		return twzdb__corrupt(tx->db, p,
 				      "not a node, or its level, count or permutation is not one");
 	err = pnode_add(tx, p, PN_COPY, out);
+	if (err)
+		return err;
+	(*out)->img = *home;
+	tx->levels |= (uint64_t)1 << home->level;
+	return 0;
+}
+
+int twzdb__node_cow_words(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
+{
+	*out = twzdb__node_private(tx, p);
+	if (!*out)
+		return cow_home(tx, p, out);
+	if ((*out)->state != PN_COPY && (*out)->state != PN_NEW)
+		return twzdb__corrupt(tx->db, p, "tree leads to a node twice");
+	return unlikely(tx->sp_open) ? twzdb__sp_node(tx, *out) : 0;
+}
+
+int twzdb__node_cow(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
+{
+	int err = twzdb__node_cow_words(tx, p, out);
+
 	if (!err)
-		(*out)->img = *home;
+		(*out)->diff = true;
 	return err;
 }
 
@@ -159,8 +179,10 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped)
 
 	if (!pn && !twzdb__is_node(tx->db, p))
 		return twzdb__corrupt(tx->db, p, "pointer to a node names no node block");
-	if (!pn)
+	if (!pn) {
+		tx->levels = UINT64_MAX; /* which one does not matter enough to look */
 		return pnode_add(tx, p, state, &pn);
+	}
 	if (unlikely(tx->sp_open) && twzdb__sp_node(tx, pn))
 		return -ENOMEM;
 	pn->state = pn->state == PN_NEW || pn->state == PN_GONE ? PN_GONE : state;

@@ -3,6 +3,7 @@
  */
 #include "internal.h"
 
+#define XXH_INLINE_ALL /* short inputs: the call would cost as much as the hash */
 #include <xxhash.h>
 
 /* The root word of a table changes in place: only the number before it counts. */
@@ -60,9 +61,11 @@ int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const vo
 		if (err)
 			twzdb__rec_unreserve(tx, *p);
 	}
-	if (!err)
-		twzdb__rec_fill(tx, *rec, tag, key, value, vlen, prev, kind);
-	return err;
+	if (err)
+		return err;
+	tx->anchors |= kind == TWZDB_TABLE;
+	twzdb__rec_fill(tx, *rec, tag, key, value, vlen, prev, kind);
+	return 0;
 }
 
 int twzdb__rec_at(struct twzdb *db, uint64_t p, const struct rec_pm **rec)

@@ -98,7 +98,8 @@ static int node_get_private(struct twzdb_txn *tx, const struct pnode *pn, struct
 
 int twzdb__node_get(struct twzdb_txn *tx, uint64_t p, int level, struct nref *r)
 {
-	const struct pnode *pn = tx->writer ? twzdb__node_private(tx, p) : NULL;
+	bool maybe = tx->writer && (level < 0 ? tx->levels : tx->levels >> level & 1);
+	const struct pnode *pn = maybe ? twzdb__node_private(tx, p) : NULL;
 	struct again again = AGAIN_INIT;
 	int err;
 
@@ -271,6 +272,16 @@ static int pick_child(struct twzdb_txn *tx, const struct nref *r, struct bkey k,
 	return nref_ok(r) ? 0 : TWZDB__RETRY;
 }
 
+/* The lines a search needs; ALL: it is going to be copied too. */
+static inline void fetch_node(struct twzdb *db, uint64_t p, bool all)
+{
+	const uint8_t *n = twzdb__at(db, p, TWZDB_NODE_LEN);
+	unsigned len = all ? TWZDB_NODE_LEN : offsetof(struct node_pm, ptr);
+
+	for (unsigned i = 0; n && i < len; i += TWZ_LINE_SIZE)
+		__builtin_prefetch(n + i);
+}
+
 static int descend(struct twzdb_txn *tx, uint64_t root, struct bkey k, bool lt, struct nref *leaf,
 		   struct path *path)
 {
@@ -288,6 +299,8 @@ static int descend(struct twzdb_txn *tx, uint64_t root, struct bkey k, bool lt, 
 		path->depth = level + 1;
 	for (; level > 0; level--) {
 		err = pick_child(tx, &cur, k, lt, &idx, &child);
+		if (!err)
+			fetch_node(tx->db, child, path && level == 1);
 		if (!err)
 			err = twzdb__node_get(tx, child, level - 1, &next);
 		if (err)

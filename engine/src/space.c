@@ -728,6 +728,7 @@ static uint64_t search_fresh(struct twzdb_txn *tx, struct sh_class *c)
 		c->unit = ++c->fresh;
 		c->fresh_cnt--;
 		c->block = 0;
+		c->virgin = c->unit;
 		p = unit_search(tx, c->unit - 1, &c->block);
 	}
 	return p;
@@ -739,6 +740,7 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	uint32_t g;
 	int err;
 
+	c->virgin = 0;
 	learn_some(tx->db);
 	*p = search_used(tx, cls);
 	if (!*p && c->free && twzdb__min_now(tx)) {
@@ -755,10 +757,40 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 		return 0;
 	if (err)
 		return err;
-	c->unit = g + 1;
+	c->unit = c->virgin = g + 1;
 	c->block = 0;
 	*p = unit_search(tx, g, &c->block);
 	return *p ? 0 : twzdb__corrupt(tx->db, unit_ptr(g), "a fresh unit has no free block");
+}
+
+/*
+ * The next block of a unit that was formatted in this segment's life, and not given out since: nothing need be
+ * asked of it, so its cold line is not waited for.
+ */
+static uint64_t take_virgin(struct twzdb *db, unsigned cls)
+{
+	struct sh_class *c = &db->sh->cls[cls];
+	uint32_t first = cls == TWZDB_CLS_NODE ? TWZDB_NODE_LEN : (uint32_t)sizeof(struct unit_pm);
+	uint64_t p;
+
+	if (!c->virgin || c->virgin != c->unit || c->block >= block_cnts[cls])
+		return 0;
+	p = unit_ptr(c->unit - 1) + first + (uint64_t)c->block * block_lens[cls];
+	c->block++;
+	hint_taken(db, c->unit - 1);
+	return p;
+}
+
+void twzdb__alloc_soon(struct twzdb *db, unsigned cls)
+{
+	const struct sh_class *c = &db->sh->cls[cls];
+	const uint8_t *b;
+
+	if (!c->stack_cnt || c->stack_cnt > TWZDB_STACK || cls >= TWZDB_CLS_LARGE)
+		return;
+	b = twzdb__at(db, db->sh->stack[cls][c->stack_cnt - 1], block_lens[cls]);
+	for (uint32_t i = 0; b && i < block_lens[cls] && i < 4 * TWZ_LINE_SIZE; i += TWZ_LINE_SIZE)
+		__builtin_prefetch(b + i, 1);
 }
 
 static int alloc_block(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
@@ -766,6 +798,8 @@ static int alloc_block(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	struct sh_class *c = &tx->db->sh->cls[cls];
 
 	*p = take_used(tx, cls);
+	if (!*p)
+		*p = take_virgin(tx->db, cls);
 	if (*p)
 		return 0;
 	if (c->unit && !twzdb__map_obj(tx->db, TWZDB_NO_DATA + (c->unit - 1) / TWZDB_UNITS_PER_OBJ))

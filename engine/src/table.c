@@ -129,13 +129,17 @@ static int check_last(struct twzdb_txn *tx, uint64_t table, struct bkey k)
 int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
 		   uint32_t flags)
 {
-	int err = flags & TWZDB_APPEND ? check_last(tx, table, key) : 0;
+	int err;
 
-	if (err)
-		return err;
 	if (value.len > TWZDB_VALUE_MAX)
 		return twzdb__err(TWZDB_E_TOOBIG, "put: a value of %zu bytes; %zu are possible",
 				  value.len, TWZDB_VALUE_MAX);
+	err = twzdb__put_tail(tx, table, key, value.ptr, (uint32_t)value.len, flags);
+	if (err <= 0)
+		return err;
+	err = flags & TWZDB_APPEND ? check_last(tx, table, key) : 0;
+	if (err)
+		return err;
 	return twzdb__put(tx, table, key, value.ptr, (uint32_t)value.len,
 			  flags & (TWZDB_INSERT | TWZDB_UPDATE));
 }

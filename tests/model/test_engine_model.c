@@ -342,7 +342,8 @@ static void op_if(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
 {
 	unsigned i = (unsigned)t_rand_below(KEYS);
 	bool right = t_rand_below(2), del = t_rand_below(2);
-	uint64_t r = random_row(), guess = right ? row[i] : random_row();
+	/* a wrong guess is long enough to be no value by chance */
+	uint64_t r = random_row(), guess = right ? row[i] : random_row() | (uint64_t)16 << 32;
 	struct twzdb_slice want = val_of(guess);
 	/* empty values are equal whatever their seed */
 	bool same = !guess == !row[i] && (!guess || et_same(want, val_of(row[i])));
