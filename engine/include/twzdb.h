@@ -7,10 +7,26 @@
  * blocked by nobody; one writer at a time per database, across threads and processes.
  *
  * Threads: a struct twzdb may be shared; a transaction and its cursors belong to one thread at a
- * time. Processes: any number. Reading waits only for a writer process that was stopped
+ * time, and may be handed on. Processes: any number, each with an opening of its own; a handle does
+ * not survive fork (TWZ_E_FORKED). Reading waits only for a writer process that was stopped
  * (SIGSTOP, a debugger) just while it stored a commit: TWZDB_E_TIMEOUT after ten seconds.
- * Errors: 0, -errno, TWZ_E_* (libtwz), TWZDB_E_*; twzdb_errmsg() has the sentence. Docs:
- * engine/README.md (layout, protocol), docs/durability.md (rules).
+ *
+ * Ownership: what a call returns through an OUT handle is the caller's to close or end. Slices
+ * given are read during the call only; slices handed out point into the store, belong to nobody,
+ * and are valid as long as the call says. Lengths are bytes, times are named with their unit.
+ *
+ * Errors: 0, -errno, TWZ_E_* (libtwz), TWZDB_E_*; twzdb_errmsg() has the sentence. Outputs are
+ * zeroed when a call fails. Besides what a call names, any may return
+ *   TWZDB_E_INVAL    an argument is NULL that must not be, an unknown flag, no handle
+ *   TWZDB_E_STATE    a transaction or cursor whose time is over, a table that is not there for
+ *                    this transaction (see struct twzdb_table)
+ *   TWZDB_E_CORRUPT  stored bytes break a rule of the format; the message says where. Reading
+ *                    other rows may go on; twzdb_check() tells how far the damage goes
+ *   TWZDB_E_TIMEOUT  see above; -ENOMEM; TWZ_E_FORKED
+ * and nothing has changed, unless the call says otherwise.
+ *
+ * See also twzdb_key.h (keys made of numbers and text), engine/README.md (layout, protocol),
+ * docs/durability.md (rules).
  */
 #ifndef TWZDB_H
 #define TWZDB_H
@@ -92,14 +108,21 @@ struct twzdb_options {
 };
 
 /*
- * Open a database of the store at PATH. OPT may be NULL. The store is opened once per process
- * and path and shared by its databases.
+ * Open a database of the store at PATH. OPT may be NULL: "main", which must exist. The store is
+ * opened once per process and path and shared by its databases. What a crash left is recovered
+ * here: in time proportional to the log, not to the store.
+ * TWZ_E_NOENT: no such store. TWZ_E_NOTSTORE: PATH is something else. TWZDB_E_NOTFOUND: no such
+ * database. TWZDB_E_EXIST: EXCL, and there is one. TWZDB_E_NOSPC: no room to create it.
+ * TWZDB_E_FULL: the store takes no more databases. And what twz_store_open() says.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_open(const char *path, const struct twzdb_options *opt,
 					  struct twzdb **out);
-/* All transactions must have ended (TWZDB_E_STATE otherwise, nothing closed). NULL is allowed. */
+/*
+ * All transactions must have ended (TWZDB_E_STATE otherwise, nothing closed); cursors and tables
+ * are void then. NULL is allowed.
+ */
 TWZDB_API int twzdb_close(struct twzdb *db);
-/* The twz_store beneath, for statistics and checks. */
+/* The twz_store beneath, for statistics and checks; not the caller's to close. */
 TWZDB_API void *twzdb_store(struct twzdb *db);
 /* 128-bit database ID, as two words. */
 TWZDB_API void twzdb_id(struct twzdb *db, uint64_t id[2]);
@@ -112,8 +135,10 @@ enum twzdb_txn_flags {
 };
 
 /*
- * Begin. A read transaction registers its snapshot; a write transaction waits (FIFO-fair) for
- * the writer lock and sees the latest commit.
+ * Begin. A read transaction registers its snapshot; a write transaction waits (FIFO-fair, over
+ * all threads and processes) for the writer lock and sees the latest commit.
+ * TWZDB_E_BUSY: TRY, and somebody else writes. TWZDB_E_FULL: 4096 transactions are open in all
+ * processes. TWZDB_E_IO (a writer): a log write failed; close the database everywhere (D17).
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_begin(struct twzdb *db, uint32_t flags,
 					   struct twzdb_txn **out);
@@ -122,15 +147,20 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_begin_timed(struct twzdb *db, uint32_t flag
 						 struct twzdb_txn **out);
 /*
  * Make a read transaction the writer, at its snapshot. TWZDB_E_STALE if another commit came
- * after the snapshot, TWZDB_E_BUSY if another writer is active: the transaction goes on as a
- * reader.
+ * after the snapshot, TWZDB_E_BUSY if another writer is active, TWZDB_E_IO as twzdb_begin(): the
+ * transaction goes on as a reader.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_upgrade(struct twzdb_txn *txn);
-/* Discard a writer's changes and go on as a reader of the same snapshot (writer lock released). */
+/*
+ * Discard a writer's changes and go on as a reader of the same snapshot (writer lock released).
+ * TWZDB_E_STATE: is no writer.
+ */
 TWZDB_API int twzdb_downgrade(struct twzdb_txn *txn);
 /*
- * Commit: durable on 0, all or nothing. The transaction ends whatever the result, also on error
- * (changes discarded; with TWZDB_E_IO the outcome is unknown until reopening, D17).
+ * Commit: durable on 0 (TWZDB_LAZY: soon), all or nothing; a reader just ends. The transaction ends
+ * whatever the result, also on error (changes discarded; with TWZDB_E_IO the outcome is unknown
+ * until reopening, D17). TWZDB_E_NOSPC: the log or the store has no room; nothing is lost but the
+ * changes.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit(struct twzdb_txn *txn);
 /*
@@ -178,7 +208,7 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_savepoint(struct twzdb_txn *txn, uint32_t *
 TWZDB_API TWZDB_MUST_CHECK int twzdb_rollback_to(struct twzdb_txn *txn, uint32_t id);
 /* Close savepoint ID and those after it, keeping the changes. TWZDB_E_INVAL: as above. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_release(struct twzdb_txn *txn, uint32_t id);
-/* Timestamp of the snapshot (commits are numbered 1, 2, 3 ... per database). */
+/* Timestamp of the snapshot (commits are numbered 1, 2, 3 ... per database); 0: has ended. */
 TWZDB_API uint64_t twzdb_txn_ts(const struct twzdb_txn *txn);
 TWZDB_API bool twzdb_txn_is_writer(const struct twzdb_txn *txn);
 /* Timestamp of the latest commit of the database. */
@@ -378,6 +408,8 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_cursor_count(struct twzdb_cursor *c, uint64
  * Check every numbered invariant of trees, records, slabs, free space (engine/README.md lists
  * them). Nothing may be in flight meanwhile, so this takes the writer lock: TWZDB_E_BUSY if a
  * write transaction (of this very thread, too) does not end within two seconds; then try again.
+ * FN (may be NULL) hears of each violation; *FOUND (may be NULL) = how many. 0 if the check came to
+ * its end, whatever it found.
  */
 TWZDB_API TWZDB_MUST_CHECK int
 twzdb_check(struct twzdb *db, void (*fn)(void *ctx, const char *where, const char *what), void *ctx,
@@ -392,12 +424,15 @@ enum twzdb_dump_flags {
 	TWZDB_DUMP_LOG = 4,
 };
 TWZDB_API TWZDB_MUST_CHECK int twzdb_dump(struct twzdb *db, uint32_t flags, void *file);
-/* Flush homes and empty the log. */
+/*
+ * Flush homes and empty the log; purge deleted rows no snapshot needs. Waits for the writer lock.
+ * TWZDB_E_IO: a sync failed; the log still has everything (D17).
+ */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_checkpoint(struct twzdb *db);
 
 struct twzdb_stats {
 	size_t size; /* in */
-	/* since the store was first opened */
+	/* since the shared segment was made: since any process has had the store open */
 	uint64_t commits, aborts, takeovers, checkpoints, log_bytes, splits, merges, reader_retries;
 	uint64_t ts;		     /* latest commit */
 	uint64_t data_len, used_len; /* bytes in data objects; in live blocks */
@@ -414,6 +449,10 @@ struct twzdb_stats {
 	uint64_t writer_waits;	/* times a writer had to wait for another one */
 	uint64_t checkpoint_ns; /* time spent in checkpoints */
 };
+/*
+ * Counters, and sizes, which are found by walking the headers of all blocks: seconds for a large
+ * database. Needs no lock; with a writer at work the sizes are of no one moment.
+ */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_stats(struct twzdb *db, struct twzdb_stats *st);
 
 #ifdef __cplusplus

@@ -58,6 +58,7 @@ static inline void twzdb__pause(void)
 #define ld64(p)	       __atomic_load_n((p), __ATOMIC_RELAXED)
 #define ld64_acq(p)    __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define st64(p, v)     __atomic_store_n((p), (v), __ATOMIC_RELAXED)
+#define st32(p, v)     __atomic_store_n((p), (v), __ATOMIC_RELAXED)
 #define st64_rel(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
 /* A key in memory. An infinite key (p NULL, len ~0) stands above all others. */

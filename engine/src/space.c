@@ -276,7 +276,7 @@ static int count_free(struct twzdb *db, uint64_t p)
 
 	if (!e || !(*e & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(*e) == 0xffff)
 		return -1;
-	++*e;
+	st32(e, *e + 1);
 	db->sh->cls[TWZDB_UT_CLASS(*e)].free++;
 	return (int)TWZDB_UT_CLASS(*e);
 }
@@ -326,7 +326,7 @@ static void hint_taken(struct twzdb *db, uint32_t g)
 
 	if (!e || !(*e & TWZDB_UT_KNOWN) || !TWZDB_UT_FREE(*e))
 		return;
-	--*e;
+	st32(e, *e - 1);
 	db->sh->cls[TWZDB_UT_CLASS(*e)].free--;
 }
 
@@ -359,11 +359,11 @@ static void unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u)
 	for (uint32_t b = 0; b < u->block_cnt; b++)
 		cnt += !block_live((const uint8_t *)u + u->first + (uint64_t)b * u->block_len,
 				   u->kind == TWZDB_UNIT_NODES);
-	*e = TWZDB_UT_KNOWN | (uint32_t)u->cls << 16 | cnt;
+	st32(e, TWZDB_UT_KNOWN | (uint32_t)u->cls << 16 | cnt); /* readers look at the class */
 	c->total += u->block_cnt;
 	c->free += cnt;
 	for (uint32_t i = 1; i < u->run && (e = unit_entry(db, g + i)); i++)
-		*e = TWZDB_UT_KNOWN | TWZDB_CLS_CONT << 16;
+		st32(e, TWZDB_UT_KNOWN | TWZDB_CLS_CONT << 16);
 }
 
 /* Number of the next unit in use after G, wrapping; false: there is none. */
