@@ -260,6 +260,26 @@ static void fence_bar(struct kv *k, const struct kv_row *row, const struct kv_ro
 	report_bar(key, what, "x", v, k->rounds, kv_is_big(k) ? 0 : 3.2, false);
 }
 
+static const char *const vs_lmdb[] = {
+	"update, zipfian: twzdb / LMDB MDB_WRITEMAP", "update, uniform: twzdb / LMDB MDB_WRITEMAP",
+	"insert: twzdb / LMDB MDB_WRITEMAP", "delete: twzdb / LMDB MDB_WRITEMAP"};
+static const char *const vs_fence[] = {"update, zipfian: time / one line and one fence",
+				       "update, uniform: time / one line and one fence",
+				       "insert: time / one line and one fence",
+				       "delete: time / one line and one fence"};
+
+static double write_bar(const struct kv *k, int row)
+{
+	if (!kv_is_big(k))
+		return 4.5;
+	return row < 2 ? 3.5 : 0;
+}
+
+/*
+ * Updates have their rounds before inserts and deletes have theirs: those leave LMDB with fewer
+ * free pages, taken in turn, than a load does, so that its copies stay in the cache. The last row
+ * shows how much that is.
+ */
 int kv_section_writes(struct kv *k)
 {
 	static struct kv_row rows[] = {
@@ -267,30 +287,25 @@ int kv_section_writes(struct kv *k)
 		{"update.unif", "update, uniform", "M op/s", slice_update, 0, KV_UNIF},
 		{"insert", "insert", "M op/s", slice_insert, 0, KV_UNIF},
 		{"delete", "delete", "M op/s", slice_delete, 0, KV_UNIF},
+		{"update.churned", "update, zipfian, after these", "M op/s", slice_update, 0,
+		 KV_ZIPF},
 		{"fence", "one log line and one fence", "ns", slice_fence, 0, KV_UNIF},
 	};
-	static const char *const vs_lmdb[] = {"update, zipfian: twzdb / LMDB MDB_WRITEMAP",
-					      "update, uniform: twzdb / LMDB MDB_WRITEMAP",
-					      "insert: twzdb / LMDB MDB_WRITEMAP",
-					      "delete: twzdb / LMDB MDB_WRITEMAP"};
-	static const char *const vs_fence[] = {"update, zipfian: time / one line and one fence",
-					       "update, uniform: time / one line and one fence",
-					       "insert: time / one line and one fence",
-					       "delete: time / one line and one fence"};
 	int err;
 
 	report_section("Durable one-operation transactions");
-	err = kv_rows(k, rows, k->page ? 4 : 5);
+	err = kv_rows(k, rows, 2);
+	if (!err)
+		err = kv_rows(k, rows + 2, 2);
+	if (!err)
+		err = kv_rows(k, rows + 4, k->page ? 1 : 2);
 	if (err)
 		return err;
 	for (int i = 0; i < 4; i++)
-		kv_ratio(k, &rows[i], "twzdb", KV_LMDB_WM,
-			 !kv_is_big(k) ? 4.5
-			 : i < 2       ? 3.5
-				       : 0,
-			 vs_lmdb[i]);
+		kv_ratio(k, &rows[i], "twzdb", KV_LMDB_WM, write_bar(k, i), vs_lmdb[i]);
+	kv_ratio(k, &rows[4], "twzdb", KV_LMDB_WM, 0, "update, zipfian, after inserts and deletes");
 	for (int i = 0; i < 4 && !k->page; i++)
-		fence_bar(k, &rows[i], &rows[4], vs_fence[i]);
+		fence_bar(k, &rows[i], &rows[5], vs_fence[i]);
 	return 0;
 }
 
