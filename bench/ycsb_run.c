@@ -14,8 +14,9 @@
 struct worker {
 	struct ycsb_peer *peer;
 	const struct ycsb_stream *stream;
-	pthread_barrier_t *start;
-	uint32_t *ticks; /* NULL: no latencies */
+	pthread_barrier_t *barrier; /* passed when all are ready, at the start, at the end */
+	uint64_t start, end;	    /* ns */
+	uint32_t *ticks;	    /* NULL: no latencies */
 	pthread_t thread;
 	int err;
 };
@@ -157,39 +158,54 @@ static void *work(void *arg)
 	void *th = NULL;
 
 	w->err = w->peer->drv->attach(w->peer->store, &th);
-	pthread_barrier_wait(w->start);
+	pthread_barrier_wait(w->barrier);
+	pthread_barrier_wait(w->barrier);
+	w->start = wall_ns();
 	if (!w->err)
 		w->err = run_stream(w, th);
-	pthread_barrier_wait(w->start);
+	w->end = wall_ns();
+	pthread_barrier_wait(w->barrier);
 	if (th)
 		w->peer->drv->detach(th);
 	return NULL;
 }
 
-/* From all threads ready to all threads done. */
+/* Elapsed time: from the first thread's start to the last one's end, by their own clocks. */
+static double elapsed(const struct worker *w, int threads)
+{
+	uint64_t start = w[0].start, end = w[0].end;
+
+	for (int t = 1; t < threads; t++) {
+		start = w[t].start < start ? w[t].start : start;
+		end = w[t].end > end ? w[t].end : end;
+	}
+	return (double)(end - start);
+}
+
 static int run_workers(struct worker *w, int threads, struct ycsb_result *res)
 {
 	pthread_barrier_t barrier;
-	uint64_t wall, cpu, ops = 0;
+	uint64_t cpu, ops = 0;
 	int err = 0;
 
 	pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
 	for (int t = 0; t < threads; t++) {
-		w[t].start = &barrier;
+		w[t].barrier = &barrier;
 		if (pthread_create(&w[t].thread, NULL, work, &w[t]))
 			abort(); /* the others wait for it */
 		ops += w[t].stream->cnt;
 	}
 	pthread_barrier_wait(&barrier);
-	wall = wall_ns();
 	cpu = cpu_ns();
 	pthread_barrier_wait(&barrier);
-	res->ops_per_s = (double)ops * 1e9 / (double)(wall_ns() - wall);
-	res->ops_per_cpu_s = (double)ops * 1e9 / (double)(cpu_ns() - cpu);
+	pthread_barrier_wait(&barrier);
+	cpu = cpu_ns() - cpu;
 	for (int t = 0; t < threads; t++) {
 		pthread_join(w[t].thread, NULL);
 		err |= w[t].err;
 	}
+	res->ops_per_s = (double)ops * 1e9 / elapsed(w, threads);
+	res->ops_per_cpu_s = (double)ops * 1e9 / (double)cpu;
 	pthread_barrier_destroy(&barrier);
 	return err ? DRV_FAIL : 0;
 }
