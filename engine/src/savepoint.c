@@ -182,7 +182,7 @@ static int sp_make(struct twzdb_txn *tx)
 					 sp->word_cnt,
 					 tx->splits,
 					 tx->merges};
-	u64map_free(&sp->young);
+	u64map_clear(&sp->young);
 	return 0;
 }
 
@@ -256,7 +256,7 @@ static void undo_recs(struct twzdb_txn *tx, const struct mark *m)
 	while (tx->recs.cnt > m->recs)
 		twzdb__rec_unreserve(tx, tx->recs.v[--tx->recs.cnt]);
 	tx->sp->kills.cnt = m->kills;
-	u64map_free(&tx->sp->young);
+	u64map_clear(&tx->sp->young);
 }
 
 int twzdb_rollback_to(struct twzdb_txn *tx, uint32_t id)

@@ -3,6 +3,8 @@
  */
 #include "engine_t.h"
 
+#include "../../engine/src/internal.h"
+
 static struct twzdb *db;
 static struct twzdb_txn *tx;
 static struct twzdb_table tab;
@@ -255,7 +257,44 @@ static void cursors_stay_good(void)
 	stop();
 }
 
-/* --- a change that failed half-way --- */
+/* A leaf splits, but its parent is damaged: the change fails half-way. */
+static void a_broken_transaction_is_mended(void)
+{
+	struct node_pm *root;
+	struct twzdb_slice v;
+	uint32_t a, b;
+	int err = 0;
+
+	start("broken.twz");
+	for (uint64_t i = 0; i < 40; i++)
+		put(i * 10, "base");
+	commit();
+	put(385, "before"); /* the right leaf has room */
+	a = mark();
+	put(395, "inner");
+	b = mark();
+	root = twzdb__at(db, twzdb__table_root(tx, tab.h, &err), TWZDB_NODE_LEN);
+	T_TRUE(!err && root->level == 1 && root->n == 2 && root->perm[27] < TWZDB_FANOUT);
+	root->perm[27] += 100;
+	for (uint64_t i = 1; i < 60 && !err; i++)
+		err = twzdb_put(tx, tab, et_key(i), et_str("too many"), 0);
+	T_EQ(err, TWZDB_E_CORRUPT);
+	T_ERR(twzdb_put(tx, tab, et_key(1), et_str("x"), 0), TWZDB_E_CORRUPT);
+	T_HAS(twzdb_errmsg(), "half-way");
+	T_ERR(twzdb_get(tx, tab, et_key(385), &v), TWZDB_E_CORRUPT);
+	T_ERR(twzdb_savepoint(tx, &b), TWZDB_E_CORRUPT);
+	T_ERR(twzdb_release(tx, a), TWZDB_E_CORRUPT);
+	root->perm[27] -= 100;
+	T_OK(twzdb_rollback_to(tx, 2));
+	T_TRUE(has(385, "before") && has(395, "inner") && has(1, NULL));
+	T_EQ(rows(), 42);
+	for (uint64_t i = 1; i < 60; i++)
+		put(i, "fits");
+	T_OK(twzdb_release(tx, a));
+	commit();
+	T_TRUE(has(15, "fits") && has(395, "inner"));
+	stop();
+}
 
 static void nothing_done_is_nothing_committed(void)
 {
@@ -489,6 +528,7 @@ int main(int argc, char **argv)
 		T_CASE(splits_and_merges_are_undone),
 		T_CASE(tables_come_back_and_new_ones_go),
 		T_CASE(cursors_stay_good),
+		T_CASE(a_broken_transaction_is_mended),
 		T_CASE(nothing_done_is_nothing_committed),
 		T_CASE(space_comes_back),
 		T_CASE(random_levels_equal_arrays_on_page_media),
