@@ -216,6 +216,7 @@ static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
 	if (!w)
 		return twzdb__err(TWZDB_E_FULL, "database '%s': %d writers wait already", db->name,
 				  TWZDB_WAITERS);
+	twzdb__stat_add(&db->sh->stats.writer_waits, 1);
 	return wait_turn(db, w, *token, timeout_ms);
 }
 

@@ -291,7 +291,7 @@ static void a_table_tells_its_size(void)
 static void counters_count(void)
 {
 	struct twzdb_stats a = {.size = sizeof(a)}, b = a;
-	struct twzdb_txn *old;
+	struct twzdb_txn *old, *late;
 
 	open_db(ET_LINE, "counters.twz");
 	writer();
@@ -306,6 +306,7 @@ static void counters_count(void)
 	}
 	writer();
 	T_OK(twzdb_put(tx, tab, et_key(1), et_str("a"), 0));
+	T_ERR(twzdb_begin_timed(db, 0, 5, &late), TWZDB_E_TIMEOUT);
 	twzdb_abort(tx);
 	T_OK(twzdb_checkpoint(db));
 	T_OK(twzdb_stats(db, &b));
@@ -314,6 +315,7 @@ static void counters_count(void)
 	T_TRUE(b.fences - a.fences >= 10 && b.fences - a.fences < 30);
 	T_TRUE(b.flushed_lines > a.flushed_lines && b.log_bytes > a.log_bytes);
 	T_EQ(b.reader_lag, 10);
+	T_EQ(b.writer_waits - a.writer_waits, 1);
 	T_TRUE(b.checkpoints > a.checkpoints && b.checkpoint_ns > a.checkpoint_ns);
 	twzdb_abort(old);
 	close_db();
