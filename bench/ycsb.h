@@ -34,6 +34,7 @@ struct ycsb_op {
 struct ycsb_stream {
 	struct ycsb_op *ops;
 	uint32_t cnt;
+	uint64_t seed;
 };
 
 struct ycsb_peer {

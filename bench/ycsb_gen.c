@@ -205,6 +205,7 @@ void ycsb_generate(const struct ycsb_props *p, uint64_t seed, int threads, uint3
 		for (uint32_t i = 0; i < cnt; i++)
 			make_op(&g, &streams[t].ops[i]);
 		streams[t].cnt = cnt;
+		streams[t].seed = seed;
 		added = g.added;
 	}
 	*records += added * (uint32_t)threads;

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #define LOAD_BATCH 200 /* rows in a transaction of the load */
+#define CHECK_LAST 500 /* operations whose updates are looked for afterwards */
 
 struct worker {
 	struct ycsb_peer *peer;
@@ -17,6 +18,7 @@ struct worker {
 	pthread_barrier_t *barrier; /* passed when all are ready, at the start, at the end */
 	uint64_t start, end;	    /* ns */
 	uint32_t *ticks;	    /* NULL: no latencies */
+	bool alone;
 	pthread_t thread;
 	int err;
 };
@@ -127,6 +129,12 @@ static int do_op(const struct drv *d, void *th, const struct ycsb_op *op, uint64
 
 /* --- threads --- */
 
+/* The version operation I stores: of this round only. */
+static uint64_t version_of(const struct ycsb_stream *s, uint32_t i)
+{
+	return s->seed << 32 | (i + 1);
+}
+
 static int run_stream(struct worker *w, void *th)
 {
 	const struct drv *d = w->peer->drv;
@@ -140,7 +148,7 @@ static int run_stream(struct worker *w, void *th)
 		const struct ycsb_op *op = &w->stream->ops[i];
 		uint64_t t = w->ticks ? bench_ticks() : 0;
 
-		err = do_op(d, th, op, i + 2, f, &rows);
+		err = do_op(d, th, op, version_of(w->stream, i), f, &rows);
 		if (w->ticks) {
 			t = bench_ticks() - t;
 			w->ticks[i] = t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;
@@ -148,6 +156,43 @@ static int run_stream(struct worker *w, void *th)
 		if (err == DRV_NONE)
 			err = drv_fail("%s: operation %u: %s is %s", d->name, i, op->key,
 				       op->kind == Y_INSERT ? "there already" : "missing");
+	}
+	return err;
+}
+
+static bool writes_field(const struct ycsb_op *op, const struct ycsb_op *as)
+{
+	return (op->kind == Y_UPDATE || op->kind == Y_RMW) && op->id == as->id &&
+	       op->field == as->field;
+}
+
+/* Operation I updated a field nobody wrote later: is its version there? */
+static int check_update(struct worker *w, void *th, uint32_t i)
+{
+	const struct ycsb_op *op = &w->stream->ops[i];
+	const struct drv *d = w->peer->drv;
+	struct field f[FIELD_MAX];
+	int len = d->get(th, op->key, op->klen, (char *)f, sizeof(f));
+
+	if (len == VALUE_MAX && f[op->field].version == version_of(w->stream, i))
+		return 0;
+	return drv_fail("%s: the update of %s by operation %u is lost", d->name, op->key, i);
+}
+
+/* The last updates of a thread that ran alone, and so knows what it must find. */
+static int check_last(struct worker *w, void *th)
+{
+	const struct ycsb_stream *s = w->stream;
+	uint32_t end = s->cnt, from = end > CHECK_LAST ? end - CHECK_LAST : 0;
+	int err = 0;
+
+	for (uint32_t i = from; i < end && !err; i++) {
+		bool last = writes_field(&s->ops[i], &s->ops[i]);
+
+		for (uint32_t j = i + 1; j < end && last; j++)
+			last = !writes_field(&s->ops[j], &s->ops[i]);
+		if (last)
+			err = check_update(w, th, i);
 	}
 	return err;
 }
@@ -165,6 +210,8 @@ static void *work(void *arg)
 		w->err = run_stream(w, th);
 	w->end = wall_ns();
 	pthread_barrier_wait(w->barrier);
+	if (!w->err && w->alone)
+		w->err = check_last(w, th);
 	if (th)
 		w->peer->drv->detach(th);
 	return NULL;
@@ -191,6 +238,7 @@ static int run_workers(struct worker *w, int threads, struct ycsb_result *res)
 	pthread_barrier_init(&barrier, NULL, (unsigned)threads + 1);
 	for (int t = 0; t < threads; t++) {
 		w[t].barrier = &barrier;
+		w[t].alone = threads == 1;
 		if (pthread_create(&w[t].thread, NULL, work, &w[t]))
 			abort(); /* the others wait for it */
 		ops += w[t].stream->cnt;
