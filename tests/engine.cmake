@@ -7,7 +7,7 @@ endforeach()
 if(TWZ_SANITIZE STREQUAL "thread") # single-steps a process through a commit: minutes when every access is watched
 	set_tests_properties(unit.engine_kill PROPERTIES DISABLED TRUE)
 endif()
-foreach(t engine_node engine_damage engine_space engine_savepoint engine_reader engine_simd) # they look into the engine
+foreach(t engine_node engine_damage engine_space engine_savepoint engine_kinds engine_reader engine_simd) # they look into the engine
 	target_link_libraries(test_${t} PRIVATE PkgConfig::XXHASH)
 endforeach()
 foreach(t engine_model engine_threads)

@@ -20,6 +20,7 @@ struct checker {
 	int err;
 	/* walking one tree */
 	const char *table;
+	uint32_t kind;
 	uint32_t tag;
 	uint64_t last[TWZDB_LEVEL_MAX + 1]; /* previous node of each level */
 };
@@ -187,7 +188,7 @@ static void check_order(struct checker *c, uint64_t p, const struct node_pm *n, 
 		found(c, p, "I14: last entry is not below the high fence");
 }
 
-/* I16: the leaf counts its tombstones. */
+/* I16: the leaf counts its tombstones. I21: keys, and empty values, are as the table's kind wants. */
 static void check_leaf(struct checker *c, uint64_t p, const struct node_pm *n)
 {
 	unsigned tombs = 0;
@@ -196,6 +197,9 @@ static void check_leaf(struct checker *c, uint64_t p, const struct node_pm *n)
 		const struct rec_pm *r = check_rec(c, n->ptr[n->perm[i]], TWZDB_ROW);
 
 		tombs += r && rec_is_tomb(r);
+		if (r && !twzdb__kind_sound(c->kind, r))
+			found(c, n->ptr[n->perm[i]], "I21: key is none of the table's kind (0x%x)",
+			      c->kind);
 	}
 	if (tombs != n->tombs)
 		found(c, p, "I16: %u tombstones, the leaf says %u", tombs, n->tombs);
@@ -233,6 +237,7 @@ static void check_tree(struct checker *c, uint64_t table)
 	if (!t || !t->root)
 		return;
 	c->tag = table_tag(t->id);
+	c->kind = TWZDB_TABLE_KIND(t->id);
 	check_node(c, t->root, -1, (struct bkey){(const uint8_t *)"", 0}, BKEY_INF);
 	for (unsigned l = 0; l <= TWZDB_LEVEL_MAX; l++) {
 		const struct node_pm *n =

@@ -253,6 +253,7 @@ struct rec_pm {
 	uint32_t sum;
 	uint8_t data[];
 };
+_Static_assert(sizeof(struct rec_pm) == 40, "rec_pm: its data begin in the padding");
 _Static_assert(offsetof(struct rec_pm, link) == 16, "rec_pm.link");
 _Static_assert(offsetof(struct rec_pm, vlf) == 24, "rec_pm.vlf");
 _Static_assert(offsetof(struct rec_pm, klt) == 28, "rec_pm.klt");

@@ -853,6 +853,8 @@ static inline uint32_t twzdb__kind(const struct twzdb_txn *tx, struct twzdb_tabl
 /* A key as a tree has it; BUF holds it unless the table is plain. DUPSORT: below all its pairs. */
 int twzdb__key_in(uint32_t kind, struct twzdb_slice key, struct keybuf *buf, struct bkey *k,
 		  const char *what);
+/* Has R a key, and if it is a pair an empty value, as a table of that kind wants? For the checker. */
+bool twzdb__kind_sound(uint32_t kind, const struct rec_pm *r);
 int twzdb__kind_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
 		    struct twzdb_slice *value);
 int twzdb__kind_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,

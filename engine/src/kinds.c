@@ -128,6 +128,15 @@ static uint32_t prefix_len(uint32_t kind, const uint8_t *p, uint32_t len, uint32
 	return 0;
 }
 
+bool twzdb__kind_sound(uint32_t kind, const struct rec_pm *r)
+{
+	uint32_t escapes;
+
+	if (kind & TWZDB_TABLE_DUPSORT)
+		return prefix_len(kind, rec_key(r), rec_klen(r), &escapes) && !rec_vlen(r);
+	return !(kind & TWZDB_TABLE_INTKEY) || rec_klen(r) == NUM_LEN;
+}
+
 static int no_pair(struct twzdb_txn *tx, uint64_t table)
 {
 	return twzdb__corrupt(tx->db, table, "a key of the table is none of its kind");

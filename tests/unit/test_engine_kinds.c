@@ -3,6 +3,8 @@
  */
 #include "engine_t.h"
 
+#include "../../engine/src/internal.h"
+
 static struct twzdb *db;
 static struct twzdb_txn *tx;
 static struct twzdb_table tab;
@@ -474,6 +476,50 @@ static void random_pairs_of_numbers_equal_an_array(void)
 	pairs_equal_an_array(DUP | INTKEY, "model2.twz");
 }
 
+/* --- damage --- */
+
+static void count_findings(void *ctx, const char *where, const char *what)
+{
+	(void)where;
+	if (!strncmp(what, "I21", 3))
+		++*(unsigned *)ctx;
+}
+
+/* Keys behind the back of the kind, as damage would make them. */
+static void keys_of_no_kind_are_found(uint32_t kind, const char *name)
+{
+	static const struct bkey keys[] = {{(const uint8_t *)"plain", 5},
+					   {(const uint8_t *)"a\0\1", 3},
+					   {(const uint8_t *)"a\0", 2},
+					   {(const uint8_t *)"", 0}};
+	struct twzdb_slice k, v;
+	unsigned found = 0;
+	uint64_t cnt;
+
+	start(name, kind);
+	for (int i = 0; i < 4; i++)
+		T_OK(twzdb__put(tx, tab.h, keys[i], NULL, 0, 0));
+	T_ERR(twzdb_cursor_get(cur, TWZDB_FIRST, &k, &v), TWZDB_E_CORRUPT);
+	T_ERR(twzdb_cursor_get(cur, TWZDB_LAST, &k, &v), TWZDB_E_CORRUPT);
+	T_HAS(twzdb_errmsg(), "kind");
+	twzdb_cursor_close(cur);
+	T_REQ(twzdb_commit(tx));
+	T_OK(twzdb_check(db, count_findings, &found, &cnt));
+	T_EQ(found, 4);
+	T_EQ(cnt, 4);
+	T_OK(twzdb_close(db));
+}
+
+static void keys_that_are_no_pairs_are_found(void)
+{
+	keys_of_no_kind_are_found(DUP, "damage1.twz");
+}
+
+static void keys_that_are_no_numbers_are_found(void)
+{
+	keys_of_no_kind_are_found(INTKEY, "damage2.twz");
+}
+
 /* --- the kind of a table --- */
 
 static void a_table_keeps_its_kind(void)
@@ -509,6 +555,8 @@ int main(int argc, char **argv)
 		T_CASE(lengths_have_a_limit_together),
 		T_CASE(random_pairs_equal_an_array),
 		T_CASE(random_pairs_of_numbers_equal_an_array),
+		T_CASE(keys_that_are_no_pairs_are_found),
+		T_CASE(keys_that_are_no_numbers_are_found),
 		T_CASE(a_table_keeps_its_kind),
 		T_END,
 	};
