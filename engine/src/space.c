@@ -348,7 +348,8 @@ static bool block_live(const void *block, bool node)
 		    : rec_is_live(block);
 }
 
-static void unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u)
+/* FRESH: nothing was ever in it, so its blocks, which are not in any cache yet, need not be asked. */
+static void unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u, bool fresh)
 {
 	struct sh_class *c = &db->sh->cls[u->cls];
 	uint32_t *e = unit_entry(db, g), cnt = 0;
@@ -356,7 +357,8 @@ static void unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u)
 	if (u->kind != TWZDB_UNIT_LARGE &&
 	    (u->block_len != block_lens[u->cls] || u->block_cnt != block_cnts[u->cls]))
 		return; /* cut otherwise than we do: read, but never written to */
-	for (uint32_t b = 0; b < u->block_cnt; b++)
+	cnt = fresh ? u->block_cnt : 0;
+	for (uint32_t b = 0; b < u->block_cnt && !fresh; b++)
 		cnt += !block_live((const uint8_t *)u + u->first + (uint64_t)b * u->block_len,
 				   u->kind == TWZDB_UNIT_NODES);
 	st32(e, TWZDB_UT_KNOWN | (uint32_t)u->cls << 16 | cnt); /* readers look at the class */
@@ -407,7 +409,7 @@ static void learn_some(struct twzdb *db)
 				continue;
 			looked++;
 			if (h)
-				unit_learn(db, base + u, h);
+				unit_learn(db, base + u, h, false);
 		}
 		if (looked == LOOK_UNKNOWN)
 			return;
@@ -551,13 +553,15 @@ static int unit_format(struct twzdb *db, unsigned cls, uint32_t run, uint32_t *g
 		       (const uint64_t[2]){twzdb__units_used(db, i) + (uint64_t)n * run,
 					   twzdb__obj_cnt(db) + (uint64_t)fresh});
 	iov.iov_len = r.head.len;
+	twz_obj_populate(db->map[TWZDB_NO_DATA + i].obj, unit_ptr(*g) & TWZ_PPTR_OFF_MASK,
+			 cls == TWZDB_CLS_LARGE ? 0 : (uint64_t)n << TWZDB_UNIT_SHIFT);
 	err = twzdb__append(db, &iov, 1, &lsn);
 	if (err)
 		return err;
 	twzdb__apply(db, &r, r.head.len);
 	twz_log_applied(db->log, lsn);
 	for (uint32_t k = 0; k < n; k++)
-		unit_learn(db, *g + k, twzdb__unit_of(db, unit_ptr(*g + k)));
+		unit_learn(db, *g + k, twzdb__unit_of(db, unit_ptr(*g + k)), true);
 	c->fresh = *g + 1;
 	c->fresh_cnt = n - 1;
 	return 0;

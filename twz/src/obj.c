@@ -4,6 +4,7 @@
 #include "rt.h"
 #include "tx_internal.h"
 
+#include <sys/mman.h>
 #include <time.h>
 #include <uuid/uuid.h>
 
@@ -254,6 +255,17 @@ int twz_obj_refresh(struct twz_obj *o)
 	rc = refresh_locked(o);
 	pthread_mutex_unlock(&o->store->mutex);
 	return rc;
+}
+
+void twz_obj_populate(struct twz_obj *o, uint64_t off, uint64_t len)
+{
+	uint64_t end = off + len;
+
+	if (o->store->granularity == TWZ_GRAN_PAGE || off < TWZ_DATA_OFF || end < off ||
+	    end > TWZ_DATA_OFF + o->len || !len)
+		return;
+	off &= ~(uint64_t)(TWZ_PAGE_SIZE - 1);
+	(void)!madvise((uint8_t *)twz_obj_base(o) + off, end - off, MADV_POPULATE_WRITE);
 }
 
 /* Core's part of a resize, and what it made of the object. */

@@ -82,6 +82,12 @@ TWZ_API TWZ_MUST_CHECK int twz_obj_resize(struct twz_obj *o, uint64_t len);
 
 /* Learn another process's growth: remap to the object's present length. */
 TWZ_API TWZ_MUST_CHECK int twz_obj_refresh(struct twz_obj *o);
+/*
+ * The range [OFF, OFF + LEN) of the slot is going to be stored to: have its pages mapped now, all at once, instead of by a
+ * fault each. A hint: what cannot be done is left to the faults. On page media it does nothing, for it would make the
+ * pages dirty.
+ */
+TWZ_API void twz_obj_populate(struct twz_obj *o, uint64_t off, uint64_t len);
 
 TWZ_API TWZ_MUST_CHECK int twz_obj_stat(struct twz_obj *o, struct twz_obj_stat *st);
 TWZ_API TWZ_MUST_CHECK int twz_obj_stat_id(struct twz_store *s, twz_oid id,
