@@ -11,16 +11,18 @@
 
 /*
  * Was the anchor's record R there at the transaction's snapshot? A new one of a writer is not
- * LIVE yet; a dropped one is not LIVE any more, but older snapshots go on using it.
+ * LIVE yet; a dropped one is not LIVE any more, but older snapshots go on using it. (A drop that is
+ * being applied stores the time first.)
  */
 static bool anchor_visible(const struct twzdb_txn *tx, const struct rec_pm *r)
 {
+	bool live = __atomic_load_n(&r->vlf, __ATOMIC_ACQUIRE) & TWZDB_VLF_LIVE;
 	uint64_t link = ld64(&r->link);
 
 	if (rec_is_own(tx, r))
 		return link == (TWZDB_LINK_RESERVED | tx->stamp);
 	return ld64(&r->ts) <= tx->read_ts &&
-	       (rec_is_live(r) || (!(link & TWZDB_LINK_RESERVED) && link > tx->read_ts));
+	       (live || (!(link & TWZDB_LINK_RESERVED) && link > tx->read_ts));
 }
 
 int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *what)

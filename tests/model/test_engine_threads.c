@@ -218,6 +218,9 @@ static void *reader(void *arg)
 			break;
 		if (twzdb_txn_ts(tx) < last)
 			wrong("snapshots go back", twzdb_txn_ts(tx), last);
+		/* a handle holds on while its snapshot does, else the table may be another one now */
+		if (twzdb_txn_ts(tx) > last && open_tables(tx, 0, &t))
+			wrong("tables", twzdb_txn_ts(tx), 0);
 		last = twzdb_txn_ts(tx);
 		look(tx, &t, &r);
 	}
@@ -285,13 +288,31 @@ static void change_range(struct twzdb_txn *tx, const struct tables *t, struct rn
 		wrong("del_range counts", cnt, want);
 }
 
-static void change(struct twzdb_txn *tx, const struct tables *t, struct rng *r, uint64_t *now)
+/* Drop a table with all its rows, and make it again; or give it another name and back. */
+static void change_table(struct twzdb_txn *tx, struct tables *t, struct rng *r, uint64_t *now)
+{
+	bool pairs = below(r, 2);
+	const char *name = pairs ? "pairs" : "rows";
+
+	if (below(r, 2)) {
+		if (twzdb_table_rename(tx, name, "other") || twzdb_table_rename(tx, "other", name))
+			wrong("rename", pairs, 0);
+		return;
+	}
+	if (twzdb_table_drop(tx, name) || open_tables(tx, TWZDB_TABLE_CREATE, t))
+		wrong("drop", pairs, 0);
+	memset(now + (pairs ? KEYS : 0), 0, KEYS * sizeof(*now));
+}
+
+static void change(struct twzdb_txn *tx, struct tables *t, struct rng *r, uint64_t *now)
 {
 	/* many transactions of one operation, which take a way of their own */
 	uint64_t n = below(r, 3) ? 1 : 1 + below(r, below(r, 10) ? 20 : 300);
 
 	while (n-- && !stop) {
-		if (below(r, 100) == 0)
+		if (below(r, 1000) == 0)
+			change_table(tx, t, r, now);
+		else if (below(r, 100) == 0)
 			change_range(tx, t, r, now);
 		else if (below(r, 3) == 0)
 			change_pair(tx, t, r, now);
@@ -301,8 +322,7 @@ static void change(struct twzdb_txn *tx, const struct tables *t, struct rng *r, 
 }
 
 /* Changes under a savepoint; half of the time they are undone. */
-static void change_nested(struct twzdb_txn *tx, const struct tables *t, struct rng *r,
-			  uint64_t *now)
+static void change_nested(struct twzdb_txn *tx, struct tables *t, struct rng *r, uint64_t *now)
 {
 	uint64_t *was = malloc(2 * KEYS * sizeof(*was));
 	uint32_t id;
@@ -312,7 +332,7 @@ static void change_nested(struct twzdb_txn *tx, const struct tables *t, struct r
 		wrong("savepoint", 0, 0);
 	change(tx, t, r, now);
 	if (below(r, 2)) {
-		if (twzdb_rollback_to(tx, id))
+		if (twzdb_rollback_to(tx, id) || open_tables(tx, 0, t))
 			wrong("rollback_to", id, 0);
 		memcpy(now, was, 2 * KEYS * sizeof(*was));
 	}
@@ -423,6 +443,7 @@ static void run(enum et_media m)
 		}
 	} while (!bad && (++round < 2 || (round < 50 && (commits < 100 || checks < 100))));
 	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_REQ(open_tables(tx, 0, &t));
 	stop = false;
 	T_TRUE(check_scan(tx, &t, false, 0, UINT32_MAX) && check_scan(tx, &t, true, 0, UINT32_MAX) &&
 	       check_count(tx, &t));
