@@ -168,6 +168,7 @@ static bool check_scan(struct twzdb_txn *tx, const struct tables *t, bool pairs,
 
 static bool check_count(struct twzdb_txn *tx, const struct tables *t)
 {
+	struct twzdb_table_stats st = {.size = sizeof(st)};
 	uint64_t ts = twzdb_txn_ts(tx), want[2] = {0, 0}, got[2];
 
 	pthread_mutex_lock(&lock);
@@ -177,6 +178,12 @@ static bool check_count(struct twzdb_txn *tx, const struct tables *t)
 	if (twzdb_count(tx, t->rows, &got[0]) || twzdb_count(tx, t->pairs, &got[1]) ||
 	    got[0] != want[0] || got[1] != want[1])
 		return wrong("count", got[0], want[0]);
+	/* nodes are counted as they are now, rows as they were */
+	if (twzdb_table_stats(tx, t->rows, 0, &st) || st.rows != want[0] ||
+	    st.leaves > 2 * KEYS || st.depth > 5)
+		return wrong("table_stats", st.rows, st.leaves);
+	if (twzdb_estimate(tx, t->pairs, small(1), small(DKEYS), &got[0]) || got[0] > 4 * KEYS)
+		return wrong("estimate", got[0], want[1]);
 	return true;
 }
 
