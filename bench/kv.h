@@ -117,8 +117,10 @@ void kv_note_updates(struct kv *k, struct kv_peer *p, uint32_t done);
 /* --- sections --- */
 int kv_section_load(struct kv *k);
 int kv_section_reads(struct kv *k);
-int kv_section_scan(struct kv *k, const char *when);
-int kv_section_space(struct kv *k, const char *when, const char *suffix, double bar);
+/* WHEN in words, TAG in the JSON's keys. */
+int kv_section_scan(struct kv *k, const char *when, const char *tag);
+int kv_section_space(struct kv *k, const char *when, const char *tag, const char *suffix,
+		     double bar);
 int kv_section_writes(struct kv *k);
 int kv_section_latency(struct kv *k);
 int kv_section_mixed(struct kv *k);

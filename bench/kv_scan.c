@@ -62,7 +62,7 @@ static double slice_count(struct kv *k, struct kv_peer *p, const struct kv_row *
 	return (double)sum * 1e3 / (double)(end - start);
 }
 
-int kv_section_scan(struct kv *k, const char *when)
+int kv_section_scan(struct kv *k, const char *when, const char *tag)
 {
 	struct kv_row rows[] = {
 		{"scan1.zipf", "1 row, zipfian", "M row/s", slice_scan, 1, KV_ZIPF},
@@ -78,8 +78,7 @@ int kv_section_scan(struct kv *k, const char *when)
 	int err;
 
 	for (int i = 0; i < 8; i++) {
-		snprintf(keys[i], sizeof(keys[i]), "%s.%s", rows[i].key,
-			 strncmp(when, "after load", 10) ? "updated" : "loaded");
+		snprintf(keys[i], sizeof(keys[i]), "%s.%s", rows[i].key, tag);
 		rows[i].key = keys[i];
 	}
 	report_section("Scans %s, values copied out and checked", when);
@@ -98,7 +97,8 @@ int kv_section_scan(struct kv *k, const char *when)
 }
 
 /* Allocated blocks of each peer's directory (the one ending in SUFFIX) over the records in it. */
-int kv_section_space(struct kv *k, const char *when, const char *suffix, double bar)
+int kv_section_space(struct kv *k, const char *when, const char *tag, const char *suffix,
+		     double bar)
 {
 	struct kv_row row = {"space", "bytes per record", "B/record"};
 	int us = kv_peer_index(k, "twzdb"), wm = kv_peer_index(k, "lmdb-wm"),
@@ -113,7 +113,7 @@ int kv_section_space(struct kv *k, const char *when, const char *suffix, double 
 		for (int r = 0; r < k->rounds; r++)
 			row.v[i][r] = size ? (double)size / k->records : NO_FIGURE;
 	}
-	snprintf(key, sizeof(key), "space.%s", when);
+	snprintf(key, sizeof(key), "space.%s", tag);
 	row.key = key;
 	report_section("Space %s: allocated blocks of all files (payload %d B/record)", when,
 		       KEY_LEN + FIELD_LEN);
@@ -124,7 +124,7 @@ int kv_section_space(struct kv *k, const char *when, const char *suffix, double 
 	if (plain >= 0 && row.v[plain][0] < lmdb)
 		lmdb = row.v[plain][0];
 	lmdb = row.v[us][0] / lmdb;
-	snprintf(key, sizeof(key), "space.%s.ratio", when);
+	snprintf(key, sizeof(key), "space.%s.ratio", tag);
 	snprintf(what, sizeof(what), "space %s: twzdb / LMDB", when);
 	report_bar(key, what, "x", &lmdb, 1, k->page || kv_is_big(k) ? 0 : bar, false);
 	return 0;
