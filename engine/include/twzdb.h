@@ -96,6 +96,8 @@ TWZDB_API const char *twzdb_errmsg(void); /* this thread's last failure; never N
 enum twzdb_open_flags {
 	TWZDB_CREATE = 1, /* create store and database when missing */
 	TWZDB_EXCL = 2,	  /* with CREATE: the database must not exist */
+	/* this handle uses no accelerator (see README); also TWZDB_ACCEL=0 in the environment */
+	TWZDB_NO_ACCEL = 4,
 };
 
 struct twzdb_options {

@@ -25,6 +25,19 @@ static bool anchor_visible(const struct twzdb_txn *tx, const struct rec_pm *r)
 	       (live || (!(link & TWZDB_LINK_RESERVED) && link > tx->read_ts));
 }
 
+/* A block keeps its type: an address that was found to be an anchor's is remembered. */
+static bool is_anchor(struct twzdb *db, uint64_t h)
+{
+	uint64_t *known = &db->anchors[h / 16 % TWZDB_ANCHORS_KNOWN], p = h - TWZDB_ANCHOR_OFF;
+
+	if (likely(ld64(known) == h))
+		return true;
+	if (!twzdb__is_rec(db, p) || twzdb__unit_of(db, p)->cls != TWZDB_CLS_TABLE)
+		return false;
+	st64(known, h);
+	return true;
+}
+
 int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *what)
 {
 	uint64_t root, anchor = t.h - TWZDB_ANCHOR_OFF;
@@ -37,9 +50,7 @@ int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *w
 	if (tx->writer && u64map_get(&tx->words, t.h + offsetof(struct table_pm, root), &root) &&
 	    root == TWZDB_WORD_NONE)
 		return twzdb__err(TWZDB_E_STATE, "%s: this transaction has dropped the table", what);
-	if (!ok && twzdb__is_rec(tx->db, anchor) &&
-	    twzdb__unit_of(tx->db, anchor)->cls == TWZDB_CLS_TABLE &&
-	    !twzdb__rec_at(tx->db, anchor, &r)) {
+	if (!ok && is_anchor(tx->db, t.h) && !twzdb__rec_at(tx->db, anchor, &r)) {
 		a = twzdb__table_at(tx->db, t.h);
 		ok = a && (ld64(&a->id) ^ tx->db->id[0]) == t.tag && anchor_visible(tx, r);
 	}
@@ -49,6 +60,9 @@ int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *w
 			"%s: the table is of another database, or does not exist at the transaction's snapshot: open it here",
 			what);
 	tx->use = t;
+	tx->anchor = t.h == twzdb__catalog() ? NULL : twzdb__table_at(tx->db, t.h);
+	tx->opening = tx->db->serial;
+	tx->quick = tx->writer || twzdb__kind(tx, t) ? 0 : t.h;
 	return 0;
 }
 

@@ -548,6 +548,7 @@ static int open_parts(struct twzdb *db)
 static void db_free(struct twzdb *db)
 {
 	twzdb__handles_close(db);
+	twzdb__acc_close(db);
 	twz_log_close(db->log);
 	for (uint32_t i = TWZDB_NO_ROOT; i < TWZDB_NO_DATA + TWZDB_OBJ_MAX; i++)
 		twz_obj_close(db->map[i].obj);
@@ -557,7 +558,8 @@ static void db_free(struct twzdb *db)
 	free(db);
 }
 
-static int db_new(struct twzdb__store *st, const char *name, twz_oid root, struct twzdb **out)
+static int db_new(struct twzdb__store *st, const char *name, twz_oid root, uint32_t flags,
+		  struct twzdb **out)
 {
 	struct twzdb *db = calloc(1, sizeof(*db));
 	int err;
@@ -576,6 +578,8 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, struc
 	err = db->name ? open_parts(db) : twzdb__err(-ENOMEM, "open: no memory");
 	if (!err) {
 		twzdb__snap_open(db);
+		if (!(flags & TWZDB_NO_ACCEL))
+			twzdb__acc_open(db);
 		twzdb__handles_open(db);
 	}
 	if (err)
@@ -603,7 +607,7 @@ static int open_in(struct twzdb__store *st, const struct twzdb_options *opt, con
 			return err;
 		err = twz_name_get(st->s, full, &root);
 	}
-	return err ? twzdb__from_twz(err, "looking the database up") : db_new(st, name, root, out);
+	return err ? twzdb__from_twz(err, "looking the database up") : db_new(st, name, root, opt->flags, out);
 }
 
 static int check_options(const char *path, const struct twzdb_options *opt, const char *name)
@@ -612,7 +616,7 @@ static int check_options(const char *path, const struct twzdb_options *opt, cons
 
 	if (!path || !*path)
 		return twzdb__err(TWZDB_E_INVAL, "open: no path");
-	if (opt->flags & ~(uint32_t)(TWZDB_CREATE | TWZDB_EXCL) ||
+	if (opt->flags & ~(uint32_t)(TWZDB_CREATE | TWZDB_EXCL | TWZDB_NO_ACCEL) ||
 	    (opt->flags & TWZDB_EXCL && !(opt->flags & TWZDB_CREATE)))
 		return twzdb__err(TWZDB_E_INVAL, "open %s: flags 0x%x make no sense", path,
 				  opt->flags);

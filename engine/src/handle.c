@@ -200,7 +200,8 @@ int twzdb__txn_new(struct twzdb *db, struct twzdb_txn **out)
 	}
 	tx->rd->busy = 1;
 	tx->db = db;
-	tx->use.h = 0;
+	if (unlikely(tx->opening != db->serial))
+		tx->use.h = 0;
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	*out = tx;
 	return 0;
@@ -211,6 +212,7 @@ void twzdb__txn_end(struct twzdb_txn *tx)
 	struct sh_reader *rd = tx->rd;
 
 	tx->rd = NULL;
+	tx->quick = 0;
 	tx->serial++;
 	st64(&tx->magic, TWZDB__TXN_OVER);
 	twzdb__snap_clear(rd);

@@ -80,6 +80,7 @@ static inline bool bkey_is_inf(struct bkey k)
 
 #define TWZDB_SHARED_MAGIC 0x3176736244575454ULL
 #define TWZDB_READERS	   4096
+#define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT   64 /* unused ones; what a process claimed beyond these it gives back */
 #define TWZDB_WAITERS	   512
 #define TWZDB_CLASSES	   64
@@ -203,6 +204,23 @@ struct twzdb__map {
 	uint32_t *units; /* unit table: shared, one word per unit */
 };
 
+/* Head of the accelerator's memory (accel.c). Hostile like all of it. */
+struct acc_head {
+	uint64_t magic;
+	uint64_t n;	/* buckets in use */
+	uint64_t limit; /* buckets allocated */
+	uint64_t pad[5];
+	uint64_t grower __attribute__((aligned(64))); /* process that splits buckets, 0 = none */
+};
+struct twzdb__accel {
+	uint64_t max; /* buckets there may ever be; 0: no accelerator */
+	struct acc_head *head;
+	uint64_t (*bucket)[8];
+	struct twz_scratch *sc;
+	uint32_t turn, tries; /* races do no harm */
+	bool no_more;  /* cannot grow */
+};
+
 struct twzdb {
 	struct twzdb__store *st;
 	struct twz_store *s;
@@ -223,6 +241,8 @@ struct twzdb {
 	pthread_mutex_t mutex; /* maps, slot stack */
 	uint64_t serial;       /* of this opening, unlike any other in this process */
 	struct twzdb *next_open; /* handle.c */
+	struct twzdb__accel acc;
+	uint64_t anchors[TWZDB_ANCHORS_KNOWN]; /* tables found to be some, by hash (catalog.c) */
 	bool plain;		 /* reader slots claimed here get plain stores (snap.c) */
 	/* reader slots claimed here that neither a transaction nor a thread has now */
 	uint32_t slot_cnt;
@@ -285,7 +305,10 @@ struct twzdb_txn {
 	struct sh_reader *rd;	/* its reader slot */
 	struct twzdb_txn *next; /* while it waits (handle.c) */
 	uint64_t serial;	/* of its lives: cursors remember it */
-	struct twzdb_table use; /* the last table found to be good here (table.c) */
+	struct twzdb_table use; /* the last table found to be good here (catalog.c); kept for the next life */
+	const struct table_pm *anchor; /* of USE, NULL for the catalog */
+	uint64_t opening;	       /* of the database USE is in */
+	uint64_t quick; /* use.h, if TX is a reader and USE a plain table: most reads check no more */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
 	struct u64map nodes;  /* pptr -> struct pnode * */
 	struct u64map words;  /* pptr -> value */
@@ -393,7 +416,7 @@ void *twzdb__at_slow(struct twzdb *db, uint64_t p, uint64_t len);
 /* Map data object NO (local number) here if it exists. */
 int twzdb__map_obj(struct twzdb *db, uint32_t no);
 int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len);
-extern uint64_t twzdb__fork_gen; /* raised in a forked child: handles from before are not its own */
+extern uint64_t twzdb__fork_gen __attribute__((visibility("hidden"))); /* raised in a forked child: handles from before are not its own */
 int twzdb__forked(void);	 /* TWZ_E_FORKED, with its message */
 static inline int twzdb__enter(const struct twzdb *db)
 {
@@ -425,85 +448,6 @@ void twzdb__lock_drop(struct twzdb *db, uint64_t token);
 bool twzdb__lock_owner_dead(struct twzdb *db);
 /* Bring the database to its last commit, under the lock (open, takeover). */
 int twzdb__recover(struct twzdb *db);
-
-/* --- snap.c --- */
-void twzdb__snap_open(struct twzdb *db); /* how will this process register? */
-int twzdb__snap_claim(struct twzdb *db, struct sh_reader **slot);
-void twzdb__snap_release(struct sh_reader *slot);
-/* The writer, on its own commit: nobody else publishes, and its old snapshot was no newer. */
-void twzdb__snap_set_to(struct sh_reader *slot, uint64_t ts);
-static inline void twzdb__snap_clear(struct sh_reader *slot)
-{
-	st64_rel(&slot->snap, TWZDB_NO_SNAP);
-}
-/*
- * Register the newest commit: announce it, then look whether it still is. The store may wait in
- * this processor's buffer while TS is read; a writer's membarrier flushes it before the writer
- * believes what it sees in the slot (snap.c has the proof).
- */
-static inline uint64_t twzdb__snap_set(struct twzdb *db, struct sh_reader *slot)
-{
-	uint64_t ts = ld64_acq(&db->sh->ts), again;
-
-	for (;; ts = again) {
-		if (likely(db->plain))
-			st64_rel(&slot->snap, ts);
-		else
-			__atomic_exchange_n(&slot->snap, ts, __ATOMIC_SEQ_CST);
-		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		again = __atomic_load_n(&db->sh->ts, __ATOMIC_SEQ_CST);
-		if (likely(again == ts))
-			return ts;
-	}
-}
-/* Oldest snapshot any reader but OWN has or may still take. Caller: the writer. */
-uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own);
-/* The same, or what the last scan said if another would cost more than it can bring. */
-uint64_t twzdb__snap_min_due(struct twzdb *db, const struct sh_reader *own);
-void twzdb__snap_info(struct twzdb *db, uint32_t *cnt, uint64_t *oldest);
-/* No snapshot is older; asked for at most once a transaction. */
-static inline uint64_t twzdb__min(struct twzdb_txn *tx)
-{
-	if (!tx->min_known) {
-		tx->min = twzdb__snap_min_due(tx->db, tx->rd);
-		tx->min_known = true;
-	}
-	return tx->min;
-}
-/* Is everything that died at commit TS out of reach of all snapshots? Most answers cost a load. */
-static inline bool twzdb__is_past(struct twzdb_txn *tx, uint64_t ts)
-{
-	return ts <= ld64(&tx->db->sh->min) || ts <= twzdb__min(tx);
-}
-/* Before space is taken that a newer minimum might spare: true if it rose. */
-bool twzdb__min_now(struct twzdb_txn *tx);
-
-/* --- handle.c: transaction handles, which are never given back to the C library --- */
-/* A handle that is TWZDB__TXN_MAGIC, with a reader slot that is cleared. */
-int twzdb__txn_new(struct twzdb *db, struct twzdb_txn **out);
-void twzdb__txn_end(struct twzdb_txn *tx); /* ends the snapshot too */
-/* TX is none, has ended, is reset, or came through a fork: the error, its message begun with WHAT. */
-int twzdb__txn_refuse(const struct twzdb_txn *tx, const char *what);
-int twzdb__txn_denied(const struct twzdb_txn *tx, const char *what);
-static inline int twzdb__txn_enter(const struct twzdb_txn *tx, const char *what)
-{
-	if (likely(tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC && !twzdb__enter(tx->db)))
-		return 0;
-	return twzdb__txn_refuse(tx, what);
-}
-/* Also: is a writer, if WRITE, and none of its changes failed half-way. */
-static inline int twzdb__txn_use(const struct twzdb_txn *tx, const char *what, bool write)
-{
-	int err = twzdb__txn_enter(tx, what);
-
-	if (likely(!err && !tx->broken && (tx->writer || !write)))
-		return 0;
-	return err ? err : twzdb__txn_denied(tx, what);
-}
-void twzdb__handles_open(struct twzdb *db);
-uint32_t twzdb__handles_active(struct twzdb *db);
-void twzdb__handles_close(struct twzdb *db);
-void twzdb__handles_forked(void); /* in a forked child */
 
 /* --- space.c --- */
 #define TWZDB_CLS_NODE 0
@@ -732,13 +676,6 @@ static inline int node_slot(const struct node_pm *n, unsigned pos)
 /* RETRY if the node changed since it was read, else it is corrupt. */
 int twzdb__node_bad(struct twzdb_txn *tx, const struct nref *r, const char *rule);
 
-/* --- find.c --- */
-/*
- * A reader's quick way: the newest version of K's row in the tree at ROOT (not 0), or 0: look by
- * twzdb__seek().
- */
-uint64_t twzdb__find(struct twzdb_txn *tx, uint64_t root, struct bkey k);
-
 /* --- node.c: private nodes --- */
 int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out); /* from the stock */
 /* Level, count and permutation are in range: what a writer will index with. */
@@ -850,6 +787,11 @@ static inline uint32_t twzdb__kind(const struct twzdb_txn *tx, struct twzdb_tabl
 {
 	return TWZDB_TABLE_KIND(t.tag ^ tx->db->id[0]);
 }
+/* table_tag() of the table, as its handle says. */
+static inline uint32_t twzdb__tag_in(const struct twzdb_txn *tx, struct twzdb_table t)
+{
+	return table_tag(TWZDB_TABLE_NO(t.tag ^ tx->db->id[0]));
+}
 /* A key as a tree has it; BUF holds it unless the table is plain. DUPSORT: below all its pairs. */
 int twzdb__key_in(uint32_t kind, struct twzdb_slice key, struct keybuf *buf, struct bkey *k,
 		  const char *what);
@@ -958,7 +900,7 @@ void twzdb__apply(struct twzdb *db, const void *rec, size_t len);
 bool twzdb__item_next(const void *rec, uint64_t *pos, const struct item_pm **it,
 		      const void **payload);
 
-/* --- table.c --- */
+/* --- point.c --- */
 int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec);
 /* Does T name a table of TX's database that exists in its snapshot? TWZDB_E_STATE if not. */
 int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *what);
@@ -989,5 +931,7 @@ static inline void twzdb__stat_add(uint64_t *where, uint64_t n)
 	if (n)
 		__atomic_fetch_add(where, n, __ATOMIC_RELAXED);
 }
+
+#include "reading.h"
 
 #endif

@@ -35,7 +35,7 @@ extern const struct twzdb__simd twzdb__simd_avx512;
 /* Those this build has, best first, NULL at the end. */
 extern const struct twzdb__simd *const twzdb__simds[];
 /* The one in use. Changing it under running readers is harmless. */
-extern const struct twzdb__simd *twzdb__simd;
+extern const struct twzdb__simd *twzdb__simd __attribute__((visibility("hidden")));
 /* The best this processor has, or what TWZ_CPU says. TWZDB_E_INVAL: unknown, or not here. */
 int twzdb__simd_choose(void);
 

@@ -56,6 +56,7 @@ unsigned twzdb__class_of(uint64_t len)
 
 /* twzdb__class_len() and block counts as tables. */
 static uint32_t block_lens[TWZDB_CLASSES], block_cnts[TWZDB_CLASSES];
+struct twzdb__grid twzdb__grids[TWZDB_CLASSES];
 
 __attribute__((constructor)) static void block_tables(void)
 {
@@ -65,6 +66,10 @@ __attribute__((constructor)) static void block_tables(void)
 		block_lens[c] = used ? twzdb__class_len(c) : UNIT_ROOM;
 		block_cnts[c] = c == TWZDB_CLS_NODE ? TWZDB_UNIT_LEN / TWZDB_NODE_LEN - 1
 						    : UNIT_ROOM / block_lens[c];
+		if (used && c != TWZDB_CLS_NODE && c != TWZDB_CLS_TABLE)
+			twzdb__grids[c] = (struct twzdb__grid){
+				(uint32_t)(((uint64_t)1 << 32) / (block_lens[c] / 16) + 1),
+				(uint16_t)(block_lens[c] / 16), (uint16_t)block_cnts[c]};
 	}
 }
 

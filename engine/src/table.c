@@ -37,64 +37,6 @@ static int check_row(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sl
 
 /* --- rows --- */
 
-static int get_once(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct nref *leaf,
-		    const struct rec_pm **rec)
-{
-	unsigned pos;
-	bool exact;
-	uint64_t p;
-	int slot, err = twzdb__seek(tx, table, key, false, leaf, &pos, &exact, NULL);
-
-	if (err || !exact)
-		return err ? err : TWZDB_E_NOTFOUND;
-	slot = node_slot(leaf->n, pos);
-	if (slot < 0)
-		return twzdb__node_bad(tx, leaf, "permutation out of range");
-	p = ld64_acq(&leaf->n->ptr[slot]);
-	return nref_ok(leaf) ? twzdb__rec_visible(tx, p, rec) : TWZDB__RETRY;
-}
-
-int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec)
-{
-	struct again again = AGAIN_INIT;
-	struct nref leaf;
-	uint64_t p;
-	int err;
-
-	*rec = NULL;
-	if (likely(!tx->writer)) {
-		uint64_t root = twzdb__table_root(tx, table, &err);
-
-		p = root ? twzdb__find(tx, root, key) : 0;
-		if (likely(p))
-			return twzdb__rec_visible(tx, p, rec);
-	}
-	do
-		err = get_once(tx, table, key, &leaf, rec);
-	while (twzdb__again(tx, &again, leaf.p, &err));
-	return err;
-}
-
-int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
-	      struct twzdb_slice *value)
-{
-	const struct rec_pm *r;
-	int err;
-
-	if (!value)
-		return twzdb__err(TWZDB_E_INVAL, "get: no place for the value");
-	*value = (struct twzdb_slice){NULL, 0};
-	err = check_row(tx, t, key, false, "get");
-	if (!err && unlikely(twzdb__kind(tx, t))) {
-		err = twzdb__kind_get(tx, t, key, value);
-	} else if (!err) {
-		err = twzdb__get(tx, t.h, to_bkey(key), &r);
-		if (!err)
-			*value = (struct twzdb_slice){rec_val(r), rec_vlen(r)};
-	}
-	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "get: no such key") : err;
-}
-
 #define PUT_FLAGS (TWZDB_INSERT | TWZDB_UPDATE | TWZDB_APPEND | TWZDB_NODUP)
 
 static int check_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice value,

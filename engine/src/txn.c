@@ -37,7 +37,7 @@ static void become_writer(struct twzdb_txn *tx, uint64_t token)
 	tx->stamp = next_stamp(tx->db);
 	tx->min_known = false;
 	tx->mods0 = ++tx->mods;
-	tx->use.h = 0;
+	tx->use.h = tx->quick = 0;
 }
 
 static void become_reader(struct twzdb_txn *tx)
@@ -48,7 +48,7 @@ static void become_reader(struct twzdb_txn *tx)
 	tx->token = 0;
 	tx->read_ts = tx->snap;
 	tx->mods++;
-	tx->use.h = 0;
+	tx->use.h = tx->quick = 0;
 	twzdb__lock_drop(tx->db, token);
 }
 
@@ -115,10 +115,12 @@ int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct t
 	if (err)
 		return err;
 	tx->flags = flags;
-	if (flags & TWZDB_RDONLY)
+	if (flags & TWZDB_RDONLY) {
 		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->rd);
-	else
+		twzdb__use_renew(tx);
+	} else {
 		err = begin_writer(tx, flags & TWZDB_TRY ? 0 : timeout_ms);
+	}
 	if (err)
 		end(tx);
 	else
@@ -273,7 +275,7 @@ int twzdb_renew(struct twzdb_txn *tx)
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
 	tx->mods++;
-	tx->use.h = 0;
+	twzdb__use_renew(tx);
 	return 0;
 }
 
@@ -286,6 +288,7 @@ int twzdb_reset(struct twzdb_txn *tx)
 	if (unlikely(tx->writer))
 		return twzdb__err(TWZDB_E_STATE, "reset: is a writer");
 	st64(&tx->magic, TWZDB__TXN_RESET);
+	tx->quick = 0;
 	twzdb__snap_clear(tx->rd);
 	return 0;
 }

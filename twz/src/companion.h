@@ -92,6 +92,9 @@ bool twz__comp_is_open(struct twz__companion *c, twz_oid id, bool except_self);
 /* The lock of the object in open entry IDX; stays its until the entry is deleted. */
 int twz__comp_obj_lock(struct twz__companion *c, uint32_t idx, struct comp_lock_pm **out);
 
+/* scratch.c: remove all scratch memory of the store: its only holder, with the opening lock. */
+void twz__scratch_sweep(const struct twz__media *m);
+
 int twz__comp_segment(struct twz__companion *c, twz_oid id, size_t len,
 		      int (*init)(void *ptr, void *ctx), void *ctx, void **ptr, int *fresh);
 

@@ -451,6 +451,8 @@ static int enter_companion(struct twz_store *s)
 	if (rc)
 		return rc;
 	if (rt->sole)
+		twz__scratch_sweep(s->media);
+	if (rt->sole)
 		rc = twz__comp_build(s->media, s->core.super.uuid, &s->comp);
 	else
 		rc = twz__comp_attach(s->media, s->core.super.uuid, &s->comp);
@@ -649,6 +651,8 @@ static int close_shared(struct twz_store *s)
 		rc = twz__holders_try(s->media, &last);
 	if (!rc && last)
 		rc = close_last(s);
+	if (last)
+		twz__scratch_sweep(s->media);
 	twz__comp_close(s->comp, last);
 	rc2 = last ? rc : 0;
 	twz__holders_drop(s->media);

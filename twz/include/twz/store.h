@@ -135,6 +135,28 @@ TWZ_API TWZ_MUST_CHECK int twz_shared_get(struct twz_store *s, twz_oid id, size_
 					  int *fresh);
 
 /*
+ * Scratch memory: volatile memory for caches, shared by all processes that have the store open,
+ * named by an object ID. It holds nothing anybody may rely on: it may start zeroed or as others
+ * left it, differ between processes (other mounts), and be written by whoever may write the store.
+ * It lies in /dev/shm and goes with the store's last user. A store without a file: private memory.
+ */
+struct twz_scratch;
+/*
+ * LEN bytes of address space, a multiple of 1 MiB, the same for all users of ID. Nothing is
+ * allocated: touch only what twz_scratch_grow() gave, here or in another process. Close before the
+ * store. TWZ_E_FS: no usable /dev/shm. TWZ_E_NOMEM: no address space. TWZ_E_INVAL.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_scratch_open(struct twz_store *s, twz_oid id, size_t len,
+					    struct twz_scratch **out);
+TWZ_API void twz_scratch_close(struct twz_scratch *sc); /* NULL is allowed */
+TWZ_API void *twz_scratch_ptr(const struct twz_scratch *sc);
+/*
+ * Allocate bytes [0, LEN), zeroed where they are new. By one thread of a handle at a time.
+ * TWZ_E_NOSPC (no message): not that much memory.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_scratch_grow(struct twz_scratch *sc, size_t len);
+
+/*
  * Liveness of processes that have the store open. A process number is small (below
  * TWZ_PROC_MAX), unique among live processes; together with its incarnation it is never reused
  * while the store stays open anywhere.

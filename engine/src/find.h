@@ -1,11 +1,14 @@
 /* SPDX-License-Identifier: MIT
- * find.c -- a reader's straight way to a row, while nothing is in its way
+ * find.h -- a reader's straight way to a row, while nothing is in its way (for point.c)
  *
  * What search.c does, without its questions: a node that is being changed, a tie between heads in
  * an inner node, a key that is not where it would be, anything out of range: all of that is "not
  * this way" here, and search.c finds out what it means. So whatever is found here is right (the
  * version words say so), and what is not found has not been looked for.
  */
+#ifndef TWZDB_FIND_H
+#define TWZDB_FIND_H
+
 #include "internal.h"
 
 /* A node on the way: its first word (version, level, entries, prefix) as it was read. */
@@ -73,65 +76,41 @@ static inline uint32_t slots_of(const struct stop *s, struct bkey k)
 	return unlikely(kh == UINT64_MAX) ? 0 : twzdb__heads(s->n->head, kh).eq;
 }
 
-static inline bool down(struct twzdb *db, uint64_t p, struct bkey k, struct stop *leaf)
-{
-	const struct node_pm *n = node_at(db, p);
-	struct stop up = {NULL, 0}, here;
+/*
+ * A way down, one step at a time. step() looks at the node the way has come to: WAY_LEAF if that
+ * is a leaf, WAY_ON if the next node's lines have been asked for, WAY_LOST otherwise.
+ */
+enum way_end { WAY_ON, WAY_LEAF, WAY_LOST };
+struct way {
+	struct stop up, here;
+	const struct node_pm *next;
+	unsigned left; /* levels there can be below UP */
+};
 
-	for (unsigned left = TWZDB_LEVEL_MAX + 1; n && left; left--) {
-		if (unlikely(!arrive(n, &here) || HDR_LEVEL(here.hdr) >= left))
-			return false;
-		left = HDR_LEVEL(here.hdr) + 1;
-		/* The way may have changed before this node was looked at. */
-		if (unlikely(up.n && !unchanged(&up)))
-			return false;
-		if (left == 1) {
-			*leaf = here;
-			return true;
-		}
-		n = node_at(db, child_of(&here, k));
-		if (n)
-			fetch_node(n);
-		up = here;
-	}
-	return false;
+static inline bool way_begin(struct twzdb *db, uint64_t root, struct way *w)
+{
+	w->up.n = NULL;
+	w->next = node_at(db, root);
+	w->left = TWZDB_LEVEL_MAX + 1;
+	return w->next;
 }
 
-/* Records of usual sizes; the address of the value depends on what the first line says. */
-static inline void fetch_rec(struct twzdb *db, uint64_t p)
+static inline enum way_end way_step(struct twzdb *db, struct bkey k, struct way *w)
 {
-	const uint8_t *r = twzdb__at(db, p, sizeof(struct rec_pm));
-
-	if (likely(r)) {
-		__builtin_prefetch(r);
-		__builtin_prefetch(r + 64);
-		__builtin_prefetch(r + 128);
-	}
+	if (unlikely(!arrive(w->next, &w->here) || HDR_LEVEL(w->here.hdr) >= w->left))
+		return WAY_LOST;
+	/* The way may have changed before this node was looked at. */
+	if (unlikely(w->up.n && !unchanged(&w->up)))
+		return WAY_LOST;
+	w->left = HDR_LEVEL(w->here.hdr);
+	if (!w->left)
+		return WAY_LEAF;
+	w->next = node_at(db, child_of(&w->here, k));
+	if (unlikely(!w->next))
+		return WAY_LOST;
+	fetch_node(w->next);
+	w->up = w->here;
+	return WAY_ON;
 }
 
-static bool is_key(struct twzdb *db, uint64_t p, struct bkey k)
-{
-	const struct rec_pm *r;
-
-	return !twzdb__rec_at(db, p, &r) && rec_klen(r) == k.len &&
-	       !memcmp(rec_key(r), k.p, k.len);
-}
-
-uint64_t twzdb__find(struct twzdb_txn *tx, uint64_t root, struct bkey k)
-{
-	struct stop leaf;
-	uint32_t slots;
-
-	if (unlikely(!down(tx->db, root, k, &leaf)))
-		return 0;
-	for (slots = slots_of(&leaf, k); slots; slots &= slots - 1) {
-		uint64_t p = ld64_acq(&leaf.n->ptr[__builtin_ctz(slots)]);
-
-		fetch_rec(tx->db, p);
-		if (unlikely(!unchanged(&leaf)))
-			return 0;
-		if (is_key(tx->db, p, k))
-			return p;
-	}
-	return 0;
-}
+#endif

@@ -1,0 +1,228 @@
+/* SPDX-License-Identifier: MIT
+ * point.c -- reading rows by key: one, or many at once
+ *
+ *	accelerator --miss--> quick way down the tree (find.h) --anything unusual--> search.c
+ *
+ * Each step gives the answer or nothing. A row found in the tree is put into the accelerator.
+ */
+#include "accel.h"
+#include "find.h"
+
+/* Own changes are not in the accelerator, and not in the nodes at home. */
+static inline bool is_quick(const struct twzdb_txn *tx)
+{
+	return likely(!tx->writer || tx->mods == tx->mods0);
+}
+
+/* The version TX sees, P being the newest, at R. */
+static inline int visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm *r,
+			  const struct rec_pm **rec)
+{
+	if (unlikely(ld64(&r->ts) > tx->read_ts || rec_kind(r) != TWZDB_ROW))
+		return twzdb__rec_visible(tx, p, rec);
+	*rec = r;
+	return 0;
+}
+
+/* What a key is looked for with. */
+struct want {
+	struct bkey k;
+	uint64_t hash;
+	uint32_t tag;
+	bool acc; /* ask and fill the accelerator */
+};
+
+static inline struct want want(struct twzdb_txn *tx, uint32_t tag, struct bkey k)
+{
+	struct want w = {k, 0, tag, tx->db->acc.max && tag != TWZDB_TAG_NONE && is_quick(tx)};
+
+	if (w.acc)
+		w.hash = acc_hash(tag, k);
+	return w;
+}
+
+static inline void learn(struct twzdb *db, const struct want *w, uint64_t p,
+			 const struct rec_pm *r)
+{
+	if (w->acc && rec_is_live(r))
+		twzdb__acc_put(db, w->hash, p);
+}
+
+/* --- the quick way --- */
+
+static bool is_key(struct twzdb *db, uint64_t p, struct bkey k, const struct rec_pm **rec)
+{
+	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(db, p, sizeof(*r));
+
+	if (unlikely(!r || rec_klen(r) != k.len ||
+		     !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len + rec_vlen(r))))
+		return false;
+	*rec = r;
+	return key_same(rec_key(r), k.p, k.len);
+}
+
+/* Newest version of K in the leaf the way has come to; 0: search.c knows. */
+static inline uint64_t in_leaf(struct twzdb *db, const struct stop *leaf, struct bkey k,
+			       const struct rec_pm **rec)
+{
+	for (uint32_t slots = slots_of(leaf, k); slots; slots &= slots - 1) {
+		uint64_t p = ld64_acq(&leaf->n->ptr[__builtin_ctz(slots)]);
+
+		fetch_rec(db, p);
+		if (unlikely(!unchanged(leaf)))
+			return 0;
+		if (is_key(db, p, k, rec))
+			return p;
+	}
+	return 0;
+}
+
+static uint64_t find(struct twzdb *db, uint64_t root, struct bkey k, const struct rec_pm **rec)
+{
+	enum way_end end = WAY_ON;
+	struct way w;
+
+	if (unlikely(!way_begin(db, root, &w)))
+		return 0;
+	while (end == WAY_ON)
+		end = way_step(db, k, &w);
+	return end == WAY_LEAF ? in_leaf(db, &w.here, k, rec) : 0;
+}
+
+/* --- the way that always leads somewhere --- */
+
+static int get_once(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct nref *leaf,
+		    uint64_t *p, const struct rec_pm **rec)
+{
+	unsigned pos;
+	bool exact;
+	int slot, err = twzdb__seek(tx, table, key, false, leaf, &pos, &exact, NULL);
+
+	if (err || !exact)
+		return err ? err : TWZDB_E_NOTFOUND;
+	slot = node_slot(leaf->n, pos);
+	if (slot < 0)
+		return twzdb__node_bad(tx, leaf, "permutation out of range");
+	*p = ld64_acq(&leaf->n->ptr[slot]);
+	return nref_ok(leaf) ? twzdb__rec_visible(tx, *p, rec) : TWZDB__RETRY;
+}
+
+static int get_slow(struct twzdb_txn *tx, uint64_t table, const struct want *w,
+		    const struct rec_pm **rec)
+{
+	struct again again = AGAIN_INIT;
+	struct nref leaf;
+	uint64_t p = 0;
+	int err;
+
+	*rec = NULL;
+	do
+		err = get_once(tx, table, w->k, &leaf, &p, rec);
+	while (twzdb__again(tx, &again, leaf.p, &err));
+	/* The version seen is the newest if it is LIVE. */
+	if (!err)
+		learn(tx->db, w, p, *rec);
+	return err;
+}
+
+/* --- one --- */
+
+__attribute__((noinline)) static int get_tree(struct twzdb_txn *tx, uint64_t table,
+					      const struct want *w, const struct rec_pm **rec)
+{
+	const struct rec_pm *r;
+	uint64_t root, p;
+	int err = 0;
+
+	if (unlikely(!is_quick(tx)))
+		return get_slow(tx, table, w, rec);
+	root = twzdb__table_root(tx, table, &err);
+	p = root ? find(tx->db, root, w->k, &r) : 0;
+	if (unlikely(!p))
+		return get_slow(tx, table, w, rec);
+	learn(tx->db, w, p, r);
+	return visible(tx, p, r, rec);
+}
+
+static inline int get(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct bkey key,
+		      const struct rec_pm **rec)
+{
+	struct want w = want(tx, tag, key);
+	uint64_t p = likely(w.acc) ? acc_find(tx->db, tag, key, w.hash, rec) : 0;
+
+	return likely(p) ? visible(tx, p, *rec, rec) : get_tree(tx, table, &w, rec);
+}
+
+int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec)
+{
+	*rec = NULL;
+	return get(tx, table, twzdb__tag_of(tx->db, table), key, rec);
+}
+
+static inline int check_key(struct twzdb_slice key, const char *what)
+{
+	if (likely(key.len <= TWZDB_KEY_MAX && (key.ptr || !key.len)))
+		return 0;
+	if (key.len <= TWZDB_KEY_MAX)
+		return twzdb__err(TWZDB_E_INVAL, "%s: key without bytes", what);
+	return twzdb__err(TWZDB_E_TOOBIG, "%s: a key of %zu bytes; %d are possible", what, key.len,
+			  TWZDB_KEY_MAX);
+}
+
+static inline struct bkey to_bkey(struct twzdb_slice s)
+{
+	struct bkey k = {s.ptr ? s.ptr : (const void *)"", (uint32_t)s.len};
+
+	return k;
+}
+
+/* Everything that may keep a read from being the usual one. */
+static int get_checked(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+		       struct twzdb_slice *value)
+{
+	const struct rec_pm *r;
+	int err;
+
+	if (!value)
+		return twzdb__err(TWZDB_E_INVAL, "get: no place for the value");
+	*value = (struct twzdb_slice){NULL, 0};
+	err = twzdb__txn_use(tx, "get", false);
+	if (!err)
+		err = twzdb__table_use(tx, t, "get");
+	if (!err)
+		err = check_key(key, "get");
+	if (err)
+		return err;
+	if (twzdb__kind(tx, t))
+		return twzdb__kind_get(tx, t, key, value);
+	err = twzdb__get(tx, t.h, to_bkey(key), &r);
+	if (!err)
+		*value = (struct twzdb_slice){rec_val(r), rec_vlen(r)};
+	return err;
+}
+
+static inline bool is_usual(const struct twzdb_txn *tx, struct twzdb_table t)
+{
+	return likely(tx && t.h == tx->quick && t.tag == tx->use.tag && t.h &&
+		      !twzdb__enter(tx->db));
+}
+
+int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+	      struct twzdb_slice *value)
+{
+	const struct rec_pm *r;
+	int err;
+
+	if (likely(is_usual(tx, t) && value && key.ptr && key.len <= TWZDB_KEY_MAX)) {
+		*value = (struct twzdb_slice){NULL, 0};
+		err = get(tx, t.h, twzdb__tag_in(tx, t),
+			  (struct bkey){key.ptr, (uint32_t)key.len}, &r);
+		if (likely(!err)) {
+			*value = (struct twzdb_slice){r->data + key.len, rec_vlen(r)};
+			return 0;
+		}
+	} else {
+		err = get_checked(tx, t, key, value);
+	}
+	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "get: no such key") : err;
+}
