@@ -8,13 +8,16 @@
  *	node	its image and state, saved when it changes for the first time since the innermost
  *		savepoint (pnode.seq says for which one it was saved last)
  *	word	its value before the change, or that there was none
- *	record	nothing: a record made before the innermost savepoint is not overwritten in place
- *		while there is one, and not given back when it is superseded, only noted (kills)
+ *	record	nothing: a record made before the innermost savepoint is not overwritten in place,
+ *		and not given back when it is superseded, only noted (kills), until no open savepoint
+ *		is younger than it
  *
  *	  savepoint --> n open --rollback_to(k)--> k open, state as when k was made
  *	                   `-----release(k)------> k - 1 open, state as it is
  *
  * Releasing joins the innermost's undo entries to the ones before: going back further undoes both.
+ * What those have already is dropped, so that many small savepoints in a large one cost no more
+ * than it does.
  * Nothing on media knows about savepoints.
  */
 #include "internal.h"
@@ -24,6 +27,8 @@ struct mark {
 	bool clean;   /* nothing had been changed */
 	size_t recs, dead, drops, tombs, pnodes, kills, nodes, words;
 	uint64_t splits, merges;
+	void *chunk; /* where the memory of private nodes ended */
+	uint32_t chunk_used;
 };
 
 struct saved_node {
@@ -44,8 +49,8 @@ struct savepoints {
 	size_t node_cnt, node_cap;
 	struct saved_word *words;
 	size_t word_cnt, word_cap;
-	struct u64vec kills; /* own records superseded under a savepoint: free once none is open */
-	struct u64map young; /* own records made since the innermost savepoint */
+	struct u64vec kills; /* own records superseded that going back may want again */
+	struct u64map made;  /* own records -> seq of the savepoint they were made under */
 };
 
 /* Room for one more of SIZE bytes in *V. */
@@ -103,16 +108,16 @@ int twzdb__sp_word(struct twzdb_txn *tx, uint64_t where)
 
 int twzdb__sp_rec(struct twzdb_txn *tx, uint64_t p)
 {
-	int err = u64map_put(&tx->sp->young, p, 1);
+	int err = u64map_put(&tx->sp->made, p, twzdb__sp_seq(tx));
 
 	return err ? twzdb__err(err, "no memory for a savepoint") : 0;
 }
 
 bool twzdb__sp_old(const struct twzdb_txn *tx, uint64_t p)
 {
-	uint64_t one;
+	uint64_t seq;
 
-	return !u64map_get(&tx->sp->young, p, &one);
+	return !u64map_get(&tx->sp->made, p, &seq) || seq < twzdb__sp_seq(tx);
 }
 
 int twzdb__sp_kill(struct twzdb_txn *tx, uint64_t p)
@@ -133,7 +138,7 @@ static void settle(struct twzdb_txn *tx)
 		twzdb__rec_unreserve(tx, sp->kills.v[i]);
 	sp->kills.cnt = 0;
 	sp->node_cnt = sp->word_cnt = 0;
-	u64map_free(&sp->young);
+	u64map_clear(&sp->made);
 }
 
 void twzdb__sp_end(struct twzdb_txn *tx)
@@ -144,6 +149,7 @@ void twzdb__sp_end(struct twzdb_txn *tx)
 		return;
 	settle(tx);
 	u64vec_free(&sp->kills);
+	u64map_free(&sp->made);
 	free(sp->nodes);
 	free(sp->words);
 	free(sp->v);
@@ -181,8 +187,9 @@ static int sp_make(struct twzdb_txn *tx)
 					 sp->node_cnt,
 					 sp->word_cnt,
 					 tx->splits,
-					 tx->merges};
-	u64map_clear(&sp->young);
+					 tx->merges,
+					 tx->chunk,
+					 tx->chunk_used};
 	return 0;
 }
 
@@ -249,6 +256,10 @@ static void undo_nodes(struct twzdb_txn *tx, const struct mark *m)
 		if (pn->state == PN_NEW || pn->state == PN_GONE)
 			twzdb__hint_free(tx->db, pn->p);
 	}
+	/* Their memory is used again: they were made in this order. */
+	tx->chunk = m->chunk;
+	tx->chunk_used = m->chunk_used;
+	tx->tail = NULL;
 }
 
 static void undo_recs(struct twzdb_txn *tx, const struct mark *m)
@@ -256,7 +267,6 @@ static void undo_recs(struct twzdb_txn *tx, const struct mark *m)
 	while (tx->recs.cnt > m->recs)
 		twzdb__rec_unreserve(tx, tx->recs.v[--tx->recs.cnt]);
 	tx->sp->kills.cnt = m->kills;
-	u64map_clear(&tx->sp->young);
 }
 
 int twzdb_rollback_to(struct twzdb_txn *tx, uint32_t id)
@@ -284,6 +294,32 @@ int twzdb_rollback_to(struct twzdb_txn *tx, uint32_t id)
 	return 0;
 }
 
+/* Of what was superseded since KEEP, what is younger than all open savepoints nobody wants again. */
+static void drop_kills(struct twzdb_txn *tx, size_t keep)
+{
+	struct u64vec *kills = &tx->sp->kills;
+	size_t to = keep;
+
+	for (size_t i = keep; i < kills->cnt; i++)
+		if (twzdb__sp_old(tx, kills->v[i]))
+			kills->v[to++] = kills->v[i];
+		else
+			twzdb__rec_unreserve(tx, kills->v[i]);
+	kills->cnt = to;
+}
+
+/* Of the images saved since KEEP, those of nodes the innermost savepoint has an older image of. */
+static void drop_nodes(struct twzdb_txn *tx, size_t keep)
+{
+	struct savepoints *sp = tx->sp;
+	size_t to = keep;
+
+	for (size_t i = keep; i < sp->node_cnt; i++)
+		if (sp->nodes[i].was.seq < twzdb__sp_seq(tx))
+			sp->nodes[to++] = sp->nodes[i];
+	sp->node_cnt = to;
+}
+
 int twzdb_release(struct twzdb_txn *tx, uint32_t id)
 {
 	int err = check_id(tx, id, "release");
@@ -293,7 +329,11 @@ int twzdb_release(struct twzdb_txn *tx, uint32_t id)
 	if (err)
 		return err;
 	tx->sp_open = id - 1;
-	if (!tx->sp_open)
+	if (tx->sp_open) {
+		drop_kills(tx, tx->sp->v[id - 1].kills);
+		drop_nodes(tx, tx->sp->v[id - 1].nodes);
+	} else {
 		settle(tx);
+	}
 	return 0;
 }
