@@ -94,10 +94,12 @@ static inline void twzdb__use_renew(struct twzdb_txn *tx)
 	const struct rec_pm *r;
 
 	tx->quick = 0;
+	if (unlikely(!t))
+		tx->use.h = 0;
 	if (!tx->use.h)
 		return;
 	r = (const struct rec_pm *)(const void *)((const uint8_t *)t - TWZDB_ANCHOR_OFF);
-	if (unlikely(!t || !rec_is_live(r) || (ld64(&t->id) ^ tx->db->id[0]) != tx->use.tag))
+	if (unlikely(!rec_is_live(r) || (ld64(&t->id) ^ tx->db->id[0]) != tx->use.tag))
 		tx->use.h = 0;
 	else if (likely(!twzdb__kind(tx, tx->use)))
 		tx->quick = tx->use.h;
