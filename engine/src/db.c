@@ -483,6 +483,8 @@ static int shared_init(void *ptr, void *ctx)
 	(void)ctx;
 	sh->magic = TWZDB_SHARED_MAGIC;
 	sh->len = sizeof(*sh);
+	/* Above the stamps in all blocks: the clock has gone on faster than transactions can begin. */
+	sh->stamp = twzdb__now_ns();
 	for (unsigned i = 0; i < TWZDB_READERS; i++)
 		sh->reader[i].snap = TWZDB_NO_SNAP;
 	return twzdb__lock_init(&sh->lock);
@@ -530,6 +532,9 @@ static int open_parts(struct twzdb *db)
 	if (err)
 		return twzdb__from_twz(err, "shared state");
 	db->sh = sh;
+	err = twzdb__lock_join(db);
+	if (err)
+		return err;
 	db->log_user =
 		(struct twz_log_user){1,
 				      db,

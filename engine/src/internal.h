@@ -102,25 +102,23 @@ struct sh_reader {
 };
 
 struct sh_waiter {
-	uint64_t ticket; /* 0 = free */
+	uint64_t ticket; /* 0 = free; low byte: process */
 	uint64_t inc;
 	uint32_t proc;
 	uint32_t word; /* futex: 1 = look again */
 };
 
 /*
- * The writer lock (lock.c). All fields are guarded by mutex, which is held for a few stores
- * only.
+ * The writer lock (lock.c). The owner leaves by a store, and whoever finds it free takes it by a
+ * compare-and-swap; all else happens under mutex, which is held for a few stores only.
  */
 struct sh_lock {
-	pthread_mutex_t mutex; /* robust, process-shared */
-	uint64_t owner;	       /* ticket of the owner, 0 = free */
-	uint64_t owner_inc;
-	uint32_t owner_proc;
-	uint32_t need_recover; /* an owner died: the next one runs takeover (D13) */
-	uint64_t next_ticket;
+	uint64_t owner;	       /* ticket of the owner, 0 = free; low byte: its process */
 	uint32_t waiters;
-	uint32_t pad;
+	uint32_t need_recover; /* an owner died: the next one runs takeover (D13) */
+	pthread_mutex_t mutex; /* robust, process-shared */
+	uint64_t next_ticket;
+	uint64_t inc[TWZ_PROC_MAX]; /* incarnation in which process I opened the database last */
 };
 
 /* Allocation state of a size class: hints only, the block headers decide. */
@@ -439,6 +437,8 @@ static inline void *twzdb__at(struct twzdb *db, uint64_t p, uint64_t len)
 
 /* --- lock.c --- */
 int twzdb__lock_init(struct sh_lock *l);
+/* This process is going to use the lock. */
+int twzdb__lock_join(struct twzdb *db);
 /* Lock the robust mutex: for a few stores, each of which leaves what it guards in order. */
 int twzdb__guard(struct sh_lock *l);
 /* TIMEOUT_MS < 0 for ever, 0 tries. Runs takeover when the last owner died. */

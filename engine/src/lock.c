@@ -5,10 +5,16 @@
  *	                 |  `--drop--> OWNED by the oldest live waiter
  *	                 `--owner's process dies--> whoever notices takes over (need_recover)
  *
- * The lock belongs to a ticket, not to a thread: a transaction may move between threads. A
- * robust mutex guards the few words of its state and is never held across anything slow; each of
- * them is written so that a process may die between any two stores: an owner that is not alive,
- * whatever else is written, means need_recover.
+ * The lock belongs to a ticket, not to a thread: a transaction may move between threads. One word
+ * says who owns it: taking a free lock is one compare-and-swap, dropping one that nobody waits for one
+ * store. (A locked instruction would wait for the commit's fence, and keep the next
+ * transaction's loads waiting.) So the owner may miss a waiter that just came: the waiter therefore
+ * looks once more after a barrier on all processors, as the reader slots do (snap.c); where there is none, the owner drops
+ * by an exchange.
+ *
+ * A robust mutex guards the queue and is never held across anything slow; the words are written
+ * so that a process may die between any two stores: an owner that is not alive, whatever else is
+ * written, means need_recover.
  */
 #include "internal.h"
 
@@ -62,24 +68,56 @@ static bool alive(struct twzdb *db, uint32_t proc, uint64_t inc)
 	return (proc == db->proc && inc == db->inc) || twz_proc_alive(db->s, proc, inc);
 }
 
-/* Guarded. A dead owner is none, but leaves work behind. */
-static void reap_owner(struct twzdb *db, struct sh_lock *l)
+#define FAST_TICKET ((uint64_t)1 << 63) /* of whoever found the lock free: one at a time */
+
+static uint64_t ticket_of(const struct twzdb *db, uint64_t number)
 {
-	if (l->owner && !alive(db, l->owner_proc, l->owner_inc)) {
-		l->need_recover = 1;
-		l->owner = 0;
-	}
+	return number << 8 | db->proc;
 }
 
-/* Guarded. The ticket is stored last on the way in and cleared first on the way out. */
-static void set_owner(struct sh_lock *l, uint64_t ticket, uint32_t proc, uint64_t inc)
+static bool owner_alive(struct twzdb *db, uint64_t owner)
 {
-	l->owner = 0;
-	twzdb__order();
-	l->owner_proc = proc;
-	l->owner_inc = inc;
-	twzdb__order();
-	__atomic_store_n(&l->owner, ticket, __ATOMIC_RELEASE);
+	uint32_t proc = owner & 0xff;
+
+	return alive(db, proc, ld64(&db->sh->lock.inc[proc]));
+}
+
+static bool swap_owner(struct sh_lock *l, uint64_t from, uint64_t to)
+{
+	return __atomic_compare_exchange_n(&l->owner, &from, to, false, __ATOMIC_SEQ_CST,
+					   __ATOMIC_RELAXED);
+}
+
+/* Guarded. A dead owner is none, but leaves work behind: who finds the lock free must see that. */
+static void reap_owner(struct twzdb *db, struct sh_lock *l)
+{
+	uint64_t owner = ld64_acq(&l->owner);
+
+	if (!owner || owner_alive(db, owner))
+		return;
+	__atomic_store_n(&l->need_recover, 1, __ATOMIC_SEQ_CST);
+	swap_owner(l, owner, 0);
+}
+
+int twzdb__lock_join(struct twzdb *db)
+{
+	struct sh_lock *l = &db->sh->lock;
+	int err = twzdb__guard(l);
+
+	if (err)
+		return err;
+	/* A process that had our number is dead, and if it owned the lock it does so no more. */
+	if (l->inc[db->proc] != db->inc) {
+		uint64_t owner = ld64_acq(&l->owner);
+
+		if (owner && (owner & 0xff) == db->proc) {
+			__atomic_store_n(&l->need_recover, 1, __ATOMIC_SEQ_CST);
+			swap_owner(l, owner, 0);
+		}
+		st64_rel(&l->inc[db->proc], db->inc);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return 0;
 }
 
 /* Guarded. Oldest waiter whose process lives; slots of dead ones are emptied. */
@@ -138,9 +176,9 @@ static int look(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 	if (ret)
 		return ret;
 	reap_owner(db, l);
-	if (!l->owner && oldest_waiter(db) == w)
-		set_owner(l, ticket, db->proc, db->inc);
-	ret = l->owner == ticket;
+	if (!ld64_acq(&l->owner) && oldest_waiter(db) == w)
+		swap_owner(l, 0, ticket);
+	ret = ld64_acq(&l->owner) == ticket;
 	__atomic_store_n(&w->word, 0, __ATOMIC_RELAXED);
 	if (ret)
 		dequeue(db, w);
@@ -164,7 +202,7 @@ static int give_up(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 
 	if (ret)
 		return ret;
-	ret = l->owner == ticket;
+	ret = ld64_acq(&l->owner) == ticket;
 	dequeue(db, w);
 	pthread_mutex_unlock(&l->mutex);
 	return ret ? 0
@@ -176,7 +214,10 @@ static int wait_turn(struct twzdb *db, struct sh_waiter *w, uint64_t ticket, int
 {
 	uint64_t end = now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
 
-	for (;;) {
+	/* Whoever drops the lock from here on sees that we wait; look whether somebody has just done so. */
+	if (db->plain)
+		(void)!twzdb__barrier();
+	for (bool first = true;; first = false) {
 		uint64_t now = now_ms();
 		int ms = LOOK_MS, ret;
 
@@ -184,14 +225,15 @@ static int wait_turn(struct twzdb *db, struct sh_waiter *w, uint64_t ticket, int
 			return give_up(db, w, ticket);
 		if (timeout_ms >= 0 && end - now < LOOK_MS)
 			ms = (int)(end - now);
-		futex_wait(&w->word, ms);
+		if (!first)
+			futex_wait(&w->word, ms);
 		ret = look(db, w, ticket);
 		if (ret)
 			return ret < 0 ? ret : 0;
 	}
 }
 
-static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
+static int acquire_slow(struct twzdb *db, int timeout_ms, uint64_t *token)
 {
 	struct sh_lock *l = &db->sh->lock;
 	struct sh_waiter *w = NULL;
@@ -200,12 +242,10 @@ static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
 
 	if (ret)
 		return ret;
-	*token = __atomic_fetch_add(&l->next_ticket, 1, __ATOMIC_RELAXED);
+	*token = ticket_of(db, l->next_ticket++);
 	reap_owner(db, l);
-	mine = !l->owner && !(ld32(&l->waiters) && oldest_waiter(db));
-	if (mine)
-		set_owner(l, *token, db->proc, db->inc);
-	else if (timeout_ms)
+	mine = !(ld32(&l->waiters) && oldest_waiter(db)) && swap_owner(l, 0, *token);
+	if (!mine && timeout_ms)
 		w = enqueue(db, *token);
 	pthread_mutex_unlock(&l->mutex);
 	if (mine)
@@ -218,6 +258,16 @@ static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
 				  TWZDB_WAITERS);
 	twzdb__stat_add(&db->sh->stats.writer_waits, 1);
 	return wait_turn(db, w, *token, timeout_ms);
+}
+
+static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
+{
+	struct sh_lock *l = &db->sh->lock;
+
+	*token = FAST_TICKET | db->proc;
+	if (likely(!ld64(&l->owner) && !ld32(&l->waiters) && swap_owner(l, 0, *token)))
+		return 0;
+	return acquire_slow(db, timeout_ms, token);
 }
 
 int twzdb__recover(struct twzdb *db)
@@ -265,11 +315,11 @@ int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token)
 {
 	int err = acquire(db, timeout_ms, token);
 
-	if (err || !db->sh->lock.need_recover)
+	if (err || likely(!ld32(&db->sh->lock.need_recover)))
 		return err;
 	err = twzdb__recover(db);
 	if (!err) {
-		db->sh->lock.need_recover = 0;
+		__atomic_store_n(&db->sh->lock.need_recover, 0, __ATOMIC_RELEASE);
 		return 0;
 	}
 	twzdb__lock_drop(db, *token); /* the next one tries again */
@@ -277,21 +327,46 @@ int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token)
 	return err;
 }
 
-void twzdb__lock_drop(struct twzdb *db, uint64_t token)
+/* Guarded by nothing but ownership: is the lock still ours to give? */
+static void wake_next(struct twzdb *db)
 {
 	struct sh_lock *l = &db->sh->lock;
-	struct sh_waiter *next = NULL;
+	struct sh_waiter *next;
 
 	if (twzdb__guard(l))
 		return;
-	if (l->owner == token) {
-		if (ld32(&l->waiters))
-			next = oldest_waiter(db);
-		if (next)
-			set_owner(l, next->ticket, next->proc, next->inc);
+	next = oldest_waiter(db);
+	if (next && !swap_owner(l, 0, next->ticket))
+		next = NULL;
+	pthread_mutex_unlock(&l->mutex);
+	if (next)
+		futex_wake(&next->word);
+}
+
+void twzdb__lock_drop(struct twzdb *db, uint64_t token)
+{
+	struct sh_lock *l = &db->sh->lock;
+	struct sh_waiter *next;
+
+	if (likely(!ld32(&l->waiters))) {
+		if (ld64(&l->owner) != token)
+			return;
+		if (likely(db->plain))
+			st64_rel(&l->owner, 0);
 		else
-			__atomic_store_n(&l->owner, 0, __ATOMIC_RELEASE);
+			__atomic_exchange_n(&l->owner, 0, __ATOMIC_SEQ_CST);
+		__atomic_signal_fence(__ATOMIC_SEQ_CST);
+		if (unlikely(__atomic_load_n(&l->waiters, __ATOMIC_SEQ_CST)))
+			wake_next(db);
+		return;
 	}
+	if (twzdb__guard(l))
+		return;
+	next = oldest_waiter(db);
+	if (ld64(&l->owner) == token)
+		st64_rel(&l->owner, next ? next->ticket : 0);
+	else
+		next = NULL;
 	pthread_mutex_unlock(&l->mutex);
 	if (next)
 		futex_wake(&next->word);
@@ -305,7 +380,7 @@ bool twzdb__lock_owner_dead(struct twzdb *db)
 	if (twzdb__guard(l))
 		return false;
 	reap_owner(db, l);
-	dead = l->need_recover && !l->owner;
+	dead = l->need_recover && !ld64_acq(&l->owner);
 	pthread_mutex_unlock(&l->mutex);
 	return dead;
 }

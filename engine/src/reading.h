@@ -34,6 +34,8 @@ static inline uint64_t twzdb__snap_set(struct twzdb *db, struct sh_reader *slot)
 			return ts;
 	}
 }
+/* Has every running thread of a process with db->plain seen what was stored before? */
+bool twzdb__barrier(void);
 /* Oldest snapshot any reader but OWN has or may still take. Caller: the writer. */
 uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own);
 /* The same, or what the last scan said if another would cost more than it can bring. */

@@ -41,7 +41,7 @@ static bool barrier_ready(void)
 #endif
 }
 
-static bool barrier(void)
+bool twzdb__barrier(void)
 {
 	return !syscall(SYS_membarrier, MEMBARRIER_CMD_GLOBAL_EXPEDITED, 0, 0);
 }
@@ -181,7 +181,7 @@ uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own)
 	uint64_t hi = __atomic_fetch_add(&sh->reader_hi, 0, __ATOMIC_SEQ_CST);
 
 	hi = hi > TWZDB_READERS ? TWZDB_READERS : hi;
-	if (any_plain(db, hi, own) && !barrier())
+	if (any_plain(db, hi, own) && !twzdb__barrier())
 		return ld64(&sh->min);
 	min = scan(db, hi, min);
 	if (min > ld64(&sh->min))

@@ -15,15 +15,11 @@
 
 #define LOOK_MS 2000
 
+/* Of this transaction alone. */
 static uint64_t next_stamp(struct twzdb *db)
 {
-	uint64_t now = twzdb__now_ns(), stamp = db->sh->stamp + 1;
+	uint64_t stamp = (ld64(&db->sh->stamp) + 1) & ~TWZDB_LINK_RESERVED;
 
-	/*
-	 * Above every stamp in the blocks, after a restart too: the clock has moved on since
-	 * they were written.
-	 */
-	stamp = now > stamp ? now : stamp;
 	st64(&db->sh->stamp, stamp);
 	return stamp;
 }
