@@ -653,6 +653,12 @@ static uint64_t take_used(struct twzdb_txn *tx, unsigned cls)
 	return stack_pop(tx, cls);
 }
 
+/* Formatted ahead, and its turn has not come: search_fresh() counts on all its blocks being untouched. */
+static bool is_ahead(const struct sh_class *c, uint32_t g)
+{
+	return g - c->fresh < c->fresh_cnt;
+}
+
 /*
  * A unit of the class where enough blocks died that going through it pays, in turn: what was
  * passed over comes last again, for its blocks died last.
@@ -671,7 +677,7 @@ static bool unit_used_find(struct twzdb *db, unsigned cls, uint32_t *g)
 			    ? NULL
 			    : unit_entry(db, *g);
 		if (e && *e & TWZDB_UT_KNOWN && TWZDB_UT_CLASS(*e) == cls && TWZDB_UT_FREE(*e) &&
-		    TWZDB_UT_FREE(*e) * USE_SHARE >= per) {
+		    TWZDB_UT_FREE(*e) * USE_SHARE >= per && !is_ahead(c, *g)) {
 			c->look = *g;
 			return true;
 		}
@@ -683,13 +689,15 @@ static bool unit_used_find(struct twzdb *db, unsigned cls, uint32_t *g)
 static uint64_t search_used(struct twzdb_txn *tx, unsigned cls)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
+	uint64_t ahead = (uint64_t)c->fresh_cnt * block_cnts[cls];
 	uint32_t g;
 
 	/*
 	 * While the oldest snapshot stays where it was when nothing could be reused, nothing
 	 * can.
 	 */
-	if (!c->free || c->free * USE_SHARE < c->total || c->stuck == twzdb__min(tx) + 1)
+	if (c->free <= ahead || (c->free - ahead) * USE_SHARE < c->total ||
+	    c->stuck == twzdb__min(tx) + 1)
 		return 0;
 	for (int tries = 0; tries < USED_TRIES && unit_used_find(tx->db, cls, &g); tries++) {
 		uint32_t block = 0;

@@ -66,6 +66,67 @@ static void units_formatted_ahead_are_used(void)
 	T_OK(twzdb_close(db));
 }
 
+/* The class of a record with an 8-byte key and value. */
+static struct sh_class *small(struct twzdb *db)
+{
+	return &db->sh->cls[twzdb__class_of(rec_len_of(8, 8, TWZDB_ROW))];
+}
+
+static void put_rows(struct twzdb *db, struct twzdb_table t, uint64_t from, uint64_t cnt)
+{
+	struct twzdb_txn *tx;
+
+	T_REQ(twzdb_begin(db, 0, &tx));
+	for (uint64_t i = from; i < from + cnt; i++)
+		T_REQ(twzdb_put(tx, t, et_key(i), et_val(i, 8), 0));
+	T_REQ(twzdb_commit(tx));
+}
+
+static void del_rows(struct twzdb *db, struct twzdb_table t, uint64_t from, uint64_t cnt)
+{
+	struct twzdb_txn *tx;
+
+	T_REQ(twzdb_begin(db, 0, &tx));
+	for (uint64_t i = from; i < from + cnt; i++)
+		T_REQ(twzdb_del(tx, t, et_key(i)));
+	T_REQ(twzdb_commit(tx));
+}
+
+/*
+ * The blocks of a unit formatted ahead are given out without a look at them when its turn comes. So none may
+ * be given out before, not even when, with them, an eighth of all blocks is free, and a reader holds the rest.
+ */
+static void units_formatted_ahead_wait_for_their_turn(void)
+{
+	struct twzdb_txn *tx, *reader;
+	struct twzdb_table t;
+	struct twzdb *db;
+	struct sh_class *c;
+	uint64_t n = 0, per;
+
+	T_REQ(et_open(et_path(ET_LINE, "turn.twz"), &db));
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_REQ(twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t));
+	T_REQ(twzdb_commit(tx));
+	c = small(db);
+	per = TWZDB_UNIT_LEN / twzdb__class_len(twzdb__class_of(rec_len_of(8, 8, TWZDB_ROW)));
+	for (; n < 40000 || c->fresh_cnt < 4; n += 200)
+		put_rows(db, t, n, 200);
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &reader));
+	/* few of each unit, so that no unit is worth a search */
+	for (uint64_t u = 1; u < 36 && c->free * 8 < c->total + 16 * per; u++)
+		del_rows(db, t, u * per, per / 9);
+	T_TRUE(c->free * 8 >= c->total + 16 * per);
+	for (uint64_t i = 0; i < 3 * per; i++) {
+		put_rows(db, t, n++, 1);
+		if (!T_TRUE(c->unit - 1 - c->fresh >= c->fresh_cnt))
+			break;
+	}
+	twzdb_abort(reader);
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
 /* A process that once had many readers leaves room for others. */
 static void idle_reader_slots_are_given_back(void)
 {
@@ -95,6 +156,7 @@ int main(int argc, char **argv)
 	static const struct t_case cases[] = {
 		T_CASE(units_are_formatted_ahead),
 		T_CASE(units_formatted_ahead_are_used),
+		T_CASE(units_formatted_ahead_wait_for_their_turn),
 		T_CASE(idle_reader_slots_are_given_back),
 		T_END,
 	};
