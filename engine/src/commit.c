@@ -336,6 +336,7 @@ static int commit_one(struct twzdb_txn *tx)
 	twz_log_applied(tx->db->log, lsn);
 	twzdb__stat_own(&tx->db->sh->stats.log_bytes, sizeof(struct lone_pm));
 	publish(tx);
+	twzdb__one_learn(tx);
 	return 0;
 }
 

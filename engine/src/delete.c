@@ -177,7 +177,7 @@ int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt)
 	return 0;
 }
 
-static int tomb_note(struct twzdb_txn *tx, uint64_t table, uint64_t p)
+int twzdb__tomb_note(struct twzdb_txn *tx, uint64_t table, uint64_t p)
 {
 	int err = u64vec_push(&tx->tombs, table);
 
@@ -191,20 +191,17 @@ static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, u
 	struct pnode *leaf;
 	struct rec_pm *rec;
 	uint64_t p;
-	bool one = twzdb__one_possible(tx);
 	int err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, NULL, 0, prev, TWZDB_TOMB,
 				 &p, &rec);
 
 	if (err)
 		return err;
-	if (one && twzdb__one_replace(tx, &path->e[0], pos, p, old_p, true))
-		return twzdb__break(tx, tomb_note(tx, table, p));
 	tx->mods++;
 	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
 	if (!err)
 		err = twzdb__rec_kill(tx, old_p);
 	if (!err)
-		err = tomb_note(tx, table, p);
+		err = twzdb__tomb_note(tx, table, p);
 	if (err)
 		return twzdb__break(tx, err);
 	leaf->img.ptr[leaf->img.perm[pos]] = p;
@@ -233,7 +230,7 @@ static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path
 		return bury(tx, table, path, pos, p, r->prev, key);
 	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
 	if (!err)
-		err = tomb_note(tx, table, p);
+		err = twzdb__tomb_note(tx, table, p);
 	if (err)
 		return twzdb__break(tx, err);
 	twzdb__rec_fill(tx, r, rec_table(r), key, NULL, 0, r->prev, TWZDB_TOMB);
@@ -249,8 +246,11 @@ int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 	unsigned pos;
 	uint64_t p = 0;
 	bool exact;
-	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
+	int err = twzdb__one_del(tx, table, key);
 
+	if (err <= 0)
+		return err;
+	err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
 	if (err)
 		return err;
 	if (exact) {

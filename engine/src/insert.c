@@ -206,19 +206,15 @@ static int make_room(struct twzdb_txn *tx, struct path *path, struct bkey key, u
 static int insert_new(struct twzdb_txn *tx, uint64_t table, struct path *path, unsigned pos,
 		      struct bkey key, const void *value, uint32_t vlen)
 {
-	bool one = path->e[0].p && twzdb__one_possible(tx) && path->e[0].n->n < TWZDB_FANOUT;
 	struct rec_pm *rec;
 	uint64_t p;
-	int err = one ? 0
-		      : twzdb__reserve_nodes(tx, path->e[0].p ? (unsigned)path->depth + 1 : 1);
+	int err = twzdb__reserve_nodes(tx, path->e[0].p ? (unsigned)path->depth + 1 : 1);
 
 	if (!err)
 		err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, value, vlen, 0,
 				     TWZDB_ROW, &p, &rec);
 	if (err)
 		return err;
-	if (one && twzdb__one_insert(tx, &path->e[0], pos, p, twzdb__head(key, path->e[0].n->pfx)))
-		return 0;
 	tx->mods++;
 	if (!path->e[0].p)
 		return twzdb__break(tx, first_leaf(tx, table, key, p));
@@ -266,20 +262,15 @@ static int replace(struct twzdb_txn *tx, const struct path *path, unsigned pos, 
 {
 	bool was_tomb = rec_is_tomb(old), own = rec_is_own(tx, old);
 	struct rec_pm *rec;
-	bool one = !was_tomb && twzdb__one_possible(tx);
 	uint64_t p = old_p;
 	int err;
 
-	if (!one)
-		tx->mods++;
+	tx->mods++;
 	if (!own || !overwrite_own(tx, old_p, key, value, vlen)) {
 		err = twzdb__rec_new(tx, rec_table(old), key, value, vlen, own ? old->prev : old_p,
 				     TWZDB_ROW, &p, &rec);
 		if (err)
 			return err;
-		if (one && twzdb__one_replace(tx, &path->e[0], pos, p, old_p, false))
-			return 0;
-		tx->mods += one;
 		err = twzdb__rec_kill(tx, old_p);
 		if (err)
 			return twzdb__break(tx, err);

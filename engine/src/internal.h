@@ -287,8 +287,10 @@ struct u64vec {
 struct one {
 	uint8_t kind; /* enum twzdb_lrec_kind, 0 = nothing noted */
 	uint8_t slot, pos, tombs;
+	bool acc; /* the accelerator is to know */
 	uint64_t leaf, rec, old;
-	uint64_t head;	      /* of an inserted row */
+	uint64_t head; /* of an inserted row */
+	uint64_t hash; /* for the accelerator */
 	struct node_pm *home; /* the leaf */
 };
 
@@ -729,6 +731,8 @@ enum merge_plan { MERGE_NONE, MERGE_RIGHT, MERGE_LEFT };
 /* Pure: N entries here, siblings under the same parent have LEFT and RIGHT (-1: none). */
 enum merge_plan twzdb__plan_merge(int n, int left, int right);
 int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+/* Record P of the table is a tombstone, to be purged one day. */
+int twzdb__tomb_note(struct twzdb_txn *tx, uint64_t table, uint64_t p);
 /* Delete the rows of PATH's leaf from POS on whose keys are below TO; *CNT grows. */
 int twzdb__del_leaf(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
 		    struct bkey to, uint64_t *cnt);
@@ -856,16 +860,14 @@ void twzdb__discard(struct twzdb_txn *tx);
 int twzdb__append_staged(struct twzdb *db, size_t len, uint64_t *lsn);
 
 /* --- oneop.c --- */
-/* Has the transaction changed nothing yet? */
-bool twzdb__one_possible(const struct twzdb_txn *tx);
 /*
- * Note that the row at POS of LEAF gets version REC (TOMB: a tombstone) instead of OLD, or that REC comes to POS. False: not
- * here; nothing was noted.
+ * The first operation of a transaction: note what it is going to store. 1: not here, nothing is
+ * changed, the general way has to do it.
  */
-bool twzdb__one_replace(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t rec,
-			uint64_t old, bool tomb);
-bool twzdb__one_insert(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t rec,
-		       uint64_t head);
+int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+		   uint32_t vlen, uint32_t put_flags);
+int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+void twzdb__one_learn(struct twzdb_txn *tx);
 /* Turn what was noted into private nodes. Every search of a writer begins with it. */
 int twzdb__one_expand(struct twzdb_txn *tx);
 /* Append, and change the homes. */

@@ -127,12 +127,13 @@ int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out)
  */
 bool twzdb__node_sound(const struct node_pm *n)
 {
-	uint32_t seen = 0;
+	uint32_t seen = 0, any = 0;
 
-	for (unsigned i = 0; i < TWZDB_FANOUT; i++)
-		if (n->perm[i] < TWZDB_FANOUT)
-			seen |= (uint32_t)1 << n->perm[i];
-	return n->n <= TWZDB_FANOUT && n->level <= TWZDB_LEVEL_MAX &&
+	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
+		seen |= (uint32_t)1 << (n->perm[i] & 31);
+		any |= n->perm[i];
+	}
+	return n->n <= TWZDB_FANOUT && n->level <= TWZDB_LEVEL_MAX && any < 32 &&
 	       seen == ((uint32_t)1 << TWZDB_FANOUT) - 1;
 }
 

@@ -14,55 +14,205 @@
  *
  * The record in the log is one or two cache lines (struct lone_pm), after-images like all others.
  */
-#include "internal.h"
+#include "accel.h"
+#include "find.h"
 
 /* --- noting --- */
 
-bool twzdb__one_possible(const struct twzdb_txn *tx)
+/* Has the transaction changed nothing yet? */
+static bool is_clean(const struct twzdb_txn *tx)
 {
-	return tx->mods == tx->mods0 && !tx->sp_open && !tx->broken && !tx->recs.cnt && !tx->pnodes.cnt &&
-	       !tx->dead.cnt && !tx->words.cnt;
+	return tx->mods == tx->mods0 && !tx->sp_open && !tx->broken && !tx->recs.cnt &&
+	       !tx->pnodes.cnt && !tx->dead.cnt && !tx->words.cnt;
 }
 
-/* The leaf is home, and what we are going to index with is in range (D4). */
-static struct node_pm *home_leaf(struct twzdb_txn *tx, const struct nref *leaf)
+/* The row an operation is about: its newest version and where it stands; or where it would. */
+struct place {
+	struct bkey k;
+	uint64_t leaf, old; /* old 0: there is no such row */
+	struct node_pm *n;
+	const struct rec_pm *r;
+	unsigned slot, pos;
+	uint64_t head, hash;
+	uint32_t tag;
+	bool acc;
+};
+
+/*
+ * The leaf as the row itself remembers it. A live leaf that holds the pointer is the leaf: a record
+ * stands in one leaf only. (Leaves split and merge, and nobody tells their rows.)
+ */
+static bool leaf_by_hint(struct twzdb *db, struct place *w)
 {
-	struct node_pm *n = twzdb__at(tx->db, leaf->p, TWZDB_NODE_LEN);
+	struct stop s;
+	uint32_t slots;
 
-	return n == leaf->n && twzdb__node_sound(n) && twzdb__is_node(tx->db, leaf->p) ? n : NULL;
-}
-
-bool twzdb__one_replace(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t rec,
-			uint64_t old, bool tomb)
-{
-	struct node_pm *n = home_leaf(tx, leaf);
-
-	if (!n || !twzdb__is_rec(tx->db, old))
-		return false; /* the general way says what is wrong */
-	tx->one = (struct one){tomb ? TWZDB_LREC_DEL1 : TWZDB_LREC_UPD1,
-			       n->perm[pos],
-			       (uint8_t)pos,
-			       (uint8_t)(n->tombs + tomb),
-			       leaf->p,
-			       rec,
-			       old,
-			       0,
-			       n};
-	tx->mods++;
-	return true;
-}
-
-bool twzdb__one_insert(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t rec,
-		       uint64_t head)
-{
-	struct node_pm *n = home_leaf(tx, leaf);
-
-	if (!n || n->n >= TWZDB_FANOUT || pos > n->n)
+	w->leaf = ld64(&w->r->link);
+	if (!w->leaf || !twzdb__is_node(db, w->leaf))
 		return false;
-	tx->one = (struct one){
-		TWZDB_LREC_INS1, n->perm[n->n], (uint8_t)pos, n->tombs, leaf->p, rec, 0, head, n};
+	w->n = twzdb__at(db, w->leaf, TWZDB_NODE_LEN);
+	if (!w->n || !arrive(w->n, &s) || HDR_LEVEL(s.hdr))
+		return false;
+	slots = twzdb__heads(w->n->ptr, w->old).eq; /* 28 words are 28 words */
+	w->slot = slots ? (unsigned)__builtin_ctz(slots) : 0;
+	return slots;
+}
+
+/* From the root. A writer's tree does not move. */
+static bool leaf_by_root(struct twzdb *db, uint64_t root, struct place *w, struct stop *s)
+{
+	w->leaf = root;
+	for (unsigned left = TWZDB_LEVEL_MAX + 1; left; left--) {
+		const struct node_pm *n = node_at(db, w->leaf);
+
+		if (!n || !arrive(n, s) || HDR_LEVEL(s->hdr) >= left)
+			return false;
+		left = HDR_LEVEL(s->hdr) + 1;
+		if (left == 1) {
+			w->n = (struct node_pm *)(uintptr_t)n;
+			return twzdb__is_node(db, w->leaf);
+		}
+		w->leaf = child_of(s, w->k);
+		n = node_at(db, w->leaf);
+		if (!n)
+			return false;
+		fetch_node(n);
+		__builtin_prefetch(&n->ptr[TWZDB_FANOUT / 2]);
+	}
+	return false;
+}
+
+/* Does the row, or its absence, have its place in the leaf at S? False: ask search.c. */
+static bool place_in_leaf(struct twzdb *db, const struct stop *s, struct place *w)
+{
+	struct headmask m;
+
+	w->head = twzdb__head(w->k, HDR_PFX(s->hdr));
+	if (w->head == UINT64_MAX)
+		return false;
+	m = twzdb__heads(w->n->head, w->head);
+	for (uint32_t slots = m.eq; slots; slots &= slots - 1) {
+		uint64_t p;
+
+		w->slot = (unsigned)__builtin_ctz(slots);
+		p = ld64(&w->n->ptr[w->slot]);
+		if (twzdb__rec_at(db, p, &w->r) || !twzdb__is_rec(db, p))
+			return false;
+		if (rec_klen(w->r) == w->k.len && key_same(w->r->data, w->k.p, w->k.len)) {
+			w->old = p;
+			return true;
+		}
+	}
+	w->old = 0;
+	w->pos = m.below;
+	return !m.eq && m.below <= HDR_N(s->hdr);
+}
+
+/* False: the general way. */
+static bool find_place(struct twzdb_txn *tx, uint64_t table, struct place *w)
+{
+	struct twzdb *db = tx->db;
+	struct stop s;
+	uint64_t root;
+	int err;
+
+	w->tag = twzdb__tag_of(db, table);
+	w->acc = db->acc.max && w->tag != TWZDB_TAG_NONE;
+	w->old = 0;
+	if (w->acc) {
+		w->hash = acc_hash(w->tag, w->k);
+		w->old = acc_find(db, w->tag, w->k, w->hash, &w->r);
+		if (w->old && leaf_by_hint(db, w))
+			return true;
+	}
+	root = twzdb__table_root(tx, table, &err);
+	return root && leaf_by_root(db, root, w, &s) && place_in_leaf(db, &s, w);
+}
+
+/* The slot a row inserted at POS gets; -1: the leaf is full, or not one (D10). */
+static int free_slot(const struct place *w)
+{
+	if (w->n->n >= TWZDB_FANOUT || w->pos > w->n->n || !twzdb__node_sound(w->n))
+		return -1;
+	return w->n->perm[w->n->n];
+}
+
+static void note(struct twzdb_txn *tx, const struct place *w, unsigned kind, uint64_t rec)
+{
+	tx->one = (struct one){(uint8_t)kind,
+			       (uint8_t)w->slot,
+			       (uint8_t)w->pos,
+			       (uint8_t)(w->n->tombs + (kind == TWZDB_LREC_DEL1)),
+			       w->acc,
+			       w->leaf,
+			       rec,
+			       w->old,
+			       w->head,
+			       w->hash,
+			       w->n};
 	tx->mods++;
-	return true;
+}
+
+int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+		   uint32_t vlen, uint32_t put_flags)
+{
+	struct place w = {.k = key};
+	struct rec_pm *rec;
+	uint64_t p;
+	int err;
+
+	if (!is_clean(tx))
+		return 1;
+	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, vlen, TWZDB_ROW)));
+	if (!find_place(tx, table, &w) || (w.old && rec_is_tomb(w.r)))
+		return 1;
+	if (w.old ? put_flags & (TWZDB_INSERT | TWZDB_APPEND)
+		  : put_flags & (TWZDB_UPDATE | TWZDB_APPEND))
+		return 1;
+	if (!w.old) {
+		int slot = free_slot(&w);
+
+		if (slot < 0)
+			return 1;
+		w.slot = (unsigned)slot;
+	}
+	err = twzdb__rec_new(tx, w.tag, key, value, vlen, w.old, TWZDB_ROW, &p, &rec);
+	if (!err)
+		note(tx, &w, w.old ? TWZDB_LREC_UPD1 : TWZDB_LREC_INS1, p);
+	return err;
+}
+
+int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
+{
+	struct place w = {.k = key};
+	struct rec_pm *rec;
+	uint64_t p;
+	int err;
+
+	if (!is_clean(tx))
+		return 1;
+	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, 0, TWZDB_TOMB)));
+	if (!find_place(tx, table, &w) || !w.old || rec_is_tomb(w.r) ||
+	    w.n->tombs >= TWZDB_FANOUT)
+		return 1;
+	err = twzdb__rec_new(tx, w.tag, key, NULL, 0, w.old, TWZDB_TOMB, &p, &rec);
+	if (!err)
+		err = twzdb__tomb_note(tx, table, p);
+	if (err)
+		return err;
+	note(tx, &w, TWZDB_LREC_DEL1, p);
+	return 0;
+}
+
+/* After the commit is published. */
+void twzdb__one_learn(struct twzdb_txn *tx)
+{
+	const struct one *o = &tx->one;
+
+	if (o->acc && o->old)
+		twzdb__acc_replace(tx->db, o->hash, o->old, o->rec);
+	else if (o->acc)
+		twzdb__acc_put(tx->db, o->hash, o->rec);
 }
 
 /* --- the general way after all --- */

@@ -76,6 +76,9 @@ int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct
 	if (value.len > TWZDB_VALUE_MAX)
 		return twzdb__err(TWZDB_E_TOOBIG, "put: a value of %zu bytes; %zu are possible",
 				  value.len, TWZDB_VALUE_MAX);
+	err = twzdb__one_put(tx, table, key, value.ptr, (uint32_t)value.len, flags);
+	if (err <= 0)
+		return err;
 	err = twzdb__put_tail(tx, table, key, value.ptr, (uint32_t)value.len, flags);
 	if (err <= 0)
 		return err;
