@@ -373,7 +373,10 @@ static void apply_rec_full(struct twzdb *db, uint64_t p, const struct rec_pm *fr
 	st64(&r->link, from->link);
 	__atomic_store_n(&r->klt, from->klt, __ATOMIC_RELAXED);
 	__atomic_store_n(&r->sum, from->sum, __ATOMIC_RELAXED);
-	memcpy(r->data, from->data, rec_len(from) - TWZDB_REC_LEN);
+	if (rec_kind(from) == TWZDB_TABLE && rec_vlen(from) == sizeof(struct table_pm))
+		anchor_store(r, (const uint8_t *)from + TWZDB_ANCHOR_OFF);
+	else
+		memcpy(r->data, from->data, rec_len(from) - TWZDB_REC_LEN);
 	__atomic_store_n(&r->vlf, from->vlf, __ATOMIC_RELEASE);
 }
 

@@ -552,6 +552,16 @@ static inline uint8_t *rec_val(const struct rec_pm *r)
 {
 	return (uint8_t *)(uintptr_t)r + rec_val_off(rec_klen(r), rec_kind(r));
 }
+/* Anchors are read while their block is being given a new life: by whole words. */
+static inline void anchor_store(struct rec_pm *r, const void *value)
+{
+	uint64_t *to = (uint64_t *)(void *)((uint8_t *)r + TWZDB_ANCHOR_OFF), w;
+
+	for (size_t i = 0; i < sizeof(struct table_pm) / sizeof(w); i++) {
+		memcpy(&w, (const uint8_t *)value + i * sizeof(w), sizeof(w));
+		st64(&to[i], w);
+	}
+}
 uint32_t twzdb__rec_sum(const struct rec_pm *r);
 /* As if it were of that kind: replay of older log records may have stored another one there. */
 uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind);

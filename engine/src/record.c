@@ -39,7 +39,9 @@ void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struc
 	r->prev = prev;
 	__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
 	r->klt = key.len | TWZDB_KLT_TABLE(tag);
-	if (!value)
+	if (kind == TWZDB_TABLE)
+		anchor_store(r, value);
+	else if (!value)
 		memset(v, 0, vlen);
 	else if (vlen && v != value)
 		memmove(v, value, vlen);
