@@ -245,6 +245,8 @@ static int run_loaded(struct kv *k)
 
 	if (wants(k, "space"))
 		err = kv_section_space(k, "after load", "loaded", "", 1.0);
+	if (!err)
+		err = kv_read_all(k);
 	if (!err && wants(k, "reads"))
 		err = kv_section_reads(k);
 	if (!err && wants(k, "scan"))

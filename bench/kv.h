@@ -111,7 +111,10 @@ void kv_ratio(struct kv *k, const struct kv_row *row, const char *ours, enum kv_
 void kv_bar(struct kv *k, const struct kv_row *row, const char *ours, double bar, bool at_least,
 	    const char *what);
 
-/* --- kv_ops.c: the versions the first DONE operations of the stream gave --- */
+/* --- kv_ops.c --- */
+/* Every peer reads every record once. */
+int kv_read_all(struct kv *k);
+/* The versions the first DONE operations of the stream gave. */
 void kv_note_updates(struct kv *k, struct kv_peer *p, uint32_t done);
 
 /* --- sections --- */
