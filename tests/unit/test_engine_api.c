@@ -722,6 +722,41 @@ static void a_full_disk_loses_nothing(void)
 	close_db();
 }
 
+static void a_savepoint_gives_back_the_room_it_took(void)
+{
+	uint64_t n = 0, cnt;
+	uint32_t id;
+	int err = 0;
+
+	T_REQ(open_failing(et_path(ET_PAGE, "nospc2.twz")));
+	writer();
+	for (uint64_t i = 0; i < 100; i++)
+		T_OK(twzdb_put(tx, tab, et_key(i), et_val(i, 3000), 0));
+	T_OK(twzdb_commit(tx));
+	fail_grow = 1;
+	writer();
+	put(1, "before");
+	T_OK(twzdb_savepoint(tx, &id));
+	T_OK(twzdb_del_range(tx, tab, et_key(50), et_key(60), &cnt));
+	for (; !err && n < 100000; n++)
+		err = twzdb_put(tx, tab, et_key(1000 + n), et_val(n, 3000), 0);
+	T_EQ(err, TWZDB_E_NOSPC);
+	T_OK(twzdb_rollback_to(tx, id));
+	T_TRUE(has(tx, 1, "before"));
+	for (uint64_t i = 0; i + 1 < n; i++) /* as much fits as before */
+		T_OK(twzdb_put(tx, tab, et_key(2000 + i), et_val(i, 3000), 0));
+	T_OK(twzdb_rollback_to(tx, id));
+	put(2, "after");
+	T_OK(twzdb_commit(tx));
+	writer();
+	T_OK(twzdb_count(tx, tab, &cnt));
+	T_EQ(cnt, 100);
+	T_TRUE(has(tx, 1, "before") && has(tx, 2, "after"));
+	twzdb_abort(tx);
+	fail_grow = 0;
+	close_db();
+}
+
 static void a_failed_log_write_stops_writers_until_reopening(void)
 {
 	const char *path = et_path(ET_PAGE, "io.twz");
@@ -816,6 +851,7 @@ int main(int argc, char **argv)
 		T_CASE(an_emptied_table_shrinks),
 		T_CASE(dump_shows_tables_nodes_and_log),
 		T_CASE(a_full_disk_loses_nothing),
+		T_CASE(a_savepoint_gives_back_the_room_it_took),
 		T_CASE(a_failed_log_write_stops_writers_until_reopening),
 		T_CASE(small_stores_are_small),
 		T_CASE(reopening_uses_the_room_there_is),
