@@ -4,7 +4,7 @@
 #ifndef TWZDB_ACCEL_H
 #define TWZDB_ACCEL_H
 
-#include "internal.h"
+#include "find.h"
 
 #define XXH_INLINE_ALL /* short keys: the call would cost as much as the hash */
 #include <xxhash.h>
@@ -81,19 +81,6 @@ static inline bool key_same(const uint8_t *a, const uint8_t *b, uint32_t len)
 	memcpy(&x, a + len - 8, 8);
 	memcpy(&y, b + len - 8, 8);
 	return !(diff | (x ^ y));
-}
-
-static inline void fetch_rec(const struct twzdb *db, uint64_t p)
-{
-	uint64_t no = p >> TWZ_PPTR_OFF_BITS;
-	const uint8_t *r;
-
-	if (unlikely(no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX))
-		return;
-	r = (const uint8_t *)(db->map[no].base + (p & TWZ_PPTR_OFF_MASK));
-	__builtin_prefetch(r);
-	__builtin_prefetch(r + 64);
-	__builtin_prefetch(r + 128);
 }
 
 /*

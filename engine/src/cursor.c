@@ -21,11 +21,16 @@ int twzdb_cursor_open(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_c
 		err = twzdb__table_use(tx, t, "cursor_open");
 	if (err)
 		return err;
-	c = malloc(sizeof(*c));
+	c = tx->spare ? tx->spare : malloc(sizeof(*c));
 	if (!c)
 		return twzdb__err(-ENOMEM, "cursor_open: no memory");
+	tx->spare = NULL;
 	memset(c, 0, offsetof(struct twzdb_cursor, key));
 	c->tx = tx;
+	c->next = tx->cursors;
+	if (c->next)
+		c->next->prev = c;
+	tx->cursors = c;
 	c->serial = tx->serial;
 	c->t = t;
 	c->table = t.h;
@@ -35,9 +40,31 @@ int twzdb_cursor_open(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_c
 
 void twzdb_cursor_close(struct twzdb_cursor *c)
 {
-	if (c)
-		free(c->text);
+	struct twzdb_txn *tx = c ? c->tx : NULL;
+
+	if (!c)
+		return;
+	free(c->text);
+	if (ld64(&tx->serial) == c->serial) { /* else the list went with the transaction */
+		*(c->prev ? &c->prev->next : &tx->cursors) = c->next;
+		if (c->next)
+			c->next->prev = c->prev;
+		if (!tx->spare) {
+			tx->spare = c;
+			return;
+		}
+	}
 	free(c);
+}
+
+void twzdb__cursors_keep(struct twzdb_txn *tx)
+{
+	for (struct twzdb_cursor *c = tx->cursors; c; c = c->next) {
+		if (!c->at)
+			continue;
+		memcpy(c->key, rec_key(c->at), c->klen);
+		c->at = NULL;
+	}
 }
 
 /*
@@ -284,13 +311,18 @@ void twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
 {
 	c->state = CUR_AT;
 	c->klen = rec_klen(r);
-	memcpy(c->key, rec_key(r), c->klen);
 	c->mods = c->tx->mods;
+	c->at = c->tx->quick == c->table ? r : NULL;
+	if (c->at)
+		twzdb__scan_start(c);
+	else
+		memcpy(c->key, rec_key(r), c->klen);
 }
 
 int twzdb__cursor_lost(struct twzdb_cursor *c, int op)
 {
 	c->leaf.p = 0;
+	c->at = NULL;
 	if (op == TWZDB_CURRENT)
 		return twzdb__err(TWZDB_E_NOTFOUND, "cursor: no row here");
 	if (op == TWZDB_NEXT || op == TWZDB_SEEK_GE || op == TWZDB_FIRST)
@@ -353,7 +385,9 @@ static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 		k = (struct bkey){key->ptr, (uint32_t)key->len};
 	if (value)
 		*value = (struct twzdb_slice){NULL, 0};
-	err = twzdb__cursor_move(c, op, k, &r);
+	if (op == TWZDB_SEEK_GE && c->tx->quick == c->table)
+		r = twzdb__scan_seek(c, k);
+	err = r ? 0 : twzdb__cursor_move(c, op, k, &r);
 	if (err)
 		return err == TWZDB_E_NOTFOUND ? twzdb__cursor_lost(c, op) : err;
 	twzdb__cursor_settle(c, r);
@@ -364,11 +398,36 @@ static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 	return 0;
 }
 
+/* The next row of a reader's scan; nothing that has to be asked about it is in doubt. */
+static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
+			      struct twzdb_slice *value)
+{
+	const struct twzdb_txn *tx = c->tx;
+	const struct rec_pm *r;
+
+	if (unlikely(!c->at || tx->quick != c->table || tx->use.tag != c->t.tag ||
+		     tx->serial != c->serial || c->mods != tx->mods || twzdb__enter(tx->db)))
+		return false;
+	r = twzdb__scan_next(c);
+	if (unlikely(!r))
+		return false;
+	c->at = r;
+	c->klen = rec_klen(r);
+	if (key)
+		*key = (struct twzdb_slice){rec_key(r), c->klen};
+	if (value)
+		*value = (struct twzdb_slice){rec_key(r) + c->klen, rec_vlen(r)};
+	return true;
+}
+
 int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
 		     struct twzdb_slice *value)
 {
-	int err = twzdb__cursor_use(c, false);
+	int err;
 
+	if (likely(op == TWZDB_NEXT && c && next_quick(c, key, value)))
+		return 0;
+	err = twzdb__cursor_use(c, false);
 	if (!err)
 		err = check_op(c, (int)op, key, value);
 	if (err)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * find.h -- a reader's straight way to a row, while nothing is in its way (for point.c)
+ * find.h -- a reader's straight way to a row, while nothing is in its way (for point.c, scan.c)
  *
  * What search.c does, without its questions: a node that is being changed, a tie between heads in
  * an inner node, a key that is not where it would be, anything out of range: all of that is "not
@@ -24,6 +24,16 @@ _Static_assert(offsetof(struct node_pm, level) == 4 && offsetof(struct node_pm, 
 		       offsetof(struct node_pm, pfx) == 6,
 	       "the header is read as one word");
 
+/*
+ * Ask for a line. The empty instruction keeps it: gcc 12 takes a function that does nothing but
+ * prefetch for one without effect, and drops the calls.
+ */
+static inline void fetch(const void *line)
+{
+	__builtin_prefetch(line);
+	__asm__ volatile("" : : "r"(line));
+}
+
 static inline bool unchanged(const struct stop *s)
 {
 	twzdb__order();
@@ -34,7 +44,7 @@ static inline bool unchanged(const struct stop *s)
 static inline void fetch_node(const struct node_pm *n)
 {
 	for (unsigned i = 0; i < offsetof(struct node_pm, ptr); i += 64)
-		__builtin_prefetch((const uint8_t *)n + i);
+		fetch((const uint8_t *)n + i);
 }
 
 static inline const struct node_pm *node_at(struct twzdb *db, uint64_t p)
@@ -76,6 +86,20 @@ static inline uint32_t slots_of(const struct stop *s, struct bkey k)
 	return unlikely(kh == UINT64_MAX) ? 0 : twzdb__heads(s->n->head, kh).eq;
 }
 
+/* Records of usual sizes; the address of the value depends on what the first line says. */
+static inline void fetch_rec(const struct twzdb *db, uint64_t p)
+{
+	uint64_t no = p >> TWZ_PPTR_OFF_BITS;
+	const uint8_t *r;
+
+	if (unlikely(no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX))
+		return;
+	r = (const uint8_t *)(db->map[no].base + (p & TWZ_PPTR_OFF_MASK));
+	fetch(r);
+	fetch(r + 64);
+	fetch(r + 128);
+}
+
 /*
  * A way down, one step at a time. step() looks at the node the way has come to: WAY_LEAF if that
  * is a leaf, WAY_ON if the next node's lines have been asked for, WAY_LOST otherwise.
@@ -84,12 +108,14 @@ enum way_end { WAY_ON, WAY_LEAF, WAY_LOST };
 struct way {
 	struct stop up, here;
 	const struct node_pm *next;
+	uint64_t at;   /* pointer of NEXT, then of HERE */
 	unsigned left; /* levels there can be below UP */
 };
 
 static inline bool way_begin(struct twzdb *db, uint64_t root, struct way *w)
 {
 	w->up.n = NULL;
+	w->at = root;
 	w->next = node_at(db, root);
 	w->left = TWZDB_LEVEL_MAX + 1;
 	return w->next;
@@ -105,7 +131,8 @@ static inline enum way_end way_step(struct twzdb *db, struct bkey k, struct way 
 	w->left = HDR_LEVEL(w->here.hdr);
 	if (!w->left)
 		return WAY_LEAF;
-	w->next = node_at(db, child_of(&w->here, k));
+	w->at = child_of(&w->here, k);
+	w->next = node_at(db, w->at);
 	if (unlikely(!w->next))
 		return WAY_LOST;
 	fetch_node(w->next);

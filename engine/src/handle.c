@@ -213,6 +213,7 @@ void twzdb__txn_end(struct twzdb_txn *tx)
 
 	tx->rd = NULL;
 	tx->quick = 0;
+	tx->cursors = NULL;
 	tx->serial++;
 	st64(&tx->magic, TWZDB__TXN_OVER);
 	twzdb__snap_clear(rd);

@@ -308,6 +308,7 @@ struct twzdb_txn {
 	struct twzdb_table use; /* the last table found to be good here (catalog.c); kept for the next life */
 	const struct table_pm *anchor; /* of USE, NULL for the catalog */
 	uint64_t opening;	       /* of the database USE is in */
+	struct twzdb_cursor *cursors, *spare; /* open; one that was closed */
 	uint64_t quick; /* use.h, if TX is a reader and USE a plain table: most reads check no more */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
 	struct u64map nodes;  /* pptr -> struct pnode * */
@@ -383,6 +384,13 @@ struct twzdb_cursor {
 	uint64_t mods;
 	uint64_t num;  /* INTKEY: the key handed out */
 	uint8_t *text; /* DUPSORT: the key handed out, if it had to be decoded; TWZDB_KEY_MAX bytes */
+	struct twzdb_cursor *prev, *next; /* of the transaction's cursors */
+	const struct node_pm *soon;	  /* leaf to come, to be fetched early (scan.c) */
+	/*
+	 * A reader's in a plain table: the row it is at, which holds the key. Else NULL, and KEY
+	 * has it.
+	 */
+	const struct rec_pm *at;
 	uint32_t klen;
 	uint8_t key[TWZDB_KEY_MAX];
 };
@@ -766,6 +774,8 @@ int twzdb__find_right(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool 
 int twzdb__find_left(struct twzdb_txn *tx, uint64_t table, struct bkey k, struct nref *leaf,
 		     unsigned *pos, const struct rec_pm **rec);
 int twzdb__cursor_use(struct twzdb_cursor *c, bool write);
+/* The snapshot goes, the cursors stay: they copy the keys they point to. */
+void twzdb__cursors_keep(struct twzdb_txn *tx);
 /*
  * The row OP leads to. The cursor stands there once twzdb__cursor_settle() was told; or
  * twzdb__cursor_lost() says that there is none (NOTFOUND, always).
@@ -776,7 +786,7 @@ void twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r);
 int twzdb__cursor_lost(struct twzdb_cursor *c, int op);
 static inline struct bkey cur_key(const struct twzdb_cursor *c)
 {
-	return (struct bkey){c->key, c->klen};
+	return (struct bkey){c->at ? rec_key(c->at) : c->key, c->klen};
 }
 
 /* --- range.c: keys in [FROM, TO) --- */

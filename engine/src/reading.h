@@ -107,6 +107,12 @@ static inline void twzdb__use_renew(struct twzdb_txn *tx)
 		tx->quick = tx->use.h;
 }
 
+/* --- scan.c: the cursor has come to a row, and may go on from there --- */
+void twzdb__scan_start(struct twzdb_cursor *c);
+/* For a cursor whose transaction is quick in its table; NULL: not this way. */
+const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c); /* from the row it is at */
+const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k); /* first >= K */
+
 /* --- space.c, for readers --- */
 /* Blocks of a class in units of 16 bytes, for twzdb__is_row(); cnt 0: ask twzdb__is_rec(). */
 struct twzdb__grid {

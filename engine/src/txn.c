@@ -26,6 +26,7 @@ static uint64_t next_stamp(struct twzdb *db)
 
 static void become_writer(struct twzdb_txn *tx, uint64_t token)
 {
+	twzdb__cursors_keep(tx);
 	tx->writer = true;
 	tx->token = token;
 	tx->ts = tx->snap + 1;
@@ -268,6 +269,7 @@ int twzdb_renew(struct twzdb_txn *tx)
 		return err;
 	if (unlikely(tx->writer))
 		return twzdb__err(TWZDB_E_STATE, "renew: is a writer");
+	twzdb__cursors_keep(tx);
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
 	tx->mods++;
@@ -283,6 +285,7 @@ int twzdb_reset(struct twzdb_txn *tx)
 		return err;
 	if (unlikely(tx->writer))
 		return twzdb__err(TWZDB_E_STATE, "reset: is a writer");
+	twzdb__cursors_keep(tx);
 	st64(&tx->magic, TWZDB__TXN_RESET);
 	tx->quick = 0;
 	twzdb__snap_clear(tx->rd);

@@ -211,6 +211,90 @@ static void calls_in_the_wrong_state_are_refused(void)
 	T_OK(twzdb_close(db));
 }
 
+/* A cursor that was at a row goes on from there in a newer snapshot, whatever became of the row. */
+static void cursors_stay_over_reset_and_renew(void)
+{
+	struct twzdb_slice k, val;
+	struct twzdb_cursor *c, *d;
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+
+	open_new("stay.twz", &db);
+	for (uint64_t i = 0; i < 200; i++)
+		T_OK(put(db, i, i));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_REQ(twzdb_table_open(tx, "t", 0, &t));
+	T_REQ(twzdb_cursor_open(tx, t, &c));
+	T_REQ(twzdb_cursor_open(tx, t, &d));
+	k = et_key(70);
+	T_REQ(twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &val));
+	T_REQ(twzdb_cursor_get(d, TWZDB_FIRST, &k, &val));
+	for (uint64_t round = 0; round < 100; round++) {
+		struct twzdb_txn *w;
+
+		T_OK(round & 1 ? twzdb_reset(tx) : 0);
+		T_REQ(twzdb_begin(db, 0, &w));
+		for (uint64_t i = 0; i < 200; i++) /* every block changes hands */
+			T_REQ(twzdb_put(w, t, et_key(i), et_val(round + i, 50), 0));
+		if (round == 50)
+			T_OK(twzdb_del(w, t, et_key(71 + round))); /* the next one */
+		T_REQ(twzdb_commit(w));
+		T_REQ(twzdb_renew(tx));
+		T_REQ(twzdb_cursor_get(c, TWZDB_NEXT, &k, &val));
+		T_EQ(et_num(k), 71 + round + (round >= 50));
+		T_TRUE(et_same(val, et_val(round + et_num(k), 50)));
+		T_REQ(twzdb_cursor_get(d, TWZDB_NEXT, &k, NULL));
+		if (round == 30) {
+			twzdb_cursor_close(d);
+			T_REQ(twzdb_cursor_open(tx, t, &d));
+			T_REQ(twzdb_cursor_get(d, TWZDB_LAST, &k, NULL));
+			T_REQ(twzdb_cursor_get(d, TWZDB_FIRST, &k, NULL));
+		}
+	}
+	twzdb_cursor_close(c);
+	twzdb_abort(tx);
+	twzdb_cursor_close(d); /* after its transaction */
+	T_OK(twzdb_close(db));
+}
+
+/* A reader becomes the writer, and its cursor goes on among its own changes. */
+static void a_cursor_stays_when_its_reader_becomes_the_writer(void)
+{
+	struct twzdb_slice k, val;
+	struct twzdb_cursor *c;
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+
+	open_new("upgrade.twz", &db);
+	for (uint64_t i = 0; i < 100; i++)
+		T_OK(put(db, i, i));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_REQ(twzdb_table_open(tx, "t", 0, &t));
+	T_REQ(twzdb_cursor_open(tx, t, &c));
+	T_REQ(twzdb_cursor_get(c, TWZDB_FIRST, &k, &val));
+	T_REQ(twzdb_cursor_get(c, TWZDB_NEXT, &k, &val));
+	T_REQ(twzdb_upgrade(tx));
+	T_OK(twzdb_del(tx, t, et_key(1)));
+	T_OK(twzdb_del(tx, t, et_key(2)));
+	T_OK(twzdb_put(tx, t, et_key(3), et_val(1003, 50), 0));
+	T_REQ(twzdb_cursor_get(c, TWZDB_NEXT, &k, &val));
+	T_EQ(et_num(k), 3);
+	T_TRUE(et_same(val, et_val(1003, 50)));
+	T_REQ(twzdb_commit_keep(tx));
+	for (uint64_t i = 4; i < 100; i++) {
+		T_REQ(twzdb_cursor_get(c, TWZDB_NEXT, &k, &val));
+		T_EQ(et_num(k), i);
+	}
+	T_ERR(twzdb_cursor_get(c, TWZDB_NEXT, &k, &val), TWZDB_E_NOTFOUND);
+	T_REQ(twzdb_cursor_get(c, TWZDB_PREV, &k, &val));
+	T_EQ(et_num(k), 99);
+	twzdb_cursor_close(c);
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
 static uint64_t min_of(struct twzdb *db)
 {
 	struct twzdb_txn *tx;
@@ -345,6 +429,8 @@ int main(int argc, char **argv)
 		T_CASE(two_databases_take_turns),
 		T_CASE(reset_ends_the_snapshot_and_renew_takes_the_latest),
 		T_CASE(calls_in_the_wrong_state_are_refused),
+		T_CASE(cursors_stay_over_reset_and_renew),
+		T_CASE(a_cursor_stays_when_its_reader_becomes_the_writer),
 		T_CASE(the_oldest_snapshot_is_found_in_every_mix),
 		T_CASE(the_cached_minimum_never_runs_ahead),
 		T_CASE(a_dead_reader_holds_nothing_back),

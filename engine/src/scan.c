@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: MIT
+ * scan.c -- a reader's cursor going forward while nothing is in its way
+ *
+ * As find.h does for single rows: what is found here is right, and whatever is unusual (a node
+ * being changed, a row of another time, the end) is left to cursor.c, which starts from the same
+ * cursor. A scan is as fast as rows come out of memory, so they are asked for AHEAD rows early,
+ * over the end of the leaf too, and a leaf when the one before it is entered.
+ */
+#include "find.h"
+
+#include <limits.h>
+
+#define AHEAD 8
+
+static inline unsigned count_of(const struct node_pm *n)
+{
+	return __atomic_load_n(&n->n, __ATOMIC_RELAXED);
+}
+
+static inline void fetch_row(const struct twzdb *db, const struct node_pm *n, unsigned pos)
+{
+	int slot = node_slot(n, pos);
+
+	if (likely(slot >= 0))
+		fetch_rec(db, ld64(&n->ptr[slot]));
+}
+
+/* Row POS of the cursor's leaf, or what comes behind its end. Whatever is read here is a hint. */
+static inline void look_ahead(struct twzdb_cursor *c, unsigned pos)
+{
+	const struct node_pm *n = c->leaf.n;
+	unsigned cnt = count_of(n);
+
+	if (likely(pos < cnt && cnt <= TWZDB_FANOUT)) {
+		fetch_row(c->tx->db, n, pos);
+		return;
+	}
+	n = c->soon;
+	pos -= cnt;
+	if (n && pos < TWZDB_FANOUT && pos < count_of(n))
+		fetch_row(c->tx->db, n, pos);
+}
+
+/* The cursor has come to another leaf: its neighbour will be wanted soon. */
+static void enter_leaf(struct twzdb_cursor *c)
+{
+	const struct node_pm *n = node_at(c->tx->db, ld64(&c->leaf.n->next));
+
+	c->soon = n;
+	if (!n)
+		return;
+	fetch(n);
+	for (unsigned i = offsetof(struct node_pm, ptr) & ~63U; i < sizeof(*n); i += 64)
+		fetch((const uint8_t *)n + i);
+}
+
+void twzdb__scan_start(struct twzdb_cursor *c)
+{
+	if (!c->leaf.p)
+		return;
+	enter_leaf(c);
+	for (unsigned i = 1; i < AHEAD; i++)
+		look_ahead(c, c->pos + i);
+}
+
+/* A row the transaction sees at once; NULL otherwise. */
+static inline const struct rec_pm *row_of(struct twzdb_txn *tx, uint64_t p)
+{
+	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(tx->db, p, sizeof(*r));
+	uint32_t klen;
+
+	if (unlikely(!r))
+		return NULL;
+	klen = rec_klen(r);
+	if (unlikely(ld64(&r->ts) > tx->read_ts || rec_kind(r) != TWZDB_ROW ||
+		     klen > TWZDB_KEY_MAX ||
+		     !twzdb__at(tx->db, p, TWZDB_REC_LEN + (uint64_t)klen + rec_vlen(r))))
+		return NULL;
+	return r;
+}
+
+static inline const struct rec_pm *row_at(struct twzdb_txn *tx, const struct nref *leaf,
+					  unsigned pos)
+{
+	int slot = node_slot(leaf->n, pos);
+	uint64_t p;
+
+	if (unlikely(slot < 0))
+		return NULL;
+	p = ld64_acq(&leaf->n->ptr[slot]);
+	return likely(nref_ok(leaf)) ? row_of(tx, p) : NULL;
+}
+
+static bool next_leaf(struct twzdb_cursor *c)
+{
+	uint64_t next = ld64_acq(&c->leaf.n->next);
+	const struct node_pm *n = node_at(c->tx->db, next);
+	struct stop s;
+
+	if (!n || !nref_ok(&c->leaf) || !arrive(n, &s) || HDR_LEVEL(s.hdr))
+		return false;
+	if (!nref_ok(&c->leaf)) /* NEXT was the neighbour when its version was read */
+		return false;
+	c->leaf = (struct nref){n, next, (uint32_t)s.hdr};
+	c->pos = UINT_MAX; /* before its first row */
+	enter_leaf(c);
+	return true;
+}
+
+const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
+{
+	const struct rec_pm *r;
+	unsigned pos = c->pos + 1;
+
+	if (unlikely(!c->leaf.p))
+		return NULL;
+	if (unlikely(pos >= count_of(c->leaf.n))) {
+		if (!next_leaf(c) || !count_of(c->leaf.n))
+			return NULL;
+		pos = 0;
+	}
+	r = row_at(c->tx, &c->leaf, pos);
+	if (unlikely(!r))
+		return NULL;
+	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
+	if (unlikely(!pos &&
+		     bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, cur_key(c)) <= 0))
+		return NULL;
+	look_ahead(c, pos + AHEAD);
+	c->pos = pos;
+	return r;
+}
+
+/* Position of the first row >= K in the leaf of S, if it can be told and is there. */
+static bool lower_bound(struct twzdb_txn *tx, const struct nref *leaf, const struct stop *s,
+			struct bkey k, unsigned *pos)
+{
+	uint64_t kh = twzdb__head(k, HDR_PFX(s->hdr));
+	struct headmask m = twzdb__heads(leaf->n->head, kh);
+	const struct rec_pm *r;
+
+	*pos = m.below;
+	if (unlikely(kh == UINT64_MAX || m.eq & (m.eq - 1)))
+		return false;
+	if (m.eq) {
+		r = *pos < HDR_N(s->hdr) ? row_at(tx, leaf, *pos) : NULL;
+		if (!r)
+			return false;
+		*pos += bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, k) < 0;
+	}
+	return *pos < HDR_N(s->hdr);
+}
+
+const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
+{
+	struct twzdb_txn *tx = c->tx;
+	enum way_end end = WAY_ON;
+	const struct rec_pm *r;
+	struct nref leaf;
+	struct way w;
+	unsigned pos;
+	int err;
+	uint64_t root = twzdb__table_root(tx, c->table, &err);
+
+	if (!root || !way_begin(tx->db, root, &w))
+		return NULL;
+	while (end == WAY_ON)
+		end = way_step(tx->db, k, &w);
+	if (end != WAY_LEAF)
+		return NULL;
+	leaf = (struct nref){w.here.n, w.at, (uint32_t)w.here.hdr};
+	/* An entry >= K proves that the leaf covers K. */
+	if (!lower_bound(tx, &leaf, &w.here, k, &pos))
+		return NULL;
+	r = row_at(tx, &leaf, pos);
+	if (!r)
+		return NULL;
+	c->leaf = leaf;
+	c->pos = pos;
+	return r;
+}
