@@ -40,14 +40,16 @@ static const char *check_node_new(struct twzdb *db, const struct item_pm *it,
 static const char *check_node_wr(struct twzdb *db, const struct item_pm *it,
 				 const struct node_wr_pm *w)
 {
-	/* bytes 4 and 5 of struct node_pm */
-	uint32_t level = w->hdr & 0xff, n = w->hdr >> 8 & 0xff;
+	uint32_t level, n;
 
 	if (!twzdb__is_node(db, it->where))
 		return "node write out of range";
 	if (it->len < sizeof(*w) || w->mask & 1 ||
 	    it->len != sizeof(*w) + 8 * (uint64_t)__builtin_popcountll(w->mask))
 		return "node write of a wrong length";
+	/* bytes 4 and 5 of struct node_pm */
+	level = w->hdr & 0xff;
+	n = w->hdr >> 8 & 0xff;
 	return level > TWZDB_LEVEL_MAX || n > TWZDB_FANOUT
 		       ? "node write with a wrong level or count"
 		       : NULL;
@@ -100,8 +102,7 @@ static const char *check_word(struct twzdb *db, const struct item_pm *it, const 
 		if (it->where >> TWZ_PPTR_OFF_BITS == TWZDB_NO_ROOT)
 			return check_root_word((it->where & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF,
 					       *value);
-		if (!twzdb__is_rec(db, it->where - anchor) ||
-		    twzdb__unit_of(db, it->where)->cls != TWZDB_CLS_TABLE)
+		if (!twzdb__is_anchor(db, it->where - anchor))
 			return "word in no table";
 	}
 	return *value && !twzdb__is_node(db, *value) ? "root of a table is no node" : NULL;

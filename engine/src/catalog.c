@@ -32,7 +32,7 @@ static bool is_anchor(struct twzdb *db, uint64_t h)
 
 	if (likely(ld64(known) == h))
 		return true;
-	if (!twzdb__is_rec(db, p) || twzdb__unit_of(db, p)->cls != TWZDB_CLS_TABLE)
+	if (!twzdb__is_anchor(db, p))
 		return false;
 	st64(known, h);
 	return true;
@@ -91,8 +91,7 @@ static int anchor_of(struct twzdb_txn *tx, const struct rec_pm *r, struct twzdb_
 	memcpy(&c, rec_val(r), sizeof(c));
 	t = twzdb__table_at(tx->db, c.table);
 	if (!t || t->id != c.id || TWZDB_TABLE_KIND(c.id) & ~TWZDB_TABLE_KINDS ||
-	    !twzdb__is_rec(tx->db, c.table - TWZDB_ANCHOR_OFF) ||
-	    twzdb__unit_of(tx->db, c.table)->cls != TWZDB_CLS_TABLE)
+	    !twzdb__is_anchor(tx->db, c.table - TWZDB_ANCHOR_OFF))
 		return twzdb__corrupt(tx->db, c.table, "catalog leads to no table");
 	*out = (struct twzdb_table){c.table, c.id ^ tx->db->id[0]};
 	return 0;

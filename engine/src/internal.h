@@ -496,7 +496,9 @@ uint64_t twzdb__node_limit(struct twzdb *db);
 /* Is P the start of a node block / record block? For bytes from media. */
 bool twzdb__is_node(struct twzdb *db, uint64_t p);
 bool twzdb__is_rec(struct twzdb *db, uint64_t p);
-/* The same, always by the unit's header, which the unit table need not agree with any more: for twzdb_check(). */
+/* Is P the start of a block for a table's anchor? */
+bool twzdb__is_anchor(struct twzdb *db, uint64_t p);
+/* twzdb__is_node(), twzdb__is_rec(), always by the unit's header, which the unit table need not agree with any more: for twzdb_check(). */
 bool twzdb__is_node_strict(struct twzdb *db, uint64_t p);
 bool twzdb__is_rec_strict(struct twzdb *db, uint64_t p);
 /* Hint: a reservation ended without use. */

@@ -166,6 +166,9 @@ int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const 
 	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, vlen, TWZDB_ROW)));
 	if (!find_place(tx, table, &w) || (w.old && rec_is_tomb(w.r)))
 		return 1;
+	/* Replay refuses such a count: damage to one leaf must not make the log unusable. */
+	if (w.n->tombs > TWZDB_FANOUT)
+		return 1;
 	if (w.old ? put_flags & (TWZDB_INSERT | TWZDB_APPEND)
 		  : put_flags & (TWZDB_UPDATE | TWZDB_APPEND))
 		return 1;
@@ -196,10 +199,13 @@ int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 	    w.n->tombs >= TWZDB_FANOUT)
 		return 1;
 	err = twzdb__rec_new(tx, w.tag, key, NULL, 0, w.old, TWZDB_TOMB, &p, &rec);
-	if (!err)
-		err = twzdb__tomb_note(tx, table, p);
 	if (err)
 		return err;
+	err = twzdb__tomb_note(tx, table, p);
+	if (err) { /* or the commit would name it */
+		twzdb__rec_unreserve(tx, p);
+		return twzdb__err(err, "no memory for a list of tombstones");
+	}
 	note(tx, &w, TWZDB_LREC_DEL1, p);
 	return 0;
 }

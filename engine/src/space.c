@@ -241,6 +241,14 @@ bool twzdb__is_rec(struct twzdb *db, uint64_t p)
 	return is_block(db, p, false);
 }
 
+bool twzdb__is_anchor(struct twzdb *db, uint64_t p)
+{
+	int cls = known_class(db, p);
+	const struct unit_pm *u = cls < 0 ? twzdb__unit_of(db, p) : NULL;
+
+	return is_block(db, p, false) && (u ? u->cls : cls) == TWZDB_CLS_TABLE;
+}
+
 bool twzdb__is_node_strict(struct twzdb *db, uint64_t p)
 {
 	return is_block_strict(db, p, true);

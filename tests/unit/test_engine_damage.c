@@ -241,6 +241,29 @@ static int record_of_the_future(struct twzdb *db)
 	return 0;
 }
 
+/* The unit table remembers what the header was; nobody may look for it there all the same. */
+static int anchors_without_header(struct twzdb *db)
+{
+	struct twzdb_table t = {0, 0};
+	struct twzdb_slice v;
+	struct twzdb_txn *tx;
+	struct unit_pm *u = NULL;
+	uint64_t p;
+
+	for (uint32_t i = 0; i < db->root->units[0]; i++) {
+		p = twz_pptr_make(TWZDB_NO_DATA, TWZ_DATA_OFF + ((uint64_t)i << TWZDB_UNIT_SHIFT)).v;
+		u = twzdb__at(db, p, sizeof(*u));
+		if (u->magic == TWZDB_UNIT_MAGIC && u->cls == TWZDB_CLS_TABLE)
+			u->sum ^= 1;
+	}
+	memset(db->anchors, 0, sizeof(db->anchors));
+	WANT(!twzdb_begin(db, TWZDB_RDONLY, &tx));
+	if (!twzdb_table_open(tx, "t", 0, &t))
+		(void)!twzdb_get(tx, t, et_key(1), &v);
+	twzdb_abort(tx);
+	return 0;
+}
+
 /* --- running a case --- */
 
 static int in_child(void *arg)
@@ -276,6 +299,7 @@ CASE(a_unit_is_of_one_kind, nodes_called_records)
 CASE(counts_in_the_root_are_clamped, counts_of_the_root)
 CASE(an_exact_seek_stays_in_its_leaf, seek_beside_damage)
 CASE(a_record_of_the_future_is_damage, record_of_the_future)
+CASE(anchors_need_no_header_once_known, anchors_without_header)
 
 /* --- records of the log --- */
 
@@ -344,6 +368,15 @@ static void crowded_node(struct twzdb *db, struct crafted *r)
 	memcpy(r->pl, &w, sizeof(w));
 }
 
+/* The record ends with the item's header. */
+static void cut_node_write(struct twzdb *db, struct crafted *r)
+{
+	uint64_t p;
+
+	some_leaf(db, &p);
+	r->it = (struct item_pm){TWZDB_IT_NODE_WR, 0, 0, p};
+}
+
 static void twisted_node(struct twzdb *db, struct crafted *r)
 {
 	struct node_pm n;
@@ -381,6 +414,7 @@ static const struct hostile_case hostile[] = {
 	{"root of a table", bad_root},
 	{"another type", retyped},
 	{"node write with", crowded_node},
+	{"wrong length", cut_node_write},
 	{"new node with", twisted_node},
 	{"cannot come next", last_commit_ever},
 	{"another commit", future_record},
@@ -419,6 +453,36 @@ static void hostile_log_records_are_refused(void)
 	}
 }
 
+/* What a damaged leaf says of its tombstones ends in no log record that replay refuses. */
+static int commit_beside_damage(void *arg)
+{
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+	uint64_t p;
+
+	(void)arg;
+	WANT(!et_open(path, &db) && !fill(db));
+	some_leaf(db, &p)->tombs = 200;
+	WANT(!twzdb_begin(db, 0, &tx) && !twzdb_table_open(tx, "t", 0, &t));
+	WANT(!twzdb_put(tx, t, et_key(ROWS / 2), et_val(1, 20), 0) && !twzdb_commit(tx));
+	kill(getpid(), SIGKILL);
+	return 1;
+}
+
+static void a_damaged_count_is_not_logged(void)
+{
+	for (enum et_media m = ET_PAGE; m <= ET_LINE; m++) {
+		struct twzdb *db = NULL;
+
+		path = et_path(m, "count.twz");
+		unlink(path);
+		T_EQ(t_fork(commit_beside_damage, NULL), SIGKILL);
+		T_OK(et_open(path, &db));
+		T_OK(twzdb_close(db));
+	}
+}
+
 /* --- waiting --- */
 
 static void check_does_not_wait_for_its_own_thread(void)
@@ -450,7 +514,9 @@ int main(int argc, char **argv)
 		T_CASE(counts_in_the_root_are_clamped),
 		T_CASE(an_exact_seek_stays_in_its_leaf),
 		T_CASE(a_record_of_the_future_is_damage),
+		T_CASE(anchors_need_no_header_once_known),
 		T_CASE(hostile_log_records_are_refused),
+		T_CASE(a_damaged_count_is_not_logged),
 		T_CASE(check_does_not_wait_for_its_own_thread),
 		T_END,
 	};
