@@ -308,6 +308,22 @@ static uint32_t *node_hdr(struct node_pm *n)
 	return (uint32_t *)(void *)((uint8_t *)n + 4);
 }
 
+/* The rows that came to a leaf remember it: their headers have just been written. */
+static void leave_hints(struct twzdb *db, uint64_t leaf, const struct node_wr_pm *w)
+{
+	const uint64_t *words = (const uint64_t *)(w + 1);
+
+	for (uint64_t mask = w->mask; mask; mask &= mask - 1, words++) {
+		struct rec_pm *r;
+
+		if (!(mask & -mask & PTR_WORDS) || !*words || !twzdb__is_rec(db, *words))
+			continue;
+		r = twzdb__at(db, *words, sizeof(*r));
+		if (r && rec_is_live(r))
+			st64(&r->link, leaf);
+	}
+}
+
 static void apply_node_wr(struct node_pm *n, const struct node_wr_pm *w)
 {
 	const uint64_t *words = (const uint64_t *)(w + 1);
@@ -446,6 +462,8 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 		break;
 	case TWZDB_IT_NODE_WR:
 		apply_node_wr(twzdb__at(db, it->where, TWZDB_NODE_LEN), payload);
+		if (!(((const struct node_wr_pm *)payload)->hdr & 0xff))
+			leave_hints(db, it->where, payload);
 		break;
 	case TWZDB_IT_REC_LIVE:
 		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)

@@ -5,7 +5,7 @@
  * change    private images only; a failure here (memory, corrupt media) breaks the transaction, never the tree
  * publish   commit.c
  */
-#include "internal.h"
+#include "place.h"
 
 int twzdb__break(struct twzdb_txn *tx, int err)
 {
@@ -114,6 +114,19 @@ static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *r
 	return err;
 }
 
+static void put_in_leaf(struct twzdb_txn *tx, uint64_t table, struct pnode *pn, unsigned pos,
+			uint64_t head, uint64_t rec)
+{
+	pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
+	pn->img.sts = tx->ts;
+	twzdb__node_insert(&pn->img, pos, head, rec);
+	if (pos + 1U == pn->img.n && !pn->img.next) {
+		tx->tail = pn;
+		tx->tail_table = table;
+		tx->tail_mods = tx->mods;
+	}
+}
+
 static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, int level,
 		     unsigned pos, struct bkey key, uint64_t ptr);
 
@@ -161,12 +174,11 @@ static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, in
 		pn->diff = true;
 		return split_insert(tx, table, path, level, pn, pos, key, ptr);
 	}
-	pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
-	twzdb__node_insert(&pn->img, pos, twzdb__head(key, pn->img.pfx), ptr);
-	if (level == 0 && pos + 1U == pn->img.n && !pn->img.next) {
-		tx->tail = pn;
-		tx->tail_table = table;
-		tx->tail_mods = tx->mods;
+	if (level) {
+		pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
+		twzdb__node_insert(&pn->img, pos, twzdb__head(key, pn->img.pfx), ptr);
+	} else {
+		put_in_leaf(tx, table, pn, pos, twzdb__head(key, pn->img.pfx), ptr);
 	}
 	return 0;
 }
@@ -291,6 +303,38 @@ static struct pnode *tail_for(struct twzdb_txn *tx, uint64_t table, struct bkey 
 		return NULL;
 	r = twzdb__at(tx->db, pn->img.ptr[pn->img.perm[pn->img.n - 1]], sizeof(*r));
 	return bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, key) < 0 ? pn : NULL;
+}
+
+/*
+ * A new row in a leaf that has room: the way there is not kept, for nothing above the leaf changes. 1: it is
+ * not that simple.
+ */
+int twzdb__put_new(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+		   uint32_t vlen, uint32_t put_flags)
+{
+	struct place w = {.k = key};
+	struct rec_pm *rec;
+	struct pnode *pn;
+	struct stop s;
+	uint64_t p, root;
+	int err;
+
+	if (tx->one.kind || put_flags & (TWZDB_UPDATE | TWZDB_APPEND))
+		return 1;
+	root = twzdb__table_root(tx, table, &err);
+	if (!root || !leaf_by_root(tx, root, &w, &s) || !place_in_leaf(tx->db, &s, &w) || w.old ||
+	    w.n->n >= TWZDB_FANOUT)
+		return 1;
+	err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, value, vlen, 0, TWZDB_ROW, &p,
+			     &rec);
+	if (err)
+		return err;
+	tx->mods++;
+	err = twzdb__node_cow_words(tx, w.leaf, &pn);
+	if (err)
+		return twzdb__break(tx, err);
+	put_in_leaf(tx, table, pn, w.pos, w.head, p);
+	return 0;
 }
 
 int twzdb__put_tail(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,

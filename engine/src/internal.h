@@ -738,6 +738,9 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped);
 /* --- insert.c --- */
 /* Pure: how many of the N + 1 entries stay left when one is inserted at POS of a full node. */
 unsigned twzdb__plan_split(unsigned n, unsigned pos, bool last);
+/* Put a new row if that changes its leaf alone; 1: it does not. */
+int twzdb__put_new(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
+		   uint32_t vlen, uint32_t put_flags);
 /* Put behind the last row, if that is where the last one went and K belongs; 1: not here. */
 int twzdb__put_tail(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
 		    uint32_t vlen, uint32_t put_flags);

@@ -15,7 +15,7 @@
  * The record in the log is one or two cache lines (struct lone_pm), after-images like all others.
  */
 #include "accel.h"
-#include "find.h"
+#include "place.h"
 
 /* --- noting --- */
 
@@ -25,18 +25,6 @@ static bool is_clean(const struct twzdb_txn *tx)
 	return tx->mods == tx->mods0 && !tx->sp_open && !tx->broken && !tx->recs.cnt &&
 	       !tx->pnodes.cnt && !tx->dead.cnt && !tx->words.cnt;
 }
-
-/* The row an operation is about: its newest version and where it stands; or where it would. */
-struct place {
-	struct bkey k;
-	uint64_t leaf, old; /* old 0: there is no such row */
-	struct node_pm *n;
-	const struct rec_pm *r;
-	unsigned slot, pos;
-	uint64_t head, hash;
-	uint32_t tag;
-	bool acc;
-};
 
 /*
  * The leaf as the row itself remembers it. A live leaf that holds the pointer is the leaf: a record
@@ -58,56 +46,6 @@ static bool leaf_by_hint(struct twzdb *db, struct place *w)
 	return slots;
 }
 
-/* From the root. A writer's tree does not move. */
-static bool leaf_by_root(struct twzdb *db, uint64_t root, struct place *w, struct stop *s)
-{
-	w->leaf = root;
-	for (unsigned left = TWZDB_LEVEL_MAX + 1; left; left--) {
-		const struct node_pm *n = node_at(db, w->leaf);
-
-		if (!n || !arrive(n, s) || HDR_LEVEL(s->hdr) >= left)
-			return false;
-		left = HDR_LEVEL(s->hdr) + 1;
-		if (left == 1) {
-			w->n = (struct node_pm *)(uintptr_t)n;
-			return twzdb__is_node(db, w->leaf);
-		}
-		w->leaf = child_of(s, w->k);
-		n = node_at(db, w->leaf);
-		if (!n)
-			return false;
-		fetch_node(n);
-		__builtin_prefetch(&n->ptr[TWZDB_FANOUT / 2]);
-	}
-	return false;
-}
-
-/* Does the row, or its absence, have its place in the leaf at S? False: ask search.c. */
-static bool place_in_leaf(struct twzdb *db, const struct stop *s, struct place *w)
-{
-	struct headmask m;
-
-	w->head = twzdb__head(w->k, HDR_PFX(s->hdr));
-	if (w->head == UINT64_MAX)
-		return false;
-	m = twzdb__heads(w->n->head, w->head);
-	for (uint32_t slots = m.eq; slots; slots &= slots - 1) {
-		uint64_t p;
-
-		w->slot = (unsigned)__builtin_ctz(slots);
-		p = ld64(&w->n->ptr[w->slot]);
-		if (twzdb__rec_at(db, p, &w->r) || !twzdb__is_rec(db, p))
-			return false;
-		if (rec_klen(w->r) == w->k.len && key_same(w->r->data, w->k.p, w->k.len)) {
-			w->old = p;
-			return true;
-		}
-	}
-	w->old = 0;
-	w->pos = m.below;
-	return !m.eq && m.below <= HDR_N(s->hdr);
-}
-
 /* False: the general way. */
 static bool find_place(struct twzdb_txn *tx, uint64_t table, struct place *w)
 {
@@ -126,13 +64,14 @@ static bool find_place(struct twzdb_txn *tx, uint64_t table, struct place *w)
 			return true;
 	}
 	root = twzdb__table_root(tx, table, &err);
-	return root && leaf_by_root(db, root, w, &s) && place_in_leaf(db, &s, w);
+	return root && !tx->levels && leaf_by_root(tx, root, w, &s) && place_in_leaf(db, &s, w);
 }
 
 /* The slot a row inserted at POS gets; -1: the leaf is full, or not one (D10). */
-static int free_slot(const struct place *w)
+static int free_slot(struct twzdb *db, const struct place *w)
 {
-	if (w->n->n >= TWZDB_FANOUT || w->pos > w->n->n || !twzdb__node_sound(w->n))
+	if (w->n->n >= TWZDB_FANOUT || w->pos > w->n->n || !twzdb__node_sound(w->n) ||
+	    !twzdb__is_node(db, w->leaf))
 		return -1;
 	return w->n->perm[w->n->n];
 }
@@ -173,7 +112,7 @@ int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const 
 		  : put_flags & (TWZDB_UPDATE | TWZDB_APPEND))
 		return 1;
 	if (!w.old) {
-		int slot = free_slot(&w);
+		int slot = free_slot(tx->db, &w);
 
 		if (slot < 0)
 			return 1;

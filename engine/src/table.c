@@ -80,6 +80,8 @@ int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct
 	if (err <= 0)
 		return err;
 	err = twzdb__put_tail(tx, table, key, value.ptr, (uint32_t)value.len, flags);
+	if (err > 0)
+		err = twzdb__put_new(tx, table, key, value.ptr, (uint32_t)value.len, flags);
 	if (err <= 0)
 		return err;
 	err = flags & TWZDB_APPEND ? check_last(tx, table, key) : 0;
