@@ -473,22 +473,21 @@ int twzdb__dup_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value)
 
 int twzdb__dup_cursor_count(struct twzdb_cursor *c, uint64_t *cnt)
 {
-	struct bkey prefix, at;
 	const struct rec_pm *r;
-	struct nref leaf;
-	unsigned pos;
+	struct twzdb_cursor *walk;
+	struct bkey prefix;
 	int err = current_prefix(c, twzdb__kind(c->tx, c->t), &prefix);
 
-	for (at = prefix; !err; ++*cnt) {
-		err = twzdb__find_right(c->tx, c->table, at, *cnt != 0, &leaf, &pos, &r);
-		if (!err && !has_prefix(r, prefix))
-			err = TWZDB_E_NOTFOUND;
-		/* Whatever the tree looks like, this comes to an end (D10). */
-		if (!err && *cnt && bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, at) <= 0)
-			err = twzdb__corrupt(c->tx->db, leaf.p, "neighbouring keys out of order");
-		if (err)
-			break;
-		at = (struct bkey){rec_key(r), rec_klen(r)};
+	if (!err)
+		err = twzdb_cursor_open(c->tx, c->t, &walk);
+	if (err)
+		return err;
+	for (err = twzdb__cursor_move(walk, TWZDB_SEEK_GE, prefix, &r);
+	     !err && has_prefix(r, prefix);
+	     err = twzdb__cursor_move(walk, TWZDB_NEXT, prefix, &r)) {
+		twzdb__cursor_settle(walk, r);
+		++*cnt;
 	}
+	twzdb_cursor_close(walk);
 	return err == TWZDB_E_NOTFOUND ? 0 : err;
 }
