@@ -118,6 +118,33 @@ static void record_without_its_blocks_is_dropped(void)
 	on_both(record_without_its_blocks_is_dropped_on);
 }
 
+/* An image may be copied to the other kind of medium after the crash. */
+static void the_medium_written_to_decides_on(bool cl)
+{
+	uint64_t lsn;
+	struct env e;
+
+	if (!env_new(&e, cl, 64 * KIB, NULL))
+		return;
+	for (int n = 0; n < 3; n++) {
+		T_OK(append_to(&e, 100, &lsn));
+		twz_log_applied(e.l, lsn);
+	}
+	env_close(&e);
+	e.cl = !cl;
+	if (!env_reopen(&e, true))
+		return;
+	e.seen.blocks_lost = true;
+	T_OK(twz_log_recover(e.l, true));
+	T_EQ(e.seen.applied, cl ? 2 : 3);
+	env_end(&e);
+}
+
+static void the_medium_written_to_decides(void)
+{
+	on_both(the_medium_written_to_decides_on);
+}
+
 static void damaged_header_is_refused_on(bool cl)
 {
 	struct twz_log *l = NULL;
@@ -783,6 +810,7 @@ static const struct t_case cases[] = {
 	T_CASE(damage_ends_the_log),
 	T_CASE(dropped_records_never_return),
 	T_CASE(record_without_its_blocks_is_dropped),
+	T_CASE(the_medium_written_to_decides),
 	T_CASE(damaged_header_is_refused),
 	T_CASE(unknown_features_are_refused),
 	T_CASE(hostile_rings_end_quietly),

@@ -89,11 +89,12 @@ static void harden_pads(struct twz_log *l, const struct span *sp)
 
 /*
  * D2a: on cache-line media the last record and the new blocks it names became durable by one fence,
- * and that fence may be what the crash came before. Every earlier record was fenced before it.
+ * and that fence may be what the crash came before. Every earlier record was fenced before it. The
+ * medium it was written to counts, not the one it is read from: an image may have been copied.
  */
 static int is_whole(struct twz_log *l, const struct twz__log_iter *it)
 {
-	if (!l->ring.map || !l->user->whole)
+	if (!l->user->whole || it->rec->desc & TWZ_LOG_DESC_BLOCK)
 		return 1;
 	return l->user->whole(l->user->ctx, it->lsn, it->body, it->len);
 }

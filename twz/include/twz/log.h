@@ -43,7 +43,7 @@ struct twz_log_user {
 	/* Checkpoint: call twz_flush() on every home and new block RECORD names. */
 	int (*flush)(void *ctx, uint64_t lsn, const void *rec, size_t len);
 	/*
-	 * May be NULL. Cache-line media, restart: have all new blocks arrived that the record
+	 * May be NULL. Written to cache-line media, restart: have all new blocks arrived that the record
 	 * publishes and does not carry (D2a)? Asked about the last valid record only, before it
 	 * is applied: one fence makes its blocks and itself durable, so a crash before that
 	 * fence may leave the record without the blocks. 1: yes. 0: no, so its append never
