@@ -7,7 +7,8 @@
  */
 #include "internal.h"
 
-#define PURGE_BATCH 512
+#define PURGE_BATCH    512
+#define PURGE_PER_NODE 4
 
 enum merge_plan twzdb__plan_merge(int n, int left, int right)
 {
@@ -137,8 +138,7 @@ static int rebalance(struct twzdb_txn *tx, uint64_t table, const struct path *pa
 	return rebalance(tx, table, path, level + 1);
 }
 
-static int remove_at(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
-		     bool tomb)
+static int remove_at(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos)
 {
 	struct pnode *leaf;
 	int err = twzdb__node_cow(tx, path->e[0].p, &leaf);
@@ -146,7 +146,6 @@ static int remove_at(struct twzdb_txn *tx, uint64_t table, const struct path *pa
 	if (err)
 		return err;
 	twzdb__node_remove(&leaf->img, pos);
-	leaf->img.tombs = (uint8_t)(leaf->img.tombs - tomb);
 	leaf->img.sts = tx->ts;
 	return rebalance(tx, table, path, 0);
 }
@@ -224,7 +223,7 @@ static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path
 	tx->mods++;
 	if (!r->prev) {
 		err = twzdb__rec_kill(tx, p);
-		return twzdb__break(tx, err ? err : remove_at(tx, table, path, pos, false));
+		return twzdb__break(tx, err ? err : remove_at(tx, table, path, pos));
 	}
 	if (twzdb__sp_fixed(tx, p))
 		return bury(tx, table, path, pos, p, r->prev, key);
@@ -344,24 +343,39 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 	return (*r)->ts <= twzdb__min(tx);
 }
 
+/* Its leaf is at hand: with P go all others of it that may. */
 static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const struct rec_pm *r)
 {
 	struct bkey key = {rec_key(r), rec_klen(r)};
 	struct path path;
-	unsigned pos;
+	struct pnode *leaf;
+	unsigned pos, cnt;
 	bool exact;
 	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
 
 	if (err || !exact || path.e[0].n->ptr[path.e[0].n->perm[pos]] != p)
 		return err;
 	tx->mods++;
-	err = twzdb__rec_kill(tx, p);
-	return twzdb__break(tx, err ? err : remove_at(tx, table, &path, pos, true));
+	err = twzdb__node_cow(tx, path.e[0].p, &leaf);
+	if (!err)
+		err = twzdb__purge_leaf(tx, leaf, &cnt);
+	if (!err) {
+		leaf->img.sts = tx->ts;
+		err = rebalance(tx, table, &path, 0);
+	}
+	return twzdb__break(tx, err);
 }
 
+/*
+ * One by one they would cost more than the deletes. When there are some to every leaf, each visit clears
+ * several.
+ */
 bool twzdb__purge_pays(const struct twzdb_txn *tx)
 {
-	return tx->db->purge_cnt >= PURGE_BATCH;
+	const struct sh_class *c = &tx->db->sh->cls[TWZDB_CLS_NODE];
+	uint64_t nodes = c->total > c->free ? c->total - c->free : 0;
+
+	return tx->db->purge_cnt >= PURGE_BATCH + PURGE_PER_NODE * nodes;
 }
 
 int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max)

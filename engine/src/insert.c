@@ -114,17 +114,22 @@ static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *r
 	return err;
 }
 
+/* PN, the last leaf of the table, is private, and its last row was put by this very operation. */
+static void set_tail(struct twzdb_txn *tx, uint64_t table, struct pnode *pn)
+{
+	tx->tail = pn;
+	tx->tail_table = table;
+	tx->tail_mods = tx->mods;
+}
+
 static void put_in_leaf(struct twzdb_txn *tx, uint64_t table, struct pnode *pn, unsigned pos,
 			uint64_t head, uint64_t rec)
 {
 	pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
 	pn->img.sts = tx->ts;
 	twzdb__node_insert(&pn->img, pos, head, rec);
-	if (pos + 1U == pn->img.n && !pn->img.next) {
-		tx->tail = pn;
-		tx->tail_table = table;
-		tx->tail_mods = tx->mods;
-	}
+	if (pos + 1U == pn->img.n && !pn->img.next)
+		set_tail(tx, table, pn);
 }
 
 static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, int level,
@@ -155,6 +160,8 @@ static int split_insert(struct twzdb_txn *tx, uint64_t table, struct path *path,
 		err = twzdb__fence_key(tx, lof, &sep);
 	if (err)
 		return err;
+	if (!level && pos == cut && !right->img.next)
+		set_tail(tx, table, right);
 	if (level + 1 == path->depth)
 		return new_root(tx, table, (unsigned)level + 1, left->p, right->p, sep);
 	return insert_at(tx, table, path, level + 1, path->idx[level + 1] + 1U, sep, right->p);
