@@ -169,11 +169,14 @@ const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 	if (end != WAY_LEAF)
 		return NULL;
 	leaf = (struct nref){w.here.n, w.at, (uint32_t)w.here.hdr};
-	/* An entry >= K proves that the leaf covers K. */
 	if (!lower_bound(tx, &leaf, &w.here, k, &pos))
 		return NULL;
 	r = row_at(tx, &leaf, pos);
-	if (!r)
+	/*
+	 * An entry >= K proves that the leaf covers K, and only then does K have the prefix the heads
+	 * were compared behind: whoever comes from a root that has just split may be left of its leaf.
+	 */
+	if (!r || unlikely(bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, k) < 0))
 		return NULL;
 	c->leaf = leaf;
 	c->pos = pos;

@@ -420,6 +420,48 @@ static void a_dead_reader_holds_nothing_back(void)
 	free((void *)(uintptr_t)path);
 }
 
+static struct twzdb_slice user(char buf[16], int i)
+{
+	return (struct twzdb_slice){buf, (size_t)snprintf(buf, 16, "user%04d", i)};
+}
+
+/*
+ * Who read the root's address before the root split comes to its left half, and from there to a leaf left of the
+ * key's, where other prefixes count.
+ */
+static void seeks_from_a_root_that_has_split(void)
+{
+	struct twzdb_slice k, v;
+	struct twzdb_cursor *c;
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	struct table_pm *anchor;
+	struct node_pm *root;
+	struct twzdb *db;
+	char buf[16];
+
+	open_new("root.twz", &db);
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_REQ(twzdb_table_open(tx, "users", TWZDB_TABLE_CREATE, &t));
+	for (int i = 0; i < 3000; i++)
+		T_REQ(twzdb_put(tx, t, user(buf, i), et_val(1, 8), 0));
+	T_REQ(twzdb_commit(tx));
+	anchor = twzdb__table_at(db, t.h);
+	root = twzdb__at(db, anchor->root, sizeof(*root));
+	T_REQ(root->level < 2);
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_REQ(twzdb_cursor_open(tx, t, &c));
+	anchor->root = root->ptr[root->perm[0]];
+	for (int i = 700; i < 3000; i += 7) {
+		k = user(buf, i);
+		T_REQ(twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v));
+		T_TRUE(k.len == 8 && !memcmp(k.ptr, user(buf, i).ptr, 8));
+	}
+	twzdb_cursor_close(c);
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -433,6 +475,7 @@ int main(int argc, char **argv)
 		T_CASE(a_cursor_stays_when_its_reader_becomes_the_writer),
 		T_CASE(the_oldest_snapshot_is_found_in_every_mix),
 		T_CASE(the_cached_minimum_never_runs_ahead),
+		T_CASE(seeks_from_a_root_that_has_split),
 		T_CASE(a_dead_reader_holds_nothing_back),
 		T_END,
 	};
