@@ -38,7 +38,8 @@ static int sample(struct twzdb_txn *tx, const struct nref *r, int l, struct way 
 
 /*
  * From the root to the node of LEVEL for K. Readers do not go right here: a split in flight may
- * hide half a node, which is as good as any other error of an estimate.
+ * hide half a node, which is as good as any other error of an estimate. R->p is 0 if there is no
+ * such level.
  */
 static int go_down(struct twzdb_txn *tx, uint64_t table, struct bkey k, int level, struct way *w,
 		   struct nref *r)
@@ -56,8 +57,12 @@ static int go_down(struct twzdb_txn *tx, uint64_t table, struct bkey k, int leve
 			break;
 		if (l < 0)
 			w->depth = (l = __atomic_load_n(&r->n->level, __ATOMIC_RELAXED)) + 1;
-		if (l > TWZDB_LEVEL_MAX || l < level)
+		if (l > TWZDB_LEVEL_MAX)
 			return twzdb__node_bad(tx, r, "node at the wrong level");
+		if (l < level) { /* the tree has become lower */
+			r->p = 0;
+			return 0;
+		}
 		err = twzdb__bound(tx, r, k, &pos, &exact);
 		if (err)
 			break;
