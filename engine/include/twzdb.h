@@ -276,6 +276,15 @@ twzdb_table_each(struct twzdb_txn *txn,
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_get(struct twzdb_txn *txn, struct twzdb_table t,
 					 struct twzdb_slice key, struct twzdb_slice *value);
+/*
+ * CNT keys at once: several times as fast as one by one, because the cache misses of up to 16 keys
+ * overlap. RESULTS[i] is 0 or TWZDB_E_NOTFOUND (VALUES[i] is then empty), VALUES[i] as of
+ * twzdb_get(). Any other error ends it and is returned: what follows that key is not looked up.
+ * Keys may repeat; the order is the caller's.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_get_many(struct twzdb_txn *txn, struct twzdb_table t,
+					      size_t cnt, const struct twzdb_slice keys[],
+					      struct twzdb_slice values[], int results[]);
 
 /*
  * Put a row (writer). KEY and VALUE are copied; VALUE may point into the store, also at the row
@@ -338,6 +347,10 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_estimate(struct twzdb_txn *txn, struct twzd
 /* Number of rows visible to the transaction. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_count(struct twzdb_txn *txn, struct twzdb_table t,
 					   uint64_t *cnt);
+/* Number of rows in a range (see twzdb_del_range), exactly. Touches no row where nothing changed. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_count_range(struct twzdb_txn *txn, struct twzdb_table t,
+						 struct twzdb_slice from, struct twzdb_slice to,
+						 uint64_t *cnt);
 
 enum twzdb_table_stats_flags {
 	TWZDB_STATS_BYTES = 1, /* key_len and value_len too: reads every row */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * cursor.c -- positions in a table, counting
+ * cursor.c -- positions in a table
  *
  * A cursor's truth is a copy of its key. Leaf, slot and version are a hint: while the leaf has
  * not changed the neighbour is the next slot; otherwise the key is looked for again. So whatever
@@ -473,90 +473,4 @@ int twzdb_cursor_count(struct twzdb_cursor *c, uint64_t *cnt)
 		return twzdb__dup_cursor_count(c, cnt);
 	*cnt = 1;
 	return 0;
-}
-
-/* --- counting --- */
-
-/*
- * Visible rows of LEAF from POS on; *NEXT: its right sibling. A leaf nobody changed since the
- * snapshot needs no record.
- */
-static int count_leaf(struct twzdb_txn *tx, const struct nref *leaf, unsigned pos, uint64_t *cnt,
-		      uint64_t *next)
-{
-	unsigned n = __atomic_load_n(&leaf->n->n, __ATOMIC_RELAXED);
-	unsigned tombs = __atomic_load_n(&leaf->n->tombs, __ATOMIC_RELAXED);
-	uint64_t sts = ld64(&leaf->n->sts);
-	const struct rec_pm *r;
-
-	*cnt = 0;
-	*next = ld64_acq(&leaf->n->next);
-	if (!nref_ok(leaf))
-		return TWZDB__RETRY;
-	if (pos == 0 && sts <= tx->read_ts) {
-		*cnt = n >= tombs ? n - tombs : 0;
-		return 0;
-	}
-	for (; pos < n; pos++) {
-		int err = row_at(tx, leaf, pos, &r);
-
-		if (err && err != TWZDB_E_NOTFOUND)
-			return err;
-		*cnt += !err;
-	}
-	return nref_ok(leaf) ? 0 : TWZDB__RETRY;
-}
-
-static int count_step(struct twzdb_txn *tx, struct nref *leaf, unsigned *pos, struct bkey *from,
-		      uint64_t *cnt)
-{
-	struct nref right;
-	uint64_t n, next, lof;
-	int err = count_leaf(tx, leaf, *pos, &n, &next);
-
-	if (err)
-		return err;
-	*cnt += n;
-	if (!next)
-		return TWZDB_E_NOTFOUND;
-	if (tx->steps++ > 64 && tx->steps > twzdb__node_limit(tx->db))
-		return twzdb__corrupt(tx->db, next, "right-links lead in circles");
-	/*
-	 * What is counted ends at the sibling's low fence: from there on again if the sibling
-	 * went away.
-	 */
-	err = twzdb__node_lof(tx, next, &lof);
-	if (!err)
-		err = twzdb__fence_key(tx, lof, from);
-	if (!err)
-		err = twzdb__node_get(tx, next, 0, &right);
-	if (err)
-		return err;
-	*leaf = right;
-	*pos = 0;
-	return 0;
-}
-
-int twzdb__count(struct twzdb_txn *tx, uint64_t table, uint64_t *cnt)
-{
-	struct bkey from = {(const uint8_t *)"", 0};
-	struct again again = AGAIN_INIT;
-	struct nref leaf;
-	unsigned pos;
-	bool exact;
-	int err;
-
-	*cnt = 0;
-	tx->steps = 0;
-	do {
-		err = twzdb__seek(tx, table, from, false, &leaf, &pos, &exact, NULL);
-		if (!err && !leaf.p)
-			return 0;
-		while (!err) {
-			err = count_step(tx, &leaf, &pos, &from, cnt);
-			if (!err)
-				again.tries = 0; /* it gets on */
-		}
-	} while (twzdb__again(tx, &again, leaf.p, &err));
-	return err == TWZDB_E_NOTFOUND ? 0 : err;
 }

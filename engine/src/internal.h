@@ -770,8 +770,12 @@ void twzdb__purge_note(struct twzdb *db, const struct u64vec *tombs);
 /* OWN: the table was made by this transaction. */
 int twzdb__drop_tree(struct twzdb_txn *tx, uint64_t table, bool own);
 
-/* --- cursor.c --- */
+/* --- count.c --- */
 int twzdb__count(struct twzdb_txn *tx, uint64_t table, uint64_t *cnt);
+int twzdb__count_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
+		       uint64_t *cnt);
+
+/* --- cursor.c --- */
 /* First visible row with key >= K (AFTER: > K), and its place. */
 int twzdb__find_right(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool after,
 		      struct nref *leaf, unsigned *pos, const struct rec_pm **rec);

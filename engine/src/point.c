@@ -226,3 +226,141 @@ int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 	}
 	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "get: no such key") : err;
 }
+
+/* --- many: each step for all keys before the next one, so that their misses overlap --- */
+
+#define MANY 16
+
+struct job {
+	struct want w;
+	uint64_t p; /* newest version, 0: not found yet */
+	const struct rec_pm *r;
+	struct way way;
+	enum way_end end;
+};
+
+static void ask_accelerator(struct twzdb *db, struct job *j, unsigned n)
+{
+	uint64_t *b[MANY];
+
+	for (unsigned i = 0; i < n; i++) {
+		b[i] = j[i].w.acc ? acc_bucket(db, j[i].w.hash) : NULL;
+		if (b[i])
+			fetch(b[i]);
+	}
+	for (unsigned i = 0; i < n; i++) {
+		unsigned m = b[i] ? acc_match(b[i], j[i].w.hash) : 0;
+
+		if (m)
+			fetch_rec(db, acc_ptr(ld64(&b[i][__builtin_ctz(m)])));
+		else
+			b[i] = NULL;
+	}
+	for (unsigned i = 0; i < n; i++)
+		if (b[i])
+			j[i].p = acc_find(db, j[i].w.tag, j[i].w.k, j[i].w.hash, &j[i].r);
+}
+
+/* First candidate of each leaf: only asked for. */
+static void fetch_found(struct twzdb *db, struct job *j, unsigned n)
+{
+	for (unsigned i = 0; i < n; i++) {
+		uint32_t slots = j[i].end == WAY_LEAF ? slots_of(&j[i].way.here, j[i].w.k) : 0;
+
+		if (slots)
+			fetch_rec(db, ld64(&j[i].way.here.n->ptr[__builtin_ctz(slots)]));
+	}
+}
+
+static void go_down(struct twzdb *db, uint64_t root, struct job *j, unsigned n)
+{
+	bool on = false;
+
+	for (unsigned i = 0; i < n; i++) {
+		j[i].end = !j[i].p && way_begin(db, root, &j[i].way) ? WAY_ON : WAY_LOST;
+		on |= j[i].end == WAY_ON;
+	}
+	while (on) {
+		on = false;
+		for (unsigned i = 0; i < n; i++) {
+			if (j[i].end == WAY_ON)
+				j[i].end = way_step(db, j[i].w.k, &j[i].way);
+			on |= j[i].end == WAY_ON;
+		}
+	}
+	fetch_found(db, j, n);
+	for (unsigned i = 0; i < n; i++) {
+		if (j[i].end != WAY_LEAF)
+			continue;
+		j[i].p = in_leaf(db, &j[i].way.here, j[i].w.k, &j[i].r);
+		if (j[i].p)
+			learn(db, &j[i].w, j[i].p, j[i].r);
+	}
+}
+
+static int get_some(struct twzdb_txn *tx, struct twzdb_table t, unsigned n,
+		    const struct twzdb_slice *keys, struct twzdb_slice *values, int *results)
+{
+	uint32_t tag = twzdb__tag_in(tx, t);
+	struct job j[MANY];
+	bool missed = false;
+	int err = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		j[i].w = want(tx, tag, to_bkey(keys[i]));
+		j[i].p = 0;
+	}
+	ask_accelerator(tx->db, j, n);
+	for (unsigned i = 0; i < n; i++)
+		missed |= !j[i].p;
+	if (missed) {
+		uint64_t root = twzdb__table_root(tx, t.h, &err);
+
+		if (root)
+			go_down(tx->db, root, j, n);
+	}
+	for (unsigned i = 0; i < n && (!err || err == TWZDB_E_NOTFOUND); i++) {
+		err = j[i].p ? visible(tx, j[i].p, j[i].r, &j[i].r)
+			     : get_slow(tx, t.h, &j[i].w, &j[i].r);
+		results[i] = err;
+		if (!err)
+			values[i] = (struct twzdb_slice){rec_val(j[i].r), rec_vlen(j[i].r)};
+	}
+	return err == TWZDB_E_NOTFOUND ? 0 : err;
+}
+
+static int check_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
+		      const struct twzdb_slice *keys, struct twzdb_slice *values, int *results)
+{
+	int err = twzdb__txn_use(tx, "get_many", false);
+
+	if (!err)
+		err = twzdb__table_use(tx, t, "get_many");
+	if (!err && cnt && (!keys || !values || !results))
+		err = twzdb__err(TWZDB_E_INVAL, "get_many: no keys, or no place for the values");
+	for (size_t i = 0; i < cnt && !err; i++)
+		err = check_key(keys[i], "get_many");
+	return err;
+}
+
+int twzdb_get_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
+		   const struct twzdb_slice keys[], struct twzdb_slice values[], int results[])
+{
+	int err = check_many(tx, t, cnt, keys, values, results);
+
+	for (size_t i = 0; i < cnt && !err; i++) {
+		values[i] = (struct twzdb_slice){NULL, 0};
+		results[i] = TWZDB_E_NOTFOUND;
+	}
+	if (!err && (twzdb__kind(tx, t) || !is_quick(tx))) {
+		for (size_t i = 0; i < cnt && !err; i++) {
+			results[i] = get_checked(tx, t, keys[i], &values[i]);
+			err = results[i] == TWZDB_E_NOTFOUND ? 0 : results[i];
+		}
+		return err;
+	}
+	for (size_t i = 0; i < cnt && !err; i += MANY)
+		err = get_some(tx, t, cnt - i < MANY ? (unsigned)(cnt - i) : MANY, keys + i,
+			       values + i, results + i);
+	return err;
+}
