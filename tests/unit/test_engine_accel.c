@@ -397,22 +397,28 @@ static void it_can_be_switched_off(void)
 	T_OK(twzdb_close(db));
 }
 
-static int scratch_files(const char *path)
+static int scratch_files_of(const struct stat *st)
 {
 	DIR *d = opendir("/dev/shm");
 	struct dirent *e;
-	struct stat st;
 	char prefix[64];
 	int cnt = 0;
 
-	if (!d || stat(path, &st))
+	if (!d)
 		return -1;
-	snprintf(prefix, sizeof(prefix), "twz-%jx-%jx-", (uintmax_t)st.st_dev,
-		 (uintmax_t)st.st_ino);
+	snprintf(prefix, sizeof(prefix), "twz-%jx-%jx-", (uintmax_t)st->st_dev,
+		 (uintmax_t)st->st_ino);
 	while ((e = readdir(d)))
 		cnt += !strncmp(e->d_name, prefix, strlen(prefix));
 	closedir(d);
 	return cnt;
+}
+
+static int scratch_files(const char *path)
+{
+	struct stat st;
+
+	return stat(path, &st) ? -1 : scratch_files_of(&st);
 }
 
 static int child(void *arg)
@@ -478,6 +484,29 @@ static void a_restart_begins_with_an_empty_one(void)
 	free((void *)(uintptr_t)path);
 }
 
+/* A store that was removed after its processes were killed is never opened again: others tidy up. */
+static void what_a_removed_store_left_goes_with_the_next(void)
+{
+	char name[] = "removed.twz", other[] = "other.twz", held[] = "held.twz";
+	const char *path = strdup(et_path(ET_LINE, name));
+	struct twzdb *db, *user;
+	struct stat st;
+	int status;
+
+	T_REQ(open_flags(held, 0, &user));
+	status = t_fork(leave, name);
+	T_TRUE(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	T_REQ(stat(path, &st));
+	T_EQ(scratch_files_of(&st), 1);
+	unlink(path);
+	T_REQ(open_flags(other, 0, &db));
+	T_EQ(scratch_files_of(&st), 0);
+	T_EQ(scratch_files(et_path(ET_LINE, held)), 1); /* in use */
+	T_OK(twzdb_close(db));
+	T_OK(twzdb_close(user));
+	free((void *)(uintptr_t)path);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -493,6 +522,7 @@ int main(int argc, char **argv)
 		T_CASE(it_can_be_switched_off),
 		T_CASE(processes_share_it_until_the_last_closes),
 		T_CASE(a_restart_begins_with_an_empty_one),
+		T_CASE(what_a_removed_store_left_goes_with_the_next),
 		T_END,
 	};
 

@@ -6,11 +6,16 @@
  * what grow has allocated can be touched without running out of memory on the way. Whoever opens
  * the store alone, and whoever closes it last, removes all files of that store: nothing in them
  * survives, and none is met that another life of the store left behind.
+ *
+ * A store whose processes were all killed and that is never opened again leaves files too. So every
+ * user holds a shared lock on the file, and whoever opens any store alone removes the files that
+ * nobody holds.
  */
 #include "companion.h"
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/file.h>
 #include <inttypes.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -36,6 +41,18 @@ static bool prefix_of(const struct twz__media *m, char out[64], struct stat *st)
 	return true;
 }
 
+/* A file of another store: does anybody use it? */
+static void reap(int dir, const char *name)
+{
+	int fd = openat(dir, name, O_RDWR | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+
+	if (fd < 0)
+		return; /* somebody else's */
+	if (!flock(fd, LOCK_EX | LOCK_NB))
+		unlinkat(dir, name, 0);
+	close(fd);
+}
+
 void twz__scratch_sweep(const struct twz__media *m)
 {
 	char prefix[64];
@@ -46,6 +63,8 @@ void twz__scratch_sweep(const struct twz__media *m)
 	while (d && (e = readdir(d)))
 		if (!strncmp(e->d_name, prefix, strlen(prefix)))
 			unlinkat(dirfd(d), e->d_name, 0);
+		else if (!strncmp(e->d_name, "twz-", 4))
+			reap(dirfd(d), e->d_name);
 	if (d)
 		closedir(d);
 }
@@ -59,6 +78,24 @@ static bool ours(int fd, const struct stat *store)
 	       (st.st_uid == geteuid() || st.st_uid == store->st_uid || !st.st_uid);
 }
 
+/* Open, and hold. Between the two somebody may have taken the file for abandoned: then another one. */
+static int open_held(const char *path, mode_t mode)
+{
+	struct stat st;
+
+	for (int tries = 0; tries < 100; tries++) {
+		int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+
+		if (fd < 0)
+			return -1;
+		if (!flock(fd, LOCK_SH | LOCK_NB) && !fstat(fd, &st) && st.st_nlink)
+			return fd;
+		close(fd);
+	}
+	errno = EAGAIN;
+	return -1;
+}
+
 static int open_file(struct twz_store *s, twz_oid id, size_t len)
 {
 	char prefix[64], text[TWZ_OID_STR_LEN], path[192];
@@ -70,7 +107,7 @@ static int open_file(struct twz_store *s, twz_oid id, size_t len)
 		return -1;
 	snprintf(path, sizeof(path), DIR_NAME "/%s%s", prefix, twz_oid_str(id, text));
 	mode = st.st_mode & 0666;
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, mode);
+	fd = open_held(path, mode);
 	if (fd < 0)
 		return -1;
 	/* Lengthened only: another process may be using what is there. */
