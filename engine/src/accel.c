@@ -7,9 +7,9 @@
  * to send somebody down the tree, where everybody goes who finds nothing here.
  *
  * Why a hit is right. A reader with snapshot S, registered, looks at the record R an entry names,
- * and finds (1) a record block's beginning, (2) R LIVE, (3) table and key the ones wanted. Blocks
- * of records stay blocks of records, and LIVE is stored after everything else in them, so R is,
- * or at that moment was, a version of this key. A commit D that replaces R stores "not LIVE"
+ * and finds (1) a record block's beginning, (2) R LIVE, (3) table and key the ones wanted, and (4)
+ * that no units changed their type meanwhile (cut_seq). LIVE is stored after everything else in a
+ * block, so R is, or at that moment was, a version of this key. A commit D that replaces R stores "not LIVE"
  * before it publishes D. Had D <= S been published when the reader took S, the reader would have
  * seen that store: so D > S. Hence
  *   - R is the newest version as of S, or (its ts > S) a newer one that leads there by prev: what

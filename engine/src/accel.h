@@ -92,9 +92,10 @@ static inline bool acc_verify(struct twzdb *db, uint64_t p, uint32_t table_tag, 
 			      const struct rec_pm **rec)
 {
 	const struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
+	uint64_t seq = ld64_acq(&db->sh->cut_seq);
 	uint32_t vlf;
 
-	if (unlikely(!r || !twzdb__is_row(db, p)))
+	if (unlikely(!r || seq & 1 || !twzdb__is_row(db, p)))
 		return false;
 	vlf = __atomic_load_n(&r->vlf, __ATOMIC_ACQUIRE);
 	if (unlikely(!(vlf & TWZDB_VLF_LIVE) || vlf >> 30 > TWZDB_TOMB ||
@@ -102,7 +103,11 @@ static inline bool acc_verify(struct twzdb *db, uint64_t p, uint32_t table_tag, 
 		     !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len + (vlf & TWZDB_VLF_LEN))))
 		return false;
 	*rec = r;
-	return likely(key_same(r->data, k.p, k.len));
+	if (unlikely(!key_same(r->data, k.p, k.len)))
+		return false;
+	/* Still a record's place? What is LIVE in it keeps it so from now on. */
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return likely(ld64(&db->sh->cut_seq) == seq);
 }
 
 static inline uint64_t acc_find(struct twzdb *db, uint32_t table_tag, struct bkey k, uint64_t hash,

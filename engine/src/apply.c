@@ -129,20 +129,53 @@ static bool unit_is_new(const uint64_t *home, const uint64_t *u)
 	return true;
 }
 
-static const char *check_unit(struct twzdb *db, const struct item_pm *it, const struct unit_pm *u)
+/* Where unit header U belongs, or NULL. */
+static const uint64_t *unit_home(struct twzdb *db, const struct item_pm *it,
+				 const struct unit_pm *u)
 {
 	uint64_t off = it->where & TWZ_PPTR_OFF_MASK;
-	const void *home;
 
-	if (it->len != sizeof(*u) || !twzdb__unit_valid(u) || off < TWZ_DATA_OFF ||
-	    (off - TWZ_DATA_OFF) % TWZDB_UNIT_LEN)
-		return "unit header out of range";
-	home = it->where >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA
-		       ? NULL
-		       : twzdb__at(db, it->where, (uint64_t)u->run * TWZDB_UNIT_LEN);
+	if (!twzdb__unit_valid(u) || off < TWZ_DATA_OFF || (off - TWZ_DATA_OFF) % TWZDB_UNIT_LEN ||
+	    it->where >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA)
+		return NULL;
+	return twzdb__at(db, it->where, (uint64_t)u->run * TWZDB_UNIT_LEN);
+}
+
+static const char *check_unit(struct twzdb *db, const struct item_pm *it, const struct unit_pm *u)
+{
+	const uint64_t *home = it->len == sizeof(*u) ? unit_home(db, it, u) : NULL;
+
 	if (!home)
-		return "unit outside its object";
+		return "unit header out of range";
 	return unit_is_new(home, (const uint64_t *)u) ? NULL : "unit in use gets another type";
+}
+
+/*
+ * No other record since the tail changes this header (runs.c), so what lies there is what it was, or what it shall be, or some
+ * words of each. Anchors never move.
+ */
+static const char *check_unit_cut(struct twzdb *db, const struct item_pm *it,
+				  const struct unit_cut_pm *c)
+{
+	const uint64_t *home = it->len == sizeof(*c) ? unit_home(db, it, &c->now) : NULL,
+		       *was = (const uint64_t *)&c->was, *now = (const uint64_t *)&c->now;
+
+	if (!home)
+		return "unit header out of range";
+	if (twzdb__unit_valid(&c->was) && c->was.cls == TWZDB_CLS_TABLE)
+		return "unit of anchors gets another type";
+	for (size_t i = 0; i < sizeof(c->now) / 8; i++)
+		if (home[i] != was[i] && home[i] != now[i])
+			return "unit cut that is not what it was";
+	return NULL;
+}
+
+static void apply_unit(struct twzdb *db, uint64_t p, const struct unit_pm *u)
+{
+	uint64_t *home = twzdb__at(db, p, sizeof(*u));
+
+	for (size_t i = 0; i < sizeof(*u) / 8; i++)
+		st64(&home[i], ((const uint64_t *)u)[i]);
 }
 
 static const char *check_item(struct twzdb *db, const struct item_pm *it, const void *payload,
@@ -153,6 +186,8 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 	switch (it->type) {
 	case TWZDB_IT_UNIT:
 		return check_unit(db, it, payload);
+	case TWZDB_IT_UNIT_CUT:
+		return check_unit_cut(db, it, payload);
 	case TWZDB_IT_NODE_NEW:
 		return check_node_new(db, it, payload);
 	case TWZDB_IT_NODE_WR:
@@ -454,8 +489,10 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 
 	switch (it->type) {
 	case TWZDB_IT_UNIT:
-		memcpy(twzdb__at(db, it->where, sizeof(struct unit_pm)), payload,
-		       sizeof(struct unit_pm));
+		apply_unit(db, it->where, payload);
+		break;
+	case TWZDB_IT_UNIT_CUT:
+		apply_unit(db, it->where, &((const struct unit_cut_pm *)payload)->now);
 		break;
 	case TWZDB_IT_NODE_NEW:
 		apply_node_new(twzdb__at(db, it->where, TWZDB_NODE_LEN), payload);
@@ -603,6 +640,7 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 
 	switch (it->type) {
 	case TWZDB_IT_UNIT:
+	case TWZDB_IT_UNIT_CUT:
 		flush_at(db, it->where, sizeof(struct unit_pm));
 		break;
 	case TWZDB_IT_NODE_NEW:

@@ -288,6 +288,21 @@ static void check_blocks(struct checker *c, uint64_t p, const struct unit_pm *u)
 	}
 }
 
+/* I21: the unit table agrees with the headers, as far as it knows them. */
+static void check_table_of_units(struct checker *c, uint64_t p, uint32_t i, uint64_t u,
+				 const struct unit_pm *h)
+{
+	const uint32_t *e = c->db->map[TWZDB_NO_DATA + i].units;
+
+	for (uint32_t k = 0; e && k < h->run; k++) {
+		uint32_t w = __atomic_load_n(&e[u + k], __ATOMIC_RELAXED);
+
+		if (w & TWZDB_UT_KNOWN && TWZDB_UT_CLASS(w) != (k ? TWZDB_CLS_CONT : h->cls))
+			found(c, p, "I21: unit %u of %u is of class %u for the unit table, not %u",
+			      k, h->run, TWZDB_UT_CLASS(w), h->cls);
+	}
+}
+
 /*
  * I19: unit headers are valid and follow each other without gaps up to the number in the root;
  * nothing lies behind.
@@ -306,6 +321,7 @@ static void check_units(struct checker *c, uint32_t i)
 			return;
 		}
 		check_blocks(c, p, h);
+		check_table_of_units(c, p, i, u, h);
 		u += h->run;
 	}
 }

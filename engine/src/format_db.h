@@ -112,7 +112,7 @@ _Static_assert(offsetof(struct catalog_pm, id) == 8, "catalog_pm.id");
 #define TWZDB_UNIT_SHIFT 16
 #define TWZDB_UNIT_LEN	 ((uint32_t)1 << TWZDB_UNIT_SHIFT)
 #define TWZDB_UNIT_TAIL                                                                            \
-	256 /* bytes at the end of a unit (or run) no block uses: values are followed by readable bytes */
+	192 /* bytes at the end of a unit (or run) no block uses: values are followed by readable bytes */
 #define TWZDB_UNITS_PER_OBJ ((uint32_t)(TWZ_DATA_MAX >> TWZDB_UNIT_SHIFT))
 #define TWZDB_UNIT_MAGIC    0x54494e55U /* "UNIT" */
 
@@ -124,9 +124,9 @@ enum twzdb_unit_kind {
 };
 
 /*
- * First 64 bytes of every unit (of the first unit of a run). Written once, by a log item, never
- * changed: a unit keeps its type. Unit u of an object starts at slot offset TWZ_DATA_OFF + u *
- * TWZDB_UNIT_LEN.
+ * First 64 bytes of every unit (of the first unit of a run). Written by a log item, and changed by another only
+ * when nothing in the unit is in use (runs.c): a free run is a LARGE one whose block is not LIVE. Unit u of an object
+ * starts at slot offset TWZ_DATA_OFF + u * TWZDB_UNIT_LEN.
  *
  * OFFSET SIZE MEANING
  *      0    4 magic
@@ -152,6 +152,18 @@ struct unit_pm {
 };
 _Static_assert(sizeof(struct unit_pm) == 64, "unit_pm");
 _Static_assert(offsetof(struct unit_pm, sum) == 60, "unit_pm.sum");
+
+/*
+ * OFFSET SIZE MEANING
+ *      0   64 was: the unit's first bytes before: a header, or what lay inside a run
+ *     64   64 now: its header from now on
+ */
+struct unit_cut_pm {
+	struct unit_pm was;
+	struct unit_pm now;
+};
+_Static_assert(sizeof(struct unit_cut_pm) == 128, "unit_cut_pm");
+_Static_assert(offsetof(struct unit_cut_pm, now) == 64, "unit_cut_pm.now");
 
 /* --- nodes --- */
 
@@ -364,6 +376,7 @@ enum twzdb_item_type {
 	TWZDB_IT_REC_DEAD = 7,	/* payload: twz_pptr words of records that die at ts */
 	TWZDB_IT_NODE_DEAD = 8, /* payload: twz_pptr words of nodes merged away at ts */
 	TWZDB_IT_NODE_DROP = 9, /* payload: twz_pptr words of nodes of tables dropped at ts */
+	TWZDB_IT_UNIT_CUT = 10, /* where = unit; payload: struct unit_cut_pm: free space gets another type */
 };
 
 /*

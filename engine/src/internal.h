@@ -133,6 +133,7 @@ struct sh_class {
 	uint64_t total; /* blocks in known units */
 	uint64_t free;	/* of those, not live */
 	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */
+	uint64_t full;	/* the same of a search through everything, the store being full */
 };
 
 /*
@@ -154,7 +155,8 @@ struct twzdb__shared {
 	uint64_t len;
 	uint64_t ready;	 /* restart recovery has run: ts is valid */
 	uint64_t failed; /* a log write failed: no writers until restart (D17) */
-	uint64_t pad0[4];
+	uint64_t cut_seq; /* odd: units are changing their type (runs.c) */
+	uint64_t pad0[3];
 	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
 	uint64_t pad1[6];
@@ -164,8 +166,8 @@ struct twzdb__shared {
 	uint64_t pad2[5];
 	struct sh_lock lock __attribute__((aligned(64)));
 	uint64_t stamp __attribute__((aligned(64)));
-	uint32_t scan_pos; /* next unit to be classified (space.c) */
-	uint32_t pad3;
+	uint32_t scan_pos; /* next unit to be classified (unit.c) */
+	uint32_t empty;	   /* units without a block that is live or reserved: a hint */
 	struct sh_class cls[TWZDB_CLASSES];
 	uint64_t stack[TWZDB_CLASSES][TWZDB_STACK];
 	struct sh_quarantine quar;
@@ -335,6 +337,7 @@ struct twzdb_txn {
 	uint64_t min; /* writer: oldest snapshot, valid if min_known */
 	bool writer, min_known;
 	int broken; /* writer: a change failed half-way; only abort is left */
+	bool from_reserve; /* the block wanted is a delete's: it may come from the reserve (runs.c) */
 	uint64_t mods;	/* changes so far: invalidates cursor hints */
 	uint64_t mods0; /* mods when it became the writer */
 	uint64_t retries;
@@ -459,7 +462,7 @@ bool twzdb__lock_owner_dead(struct twzdb *db);
 /* Bring the database to its last commit, under the lock (open, takeover). */
 int twzdb__recover(struct twzdb *db);
 
-/* --- space.c --- */
+/* --- unit.c, runs.c, space.c (space.h: what they share) --- */
 #define TWZDB_CLS_NODE 0
 #define TWZDB_CLS_TABLE                                                                            \
 	61 /* anchors of tables: their words are written in place, so their blocks are never reused for rows */

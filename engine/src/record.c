@@ -56,8 +56,11 @@ int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const vo
 {
 	uint64_t len = rec_len_of(key.len, vlen, kind);
 	unsigned cls = kind == TWZDB_TABLE ? TWZDB_CLS_TABLE : twzdb__class_of(len);
-	int err = twzdb__alloc_rec(tx, cls, len, p, rec);
+	int err;
 
+	tx->from_reserve = kind == TWZDB_TOMB;
+	err = twzdb__alloc_rec(tx, cls, len, p, rec);
+	tx->from_reserve = false;
 	if (!err && unlikely(tx->sp_open)) {
 		err = twzdb__sp_rec(tx, *p);
 		if (err)

@@ -136,6 +136,29 @@ static int run_tables(struct crash *c)
 }
 ENGINE_WL(wl_db_tables, "tables", "create and drop tables", CRASH_ALL, false, NULL, run_tables);
 
+/* --- units given up by their class, joined, and cut anew for rows and values of other sizes --- */
+
+static int setup_cut(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "a", 0, 14, 1, 60000, 1));
+	CRASH_DO(c, rows(c, "b", 0, 2, 1, 100, 1));
+	CRASH_DO(c, drop(c, "a"));
+	return 0;
+}
+
+static int run_cut(struct crash *c)
+{
+	static const int len[] = {300, 600, 1200, 2500, 4000, 6000, 9000, 15000, 200000, 130000};
+
+	for (int i = 0; i < 10; i++)
+		CRASH_OP(c, rows(c, "b", 2 + i, 1, 1, len[i], i));
+	CRASH_OP(c, rows(c, "b", 2, 10, 1, -1, 0));
+	CRASH_OP(c, rows(c, "b", 20, 2, 1, 260000, 3));
+	CRASH_OP(c, rows(c, "b", 1, 1, 1, -1, 0));
+	return 0;
+}
+ENGINE_WL(wl_db_cut, "cut", "units that change their type", CRASH_ALL, false, setup_cut, run_cut);
+
 /* --- large transactions and values --- */
 
 static int run_large(struct crash *c)

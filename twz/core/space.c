@@ -8,6 +8,9 @@
  */
 #include "core_int.h"
 
+#define GROW_SHARE 128
+#define GROW_MAX   (((u64)64 << 20) / TWZC_PAGE)
+
 static u64 chunk_pages(const struct twz_root_pm *root, u64 chunk)
 {
 	u64 first = chunk * TWZC_CHUNK_PAGES;
@@ -215,14 +218,14 @@ static int search_all(struct twzc *c, const struct twzc__want *want, struct sear
 /* --- growing --- */
 
 /*
- * How much a store of PAGE_CNT pages grows at once: small ones double, large ones by an eighth, but
- * 64 MiB at least.
+ * How much a store of PAGE_CNT pages grows at once, if that is more than it needs: small ones double, up to a
+ * chunk; larger ones by 1/GROW_SHARE. Less space is taken for nothing, and who stores much asks for much at once.
  */
 static u64 growth_wish(u64 page_cnt)
 {
-	u64 step = ((u64)64 << 20) / TWZC_PAGE;
-
-	return page_cnt < step ? page_cnt : TWZC_MAX(step, page_cnt / 8);
+	return page_cnt < TWZC_CHUNK_PAGES
+		       ? page_cnt
+		       : TWZC_MIN(TWZC_MAX(TWZC_CHUNK_PAGES, page_cnt / GROW_SHARE), GROW_MAX);
 }
 
 struct growth {

@@ -206,8 +206,22 @@ static int format_map(struct twzc *c, u64 map_page, u64 used_cnt)
 	return err;
 }
 
-static int format_root(struct twzc *c, u64 page_cnt, u64 used_cnt)
+/*
+ * Map pages to begin with: for an image some hundred times as long. Those that come when it grows stand in a chunk no
+ * large object can have whole.
+ */
+static u32 format_map_runs(u64 page_cnt)
 {
+	u32 runs = 1;
+
+	while (runs < 5 && (u64)1 << runs <= page_cnt / 16)
+		runs++;
+	return runs;
+}
+
+static int format_root(struct twzc *c, u64 page_cnt, u64 used_cnt, u32 map_runs)
+{
+	u64 map = used_cnt - 1 - ((u64)1 << (map_runs - 1));
 	struct twz_root_pm r;
 	struct twz_layout_pm l;
 	int err;
@@ -220,8 +234,11 @@ static int format_root(struct twzc *c, u64 page_cnt, u64 used_cnt)
 	r.bucket_cnt = 1;
 	c->ops->set(&l, 0, sizeof(l));
 	l.magic = TWZC_LAYOUT_MAGIC;
-	l.map_run_cnt = l.bucket_run_cnt = 1;
-	l.map_run[0] = used_cnt - 2;
+	l.map_run_cnt = map_runs;
+	l.bucket_run_cnt = 1;
+	l.map_run[0] = map;
+	for (u32 i = 1; i < map_runs; i++)
+		l.map_run[i] = map + ((u64)1 << (i - 1));
 	l.bucket_run[0] = used_cnt - 1;
 	err = format_cell(c, TWZC_ROOT_OFF, (u64 *)&r, sizeof(r));
 	if (!err)
@@ -270,7 +287,9 @@ static bool format_args_ok(const struct twzc_format_args *a)
 	return a->buf && a->len % TWZC_PAGE == 0 && a->journal_len % TWZC_PAGE == 0 &&
 	       a->len >= TWZC_IMAGE_MIN && a->journal_len >= TWZC_JOURNAL_MIN &&
 	       a->journal_len <= TWZC_JOURNAL_MAX &&
-	       TWZC_JOURNAL_PAGE + a->journal_len / TWZC_PAGE + 2 < a->len / TWZC_PAGE;
+	       TWZC_JOURNAL_PAGE + a->journal_len / TWZC_PAGE +
+			       ((u64)1 << (format_map_runs(a->len / TWZC_PAGE) - 1)) + 1 <
+		       a->len / TWZC_PAGE;
 }
 
 /*
@@ -279,9 +298,11 @@ static bool format_args_ok(const struct twzc_format_args *a)
  */
 int twzc_format(const struct twzc_ops *ops, void *ctx, const struct twzc_format_args *args)
 {
-	/* One page of map to begin with. */
-	u64 page_cnt = TWZC_MIN(args->len / TWZC_PAGE, TWZC_CHUNKS_PER_PAGE * TWZC_CHUNK_PAGES);
-	u64 used_cnt = TWZC_JOURNAL_PAGE + args->journal_len / TWZC_PAGE + 2;
+	u32 runs = format_map_runs(args->len / TWZC_PAGE);
+	u64 map_cnt = (u64)1 << (runs - 1);
+	u64 page_cnt = TWZC_MIN(args->len / TWZC_PAGE,
+				map_cnt * TWZC_CHUNKS_PER_PAGE * TWZC_CHUNK_PAGES);
+	u64 used_cnt = TWZC_JOURNAL_PAGE + args->journal_len / TWZC_PAGE + map_cnt + 1;
 	struct twzc c;
 	int err;
 
@@ -292,11 +313,11 @@ int twzc_format(const struct twzc_ops *ops, void *ctx, const struct twzc_format_
 	c.ctx = ctx;
 	c.scratch = args->buf;
 	format_super(&c, args, page_cnt);
-	err = format_map(&c, used_cnt - 2, used_cnt);
+	err = format_map(&c, used_cnt - 1 - map_cnt, used_cnt);
 	if (!err)
 		err = format_bucket(&c, used_cnt - 1);
 	if (!err)
-		err = format_root(&c, page_cnt, used_cnt);
+		err = format_root(&c, page_cnt, used_cnt, runs);
 	if (!err)
 		err = ops->fence(ctx);
 	if (!err)

@@ -1,0 +1,88 @@
+/* SPDX-License-Identifier: MIT
+ * space.h -- what unit.c, runs.c and space.c share
+ *
+ *	unit.c   size classes; what kind of block lies where; hints about free ones
+ *	runs.c   whole units: formatted behind the last one, given up by their class, joined, cut anew
+ *	space.c  blocks: which one a transaction gets
+ */
+#ifndef TWZDB_SPACE_H
+#define TWZDB_SPACE_H
+
+#include "internal.h"
+
+#define UNIT_ROOM (TWZDB_UNIT_LEN - (uint32_t)sizeof(struct unit_pm) - TWZDB_UNIT_TAIL)
+
+/* --- unit.c --- */
+
+/* twzdb__class_len() and block counts as tables. */
+extern uint32_t twzdb__block_lens[TWZDB_CLASSES], twzdb__block_cnts[TWZDB_CLASSES];
+
+/* Global unit numbers count through all data objects. */
+static inline uint64_t unit_ptr(uint32_t g)
+{
+	return twz_pptr_make(TWZDB_NO_DATA + g / TWZDB_UNITS_PER_OBJ,
+			     TWZ_DATA_OFF +
+				     ((uint64_t)(g % TWZDB_UNITS_PER_OBJ) << TWZDB_UNIT_SHIFT))
+		.v;
+}
+
+static inline uint32_t unit_no(uint64_t p)
+{
+	uint64_t off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+
+	return (uint32_t)((p >> TWZ_PPTR_OFF_BITS) - TWZDB_NO_DATA) * TWZDB_UNITS_PER_OBJ +
+	       (uint32_t)(off >> TWZDB_UNIT_SHIFT);
+}
+
+/* G's word in the unit table, or NULL: its object is not mapped here. */
+static inline uint32_t *unit_entry(struct twzdb *db, uint32_t g)
+{
+	struct twzdb__map *m = &db->map[TWZDB_NO_DATA + g / TWZDB_UNITS_PER_OBJ];
+
+	return m->units ? &m->units[g % TWZDB_UNITS_PER_OBJ] : NULL;
+}
+
+static inline uint32_t class_first(unsigned cls)
+{
+	return cls == TWZDB_CLS_NODE ? TWZDB_NODE_LEN : (uint32_t)sizeof(struct unit_pm);
+}
+
+/* Formatted ahead, and its turn has not come: search_fresh() counts on all its blocks being untouched. */
+static inline bool class_ahead(const struct sh_class *c, uint32_t g)
+{
+	return g - c->fresh < c->fresh_cnt;
+}
+
+void twzdb__unit_make(struct unit_pm *u, unsigned cls, uint32_t run);
+/* Class of the unit P lies in, if the unit table knows it; else -1. */
+int twzdb__known_class(struct twzdb *db, uint64_t p);
+/*
+ * Enter unit or run G with header U in the table. FRESH: nothing was ever in it, so its blocks, which are not in any
+ * cache yet, need not be asked.
+ */
+void twzdb__unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u, bool fresh);
+/* Strike the CNT units from G on from the table. */
+void twzdb__units_forget(struct twzdb *db, uint32_t g, uint32_t cnt);
+/* Number of the next unit in use after G, wrapping; false: there is none. */
+bool twzdb__unit_step(struct twzdb *db, uint32_t *g);
+/* Classify a few units nobody has looked at since the segment was made (restart, takeover). False: all are known. */
+bool twzdb__learn_some(struct twzdb *db);
+/* One more block of P's unit is not LIVE. Its class, or -1. */
+int twzdb__hint_count(struct twzdb *db, uint64_t p);
+/* A block of unit G has been reserved. */
+void twzdb__hint_taken(struct twzdb *db, uint32_t g);
+
+/* --- runs.c --- */
+
+/*
+ * A fresh unit of class CLS, or a fresh run of RUN units: *G. More units may have become the class's at once:
+ * sh_class.fresh.
+ */
+int twzdb__unit_new(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_t *g);
+
+/* --- space.c --- */
+
+/* May block B at P be reserved: nobody can reach it, and this transaction has not taken it? */
+bool twzdb__block_reusable(struct twzdb_txn *tx, bool node, const void *b, uint64_t p);
+
+#endif
