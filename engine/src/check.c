@@ -288,7 +288,7 @@ static void check_blocks(struct checker *c, uint64_t p, const struct unit_pm *u)
 	}
 }
 
-/* I21: the unit table agrees with the headers, as far as it knows them. */
+/* I22: the unit table agrees with the headers, as far as it knows them. */
 static void check_table_of_units(struct checker *c, uint64_t p, uint32_t i, uint64_t u,
 				 const struct unit_pm *h)
 {
@@ -298,7 +298,7 @@ static void check_table_of_units(struct checker *c, uint64_t p, uint32_t i, uint
 		uint32_t w = __atomic_load_n(&e[u + k], __ATOMIC_RELAXED);
 
 		if (w & TWZDB_UT_KNOWN && TWZDB_UT_CLASS(w) != (k ? TWZDB_CLS_CONT : h->cls))
-			found(c, p, "I21: unit %u of %u is of class %u for the unit table, not %u",
+			found(c, p, "I22: unit %u of %u is of class %u for the unit table, not %u",
 			      k, h->run, TWZDB_UT_CLASS(w), h->cls);
 	}
 }

@@ -371,4 +371,3 @@ bool twzdb__learn_some(struct twzdb *db)
 	}
 	return false;
 }
-
