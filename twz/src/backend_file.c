@@ -7,6 +7,7 @@
  * bound once. Space is allocated before anything is mapped or written there, so a full disk is an
  * error of grow() and never a SIGBUS.
  */
+#include "persist_cpu.h"
 #include "internal.h"
 
 #include <fcntl.h>
@@ -246,7 +247,7 @@ static void bind_functions(struct file_media *f)
 	f->memcpy = pmem2_get_memcpy_fn(f->probe);
 	f->dax = takes_map_sync(f->m.fd);
 	f->m.forced = !f->dax;
-	f->m.direct = 1;
+	f->m.direct = TWZ__CPU_DIRECT;
 	/* libpmem2's switch for the same; valgrind and older processors have no clwb. */
 	f->m.clwb = f->m.granularity == TWZ_GRAN_CACHE_LINE && twz__cpu_has_clwb() &&
 		    !getenv("PMEM_NO_CLWB");

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT
  * persist.c -- flush, fence, publish (paper 3.5): the store's medium decides how
  */
-#include <cpuid.h>
-#include <immintrin.h>
-
 #include "internal.h"
+#include "persist_cpu.h"
 
 /*
  * Counters are for tests and info: a plain add, that may lose one in a race, without making the
@@ -30,18 +28,7 @@ static uint64_t lines(const void *addr, size_t len)
 
 bool twz__cpu_has_clwb(void)
 {
-	unsigned a, b, c, d;
-
-	return __get_cpuid_count(7, 0, &a, &b, &c, &d) && b & bit_CLWB;
-}
-
-/* What the medium's flush would do after two calls through pointers, for some lines as long as this. */
-__attribute__((target("clwb"))) static void clwb(const void *addr, uint64_t cnt)
-{
-	uintptr_t at = (uintptr_t)addr & ~(uintptr_t)(TWZ_LINE_SIZE - 1);
-
-	for (; cnt; cnt--, at += TWZ_LINE_SIZE)
-		_mm_clwb((void *)at);
+	return twz__cpu_clwb_known();
 }
 
 void twz_flush(struct twz_store *s, const void *addr, size_t len)
@@ -53,7 +40,8 @@ void twz_flush(struct twz_store *s, const void *addr, size_t len)
 	count(&s->stats.flushes, 1);
 	count(&s->stats.flushed_lines, cnt);
 	if (twz__likely(s->media->clwb))
-		clwb(addr, cnt);
+		/* What the medium's flush would do after two calls through pointers. */
+		twz__cpu_clwb((uintptr_t)addr & ~(uintptr_t)(TWZ_LINE_SIZE - 1), cnt);
 	else
 		s->media->ops->flush(s->media, addr, len);
 }

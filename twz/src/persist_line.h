@@ -9,9 +9,8 @@
 #ifndef TWZ_SRC_PERSIST_LINE_H
 #define TWZ_SRC_PERSIST_LINE_H
 
-#include <emmintrin.h>
-
 #include "internal.h"
+#include "persist_cpu.h"
 
 static inline void twz__stat_bump(uint64_t *counter, uint64_t n)
 {
@@ -20,34 +19,25 @@ static inline void twz__stat_bump(uint64_t *counter, uint64_t n)
 
 #define WORDWISE_LEN ((size_t)256)
 
-static inline void twz__stream_word(void *to, const void *from)
-{
-	long long w;
-
-	memcpy(&w, from, sizeof(w));
-	_mm_stream_si64(to, w);
-}
-
 /* LEN bytes, a multiple of 8, to a new line. */
 static inline void twz__stream_words(char *to, const char *from, size_t len)
 {
 	for (; len >= TWZ_LINE_SIZE; len -= TWZ_LINE_SIZE) {
 #pragma GCC unroll 8
 		for (int i = 0; i < TWZ_LINE_SIZE; i += 8)
-			twz__stream_word(to + i, from + i);
+			twz__cpu_stream8(to + i, from + i);
 		to += TWZ_LINE_SIZE;
 		from += TWZ_LINE_SIZE;
 	}
 	for (; len; len -= 8, to += 8, from += 8)
-		twz__stream_word(to, from);
+		twz__cpu_stream8(to, from);
 }
 
 /* LEN bytes, a multiple of a line, between aligned addresses. */
 static inline void twz__stream_lines(char *to, const char *from, size_t len)
 {
-	for (size_t i = 0; i < len; i += sizeof(__m128i))
-		_mm_stream_si128((__m128i *)(void *)(to + i),
-				 _mm_load_si128((const __m128i *)(const void *)(from + i)));
+	for (size_t i = 0; i < len; i += 16)
+		twz__cpu_stream16(to + i, from + i);
 }
 
 /*
@@ -88,7 +78,7 @@ static inline void twz__fence_lines(struct twz_store *s)
 		return;
 	}
 	twz__stat_bump(&s->stats.fences, 1);
-	_mm_sfence();
+	twz__cpu_sfence();
 }
 
 #endif
