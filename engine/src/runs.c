@@ -126,12 +126,11 @@ struct space_rec {
 /* The more units a class has, the more it gets at once; but no more than ROOM, and no space is taken for it. */
 static uint32_t units_ahead(struct twzdb_txn *tx, unsigned cls, uint64_t room)
 {
-	uint64_t n = tx->db->sh->cls[cls].total * twzdb__class_len(cls) / TWZDB_UNIT_LEN /
-		     AHEAD_SHARE,
-		 max = tx->db->page_media ? AHEAD_MAX : AHEAD_LINE;
+	uint64_t max = tx->db->page_media ? AHEAD_MAX : AHEAD_LINE, n;
 
 	if (cls == TWZDB_CLS_LARGE || tx->from_reserve)
 		return 1;
+	n = tx->db->sh->cls[cls].total * twzdb__class_len(cls) / TWZDB_UNIT_LEN / AHEAD_SHARE;
 	n = n > max ? max : n;
 	n = n > room ? room : n;
 	return n ? (uint32_t)n : 1;
