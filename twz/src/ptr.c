@@ -197,7 +197,7 @@ static void *lea_full(uint64_t slot, twz_pptr p)
 	if (!w && idx)
 		err = resolve(o, idx, &w);
 	else if (!w)
-		w = twz__slot_word(slot);
+		w = twz__publish_self(slot);
 	if (!err && !twz__in(twz_pptr_off(p), w))
 		err = bounds(o, p, e, &w);
 	return err ? NULL : address(w, p);

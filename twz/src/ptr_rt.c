@@ -238,6 +238,27 @@ uint64_t twz__publish(uint64_t src, uint64_t idx, uint64_t target)
 	return publish(src, idx, target);
 }
 
+/*
+ * The object's own entry, made when a pointer in it is first loaded: until then its table costs no page. No
+ * pin: it lives as long as its table.
+ */
+uint64_t twz__publish_self(uint64_t slot)
+{
+	struct twz_resolved *e = table(slot);
+	uint64_t w, old = 0, now;
+
+	raise_used(&twz__slot_rts[slot], 0);
+	w = twz__slot_word(slot);
+	if (!__atomic_compare_exchange_n(&e->w, &old, w, false, __ATOMIC_SEQ_CST,
+					 __ATOMIC_ACQUIRE))
+		return old;
+	now = twz__slot_word(slot); /* as in publish() */
+	if (twz__likely(now >= w))
+		return w;
+	__atomic_compare_exchange_n(&e->w, &w, now, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE);
+	return now;
+}
+
 uint64_t twz__resolve_quick(uint64_t slot, uint64_t idx)
 {
 	struct twz_obj *o = twz_view_rt.slots[slot].obj;
@@ -361,7 +382,6 @@ int twz__ptr_attach(struct twz_obj *o)
 		__atomic_store_n(&rt->store, o->store, __ATOMIC_RELAXED);
 		sl->res = table(o->slot);
 		sl->res_cnt = TWZ__FOT_CNT;
-		__atomic_store_n(&sl->res->w, twz__slot_word(o->slot), __ATOMIC_RELEASE);
 		__atomic_store_n(&rt->word, TWZ__PTR_OPEN, __ATOMIC_RELEASE);
 		hash_add(o->slot);
 	}
@@ -388,7 +408,8 @@ bool twz__ptr_detach(struct twz_obj *o, struct twz_obj **idle)
 		return !(unused & TWZ__PTR_OPEN);
 	}
 	hash_del(o->slot);
-	__atomic_store_n(&table(o->slot)->w, 0, __ATOMIC_RELEASE);
+	if (used(o->slot))
+		__atomic_store_n(&table(o->slot)->w, 0, __ATOMIC_RELEASE);
 	twz_view_rt.slots[o->slot].res_cnt = 0;
 	drop_table(o->slot, idle);
 	__atomic_store_n(&rt->store, NULL, __ATOMIC_RELAXED);
@@ -410,10 +431,12 @@ void twz__ptr_detach_all(struct twz_store *s)
 
 void twz__ptr_resized(struct twz_obj *o)
 {
-	uint64_t now = twz__slot_word(o->slot);
-	uint64_t old = __atomic_exchange_n(&table(o->slot)->w, now, __ATOMIC_SEQ_CST), w;
+	uint64_t now = twz__slot_word(o->slot), old = 0, w;
 
-	if (now >= old)
+	__atomic_thread_fence(__ATOMIC_SEQ_CST); /* the new end before `used`: see publish() */
+	if (used(o->slot))
+		old = __atomic_exchange_n(&table(o->slot)->w, now, __ATOMIC_SEQ_CST);
+	if (old && now >= old)
 		return; /* growth: other tables learn of it when a pointer needs it */
 	for (uint64_t s = 0; s < twz_view_rt.slot_cnt; s++)
 		for (uint64_t i = 1; i < used(s); i++) {

@@ -37,6 +37,8 @@ void twz__unpin(uint64_t slot);
  * goes to the entry, or back if another thread was faster. Returns the word in force.
  */
 uint64_t twz__publish(uint64_t src, uint64_t idx, uint64_t target);
+/* The same for entry 0, the object itself. */
+uint64_t twz__publish_self(uint64_t slot);
 
 /*
  * First use of a FOT entry by ID whose target is open in this process: the word in force. 0: not
