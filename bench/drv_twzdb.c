@@ -138,18 +138,27 @@ static int get(void *th, const char *key, size_t klen, char *buf, size_t cap)
 	return len;
 }
 
+#define MGET_MAX 64
+
 static int mget(void *th, const struct drv_kv *keys, int cnt, char *buf, size_t stride, int *len)
 {
+	struct twzdb_slice key[MGET_MAX], value[MGET_MAX];
 	struct handle *h = th;
-	int err = 0;
+	int found[MGET_MAX], err;
 
+	if (cnt > MGET_MAX)
+		return DRV_FAIL;
+	for (int i = 0; i < cnt; i++)
+		key[i] = slice(keys[i].key, keys[i].klen);
 	if (twzdb_renew(h->read))
 		return failed("renew");
-	for (int i = 0; i < cnt && err != DRV_FAIL; i++)
-		err = len[i] =
-			get_in(h, keys[i].key, keys[i].klen, buf + (size_t)i * stride, stride);
+	err = twzdb_get_many(h->read, h->table, (size_t)cnt, key, value, found);
+	for (int i = 0; i < cnt && !err; i++)
+		len[i] = found[i] ? DRV_NONE
+				  : drv_copy(buf + (size_t)i * stride, stride, value[i].ptr,
+					     value[i].len);
 	twzdb_reset(h->read);
-	return err == DRV_FAIL ? err : 0;
+	return err ? failed("get_many") : 0;
 }
 
 static int begin(struct handle *h, struct twzdb_txn **tx)

@@ -27,7 +27,7 @@ static struct twz_log *ring;
 static char *bare; /* as many bytes as the log has */
 static uint64_t bare_at;
 static _Alignas(LINE) uint8_t bodies[BODIES][8192]; /* taken in turn */
-static double ns[3][SIZE_CNT][ROUNDS]; /* bare, append, staged */
+static double ns[3][SIZE_CNT][ROUNDS];		    /* bare, append, staged */
 
 static int no_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
 {
@@ -58,7 +58,8 @@ static void bare_append(const uint8_t *body, size_t lines)
 		bare_at = 0;
 	dst = bare + bare_at;
 	for (size_t i = 0; i < lines * (LINE / 16); i++)
-		_mm_stream_si128((__m128i *)(void *)(dst + 16 * i), src[i % (sizeof(bodies[0]) / 16)]);
+		_mm_stream_si128((__m128i *)(void *)(dst + 16 * i),
+				 src[i % (sizeof(bodies[0]) / 16)]);
 	_mm_sfence();
 	bare_at += lines * LINE;
 }

@@ -263,10 +263,10 @@ TWZDB_API TWZDB_MUST_CHECK int
 twzdb_table_list(struct twzdb_txn *txn, int (*fn)(void *ctx, const char *name, uint64_t rows),
 		 void *ctx);
 /* As twzdb_table_list(), with the table and its kind instead of the rows: reads no rows. */
-TWZDB_API TWZDB_MUST_CHECK int
-twzdb_table_each(struct twzdb_txn *txn,
-		 int (*fn)(void *ctx, const char *name, struct twzdb_table t, uint32_t kind),
-		 void *ctx);
+TWZDB_API TWZDB_MUST_CHECK int twzdb_table_each(struct twzdb_txn *txn,
+						int (*fn)(void *ctx, const char *name,
+							  struct twzdb_table t, uint32_t kind),
+						void *ctx);
 
 /*
  * Point operations. *VALUE points into the store, is immutable, not aligned, followed by at least
@@ -356,10 +356,10 @@ enum twzdb_table_stats_flags {
 	TWZDB_STATS_BYTES = 1, /* key_len and value_len too: reads every row */
 };
 struct twzdb_table_stats {
-	size_t size;   /* in: sizeof(struct twzdb_table_stats) */
-	uint32_t kind; /* TWZDB_TABLE_INTKEY, TWZDB_TABLE_DUPSORT */
-	uint32_t depth;	     /* levels; 0 = empty */
-	uint64_t rows;	     /* visible to the transaction */
+	size_t size;		/* in: sizeof(struct twzdb_table_stats) */
+	uint32_t kind;		/* TWZDB_TABLE_INTKEY, TWZDB_TABLE_DUPSORT */
+	uint32_t depth;		/* levels; 0 = empty */
+	uint64_t rows;		/* visible to the transaction */
 	uint64_t leaves, inner; /* nodes, as the tree is now (a writer: with its changes) */
 	/* bytes of keys and values as they are stored, headers not counted; 0 without BYTES */
 	uint64_t key_len, value_len;
@@ -383,13 +383,13 @@ enum twzdb_seek {
 	 * PREV do. (In a DUPSORT table FIRST, LAST, NEXT and PREV go from pair to pair, SEEK and
 	 * SEEK_GE come to a key's first pair, SEEK_LE to its last.)
 	 */
-	TWZDB_FIRST_DUP = 9,   /* first value of the key */
-	TWZDB_LAST_DUP = 10,   /* last value of the key */
-	TWZDB_NEXT_DUP = 11,   /* next value of the key */
-	TWZDB_PREV_DUP = 12,   /* previous value of the key */
-	TWZDB_NEXT_NODUP = 13, /* first value of the next key */
-	TWZDB_PREV_NODUP = 14, /* last value of the previous key */
-	TWZDB_SEEK_BOTH = 15,  /* exactly the pair KEY, VALUE */
+	TWZDB_FIRST_DUP = 9,	 /* first value of the key */
+	TWZDB_LAST_DUP = 10,	 /* last value of the key */
+	TWZDB_NEXT_DUP = 11,	 /* next value of the key */
+	TWZDB_PREV_DUP = 12,	 /* previous value of the key */
+	TWZDB_NEXT_NODUP = 13,	 /* first value of the next key */
+	TWZDB_PREV_NODUP = 14,	 /* last value of the previous key */
+	TWZDB_SEEK_BOTH = 15,	 /* exactly the pair KEY, VALUE */
 	TWZDB_SEEK_BOTH_GE = 16, /* of exactly KEY the first value >= VALUE */
 };
 /*
@@ -453,8 +453,8 @@ struct twzdb_stats {
 	uint64_t data_len, used_len; /* bytes in data objects; in live blocks */
 	uint64_t node_cnt, record_cnt, table_cnt;
 	uint64_t log_len, log_used;
-	uint32_t readers;   /* registered now */
-	uint64_t oldest_ts; /* of the oldest registered snapshot */
+	uint32_t readers;    /* registered now */
+	uint64_t oldest_ts;  /* of the oldest registered snapshot */
 	uint64_t reader_lag; /* commits since then: ts - oldest_ts */
 	/*
 	 * Of the store, by this process since it started: fences, synchronous syncs and bytes

@@ -30,8 +30,8 @@
 
 #define ACC_MAGIC     0x3163636162647774ULL
 #define ACC_HEAD_LEN  4096
-#define ACC_CHUNK     ((uint64_t)32768)		    /* buckets allocated at once: 2 MiB */
-#define ACC_GROW      8 			    /* buckets split when one overflowed */
+#define ACC_CHUNK     ((uint64_t)32768) /* buckets allocated at once: 2 MiB */
+#define ACC_GROW      8			/* buckets split when one overflowed */
 #define ACC_RAM_SHARE 8
 
 /* --- opening --- */
@@ -41,9 +41,7 @@ static uint64_t bound(void)
 {
 	const char *env = getenv("TWZDB_ACCEL");
 	long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-	uint64_t max = pages > 0 && page > 0
-			       ? (uint64_t)pages * (uint64_t)page / ACC_RAM_SHARE
-			       : 0;
+	uint64_t max = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page / ACC_RAM_SHARE : 0;
 
 	if (env && *env) {
 		char *end;
@@ -250,7 +248,7 @@ void twzdb__acc_replace(struct twzdb *db, uint64_t hash, uint64_t old, uint64_t 
 {
 	uint64_t *b = acc_bucket(db, hash), e = acc_tag(hash) | p >> 4;
 	unsigned m = b ? __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)
-				 ->words(b, UINT64_MAX, acc_tag(hash) | old >> 4)
+				     ->words(b, UINT64_MAX, acc_tag(hash) | old >> 4)
 		       : 0;
 
 	if (likely(m))

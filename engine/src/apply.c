@@ -265,10 +265,10 @@ static const char *check_one(struct twzdb *db, const struct lone_pm *l, size_t l
 	r = lone_carried(l, len);
 	if (!r)
 		return NULL;
-	return check_rec(db,
-			 &(struct item_pm){TWZDB_IT_REC_FULL, 0, (uint32_t)(len - lone_len(l)),
-					   lone_rec(l)},
-			 r, l->ts);
+	return check_rec(
+		db,
+		&(struct item_pm){TWZDB_IT_REC_FULL, 0, (uint32_t)(len - lone_len(l)), lone_rec(l)},
+		r, l->ts);
 }
 
 static int lone_check(struct twzdb *db, const struct lone_pm *l, size_t len)

@@ -8,7 +8,6 @@
  */
 #include "internal.h"
 
-
 /*
  * Was the anchor's record R there at the transaction's snapshot? A new one of a writer is not
  * LIVE yet; a dropped one is not LIVE any more, but older snapshots go on using it. (A drop that is
@@ -49,7 +48,8 @@ int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *w
 		return twzdb__err(TWZDB_E_INVAL, "%s: no table", what);
 	if (tx->writer && u64map_get(&tx->words, t.h + offsetof(struct table_pm, root), &root) &&
 	    root == TWZDB_WORD_NONE)
-		return twzdb__err(TWZDB_E_STATE, "%s: this transaction has dropped the table", what);
+		return twzdb__err(TWZDB_E_STATE, "%s: this transaction has dropped the table",
+				  what);
 	if (!ok && is_anchor(tx->db, t.h) && !twzdb__rec_at(tx->db, anchor, &r)) {
 		a = twzdb__table_at(tx->db, t.h);
 		ok = a && (ld64(&a->id) ^ tx->db->id[0]) == t.tag && anchor_visible(tx, r);
@@ -263,8 +263,8 @@ int twzdb_table_each(struct twzdb_txn *tx,
 	if (!err && !fn)
 		err = twzdb__err(TWZDB_E_INVAL, "table_each: no function");
 	if (!err)
-		err = twzdb_cursor_open(
-			tx, (struct twzdb_table){twzdb__catalog(), tx->db->id[0]}, &c);
+		err = twzdb_cursor_open(tx, (struct twzdb_table){twzdb__catalog(), tx->db->id[0]},
+					&c);
 	if (err)
 		return err;
 	for (err = twzdb__cursor_move(c, TWZDB_FIRST, BKEY_INF, &r); !err && !ret;

@@ -16,7 +16,7 @@ struct tally {
 	struct twzdb_txn *tx;
 	uint64_t table;
 	struct bkey to;
-	uint64_t last;	/* leaf that held the end of the range; 0: look at every fence */
+	uint64_t last;	  /* leaf that held the end of the range; 0: look at every fence */
 	struct bkey from; /* what is not counted yet begins here, ... */
 	uint64_t lof;	  /* ... or, if not 0, at this fence */
 	uint64_t cnt;
@@ -194,9 +194,9 @@ static int find_last(struct tally *t)
 	struct nref leaf = {NULL, 0, 0};
 	unsigned pos;
 	bool exact;
-	int err = bkey_is_inf(t->to) ? 0
-				     : twzdb__seek(t->tx, t->table, t->to, true, &leaf, &pos,
-						   &exact, NULL);
+	int err = bkey_is_inf(t->to)
+			  ? 0
+			  : twzdb__seek(t->tx, t->table, t->to, true, &leaf, &pos, &exact, NULL);
 
 	t->last = leaf.p;
 	return err;

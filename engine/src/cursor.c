@@ -213,7 +213,7 @@ static int move_next(struct twzdb_cursor *c, const struct rec_pm **rec)
 		return TWZDB_E_NOTFOUND;
 	if (c->state != CUR_AT)
 		return twzdb__find_right(c->tx, c->table, (struct bkey){c->key, 0}, false, &c->leaf,
-				  &c->pos, rec);
+					 &c->pos, rec);
 	if (hint_ok(c)) {
 		c->pos++;
 		err = walk_right(c->tx, &c->leaf, &c->pos, rec);
@@ -257,8 +257,9 @@ static int find_le(struct twzdb_cursor *c, struct bkey k, const struct rec_pm **
 {
 	int err = find_exact(c, k, rec);
 
-	return err == TWZDB_E_NOTFOUND ? twzdb__find_left(c->tx, c->table, k, &c->leaf, &c->pos, rec)
-				       : err;
+	return err == TWZDB_E_NOTFOUND
+		       ? twzdb__find_left(c->tx, c->table, k, &c->leaf, &c->pos, rec)
+		       : err;
 }
 
 static int move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec)
@@ -266,7 +267,7 @@ static int move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_
 	switch (op) {
 	case TWZDB_FIRST:
 		return twzdb__find_right(c->tx, c->table, (struct bkey){c->key, 0}, false, &c->leaf,
-				  &c->pos, rec);
+					 &c->pos, rec);
 	case TWZDB_LAST:
 		return twzdb__find_left(c->tx, c->table, BKEY_INF, &c->leaf, &c->pos, rec);
 	case TWZDB_NEXT:
@@ -362,8 +363,8 @@ static int check_op(const struct twzdb_cursor *c, int op, const struct twzdb_sli
 	if (op < TWZDB_FIRST || op > TWZDB_SEEK_BOTH_GE)
 		return twzdb__err(TWZDB_E_INVAL, "cursor: operation %d", op);
 	if (op > TWZDB_CURRENT && !(twzdb__kind(c->tx, c->t) & TWZDB_TABLE_DUPSORT))
-		return twzdb__err(TWZDB_E_KIND, "cursor: operation %d, but the table is not DUPSORT",
-				  op);
+		return twzdb__err(TWZDB_E_KIND,
+				  "cursor: operation %d, but the table is not DUPSORT", op);
 	if (!op_seeks(op))
 		return 0;
 	if (!key || (key->len && !key->ptr))

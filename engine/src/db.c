@@ -535,14 +535,13 @@ static int open_parts(struct twzdb *db)
 	err = twzdb__lock_join(db);
 	if (err)
 		return err;
-	db->log_user =
-		(struct twz_log_user){1,
-				      db,
-				      twzdb__log_apply,
-				      twzdb__log_flush,
-				      twzdb__log_whole,
-				      twzdb__log_flush_own,
-				      twzdb__log_flush_end};
+	db->log_user = (struct twz_log_user){1,
+					     db,
+					     twzdb__log_apply,
+					     twzdb__log_flush,
+					     twzdb__log_whole,
+					     twzdb__log_flush_own,
+					     twzdb__log_flush_end};
 	err = twz_log_open(db->s, log, &db->log_user, &db->log, &restart);
 	if (err)
 		return twzdb__from_twz(err, "log of the database");
@@ -612,7 +611,8 @@ static int open_in(struct twzdb__store *st, const struct twzdb_options *opt, con
 			return err;
 		err = twz_name_get(st->s, full, &root);
 	}
-	return err ? twzdb__from_twz(err, "looking the database up") : db_new(st, name, root, opt->flags, out);
+	return err ? twzdb__from_twz(err, "looking the database up")
+		   : db_new(st, name, root, opt->flags, out);
 }
 
 static int check_options(const char *path, const struct twzdb_options *opt, const char *name)

@@ -330,8 +330,8 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 	    root == TWZDB_WORD_NONE)
 		/* dropped just now: older snapshots go on reading its nodes as they are */
 		return false;
-	if (!twzdb__is_rec(tx->db, p) || twzdb__rec_at(tx->db, p, r) ||
-	    !rec_is_live(*r) || !rec_is_tomb(*r))
+	if (!twzdb__is_rec(tx->db, p) || twzdb__rec_at(tx->db, p, r) || !rec_is_live(*r) ||
+	    !rec_is_tomb(*r))
 		return false;
 	if (table != twzdb__catalog()) {
 		if (!twzdb__is_rec(tx->db, table - TWZDB_ANCHOR_OFF) ||

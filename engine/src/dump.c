@@ -132,7 +132,7 @@ static int dump_table(void *ctx, const char *name, uint64_t rows)
 static const char *item_name(unsigned type)
 {
 	static const char *const names[] = {"?",	 "UNIT",     "NODE_NEW", "NODE_WR",
-					    "REC_LIVE", "REC_FULL", "WORD",	 "REC_DEAD",
+					    "REC_LIVE",	 "REC_FULL", "WORD",	 "REC_DEAD",
 					    "NODE_DEAD", "NODE_DROP"};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";

@@ -76,7 +76,8 @@ static int go_down(struct twzdb_txn *tx, uint64_t table, struct bkey k, int leve
 			break;
 		slot = pos < w->n[l] ? node_slot(r->n, pos) : -1;
 		if (slot < 0)
-			return twzdb__node_bad(tx, r, "inner node without a child, or permutation out of range");
+			return twzdb__node_bad(
+				tx, r, "inner node without a child, or permutation out of range");
 		p = ld64_acq(&r->n->ptr[slot]);
 		if (!nref_ok(r))
 			return TWZDB__RETRY;
@@ -92,7 +93,8 @@ static double between(const struct way *lo, const struct way *hi)
 	int l = lo->depth - 1;
 
 	for (int i = 0; i < lo->depth; i++)
-		below[i] = (i ? below[i - 1] : 1) * (lo->n[i] + hi->n[i] + lo->sum[i] + hi->sum[i]) /
+		below[i] = (i ? below[i - 1] : 1) *
+			   (lo->n[i] + hi->n[i] + lo->sum[i] + hi->sum[i]) /
 			   (2 + lo->cnt[i] + hi->cnt[i]);
 	while (l && lo->idx[l] == hi->idx[l])
 		l--;

@@ -224,7 +224,8 @@ enum twzdb_rec_kind {
 	TWZDB_ROW = 0,
 	TWZDB_TOMB = 1,	 /* the key has no value from ts on */
 	TWZDB_FENCE = 2, /* key block of a fence, not a row */
-	TWZDB_TABLE = 3, /* value is a struct table_pm at TWZDB_ANCHOR_OFF (its root word is not in the sum) */
+	TWZDB_TABLE =
+		3, /* value is a struct table_pm at TWZDB_ANCHOR_OFF (its root word is not in the sum) */
 };
 
 #define TWZDB_REC_LEN	 36 /* bytes of the header on media */
@@ -237,7 +238,8 @@ enum twzdb_rec_kind {
 /* rec_pm.klt */
 #define TWZDB_KLT_LEN	     0xfffU /* bytes of the key */
 #define TWZDB_KLT_TABLE(tag) ((uint32_t)(tag) << 12)
-#define TWZDB_TAG_NONE	     0xfffffU /* of a table whose number does not fit: its rows are never in the accelerator */
+#define TWZDB_TAG_NONE                                                                             \
+	0xfffffU /* of a table whose number does not fit: its rows are never in the accelerator */
 /* rec_pm.link of a block that is not LIVE: a transaction's stamp, not a time */
 #define TWZDB_LINK_RESERVED ((uint64_t)1 << 63)
 
@@ -368,7 +370,8 @@ enum twzdb_item_type {
 	TWZDB_IT_NODE_NEW = 2, /* where = node; payload: 512 bytes (ver ignored) */
 	/* where = node; payload: struct node_wr_pm, then one word per bit of mask */
 	TWZDB_IT_NODE_WR = 3,
-	TWZDB_IT_REC_LIVE = 4, /* payload: struct rec_live_pm each: records that lie in place already */
+	TWZDB_IT_REC_LIVE =
+		4, /* payload: struct rec_live_pm each: records that lie in place already */
 	/* where = record; payload: the record as it shall be, key and value included, zero-padded to 8 */
 	TWZDB_IT_REC_FULL = 5,
 	/* where = aligned word in the root object or a table; payload: 8 bytes */
@@ -376,7 +379,8 @@ enum twzdb_item_type {
 	TWZDB_IT_REC_DEAD = 7,	/* payload: twz_pptr words of records that die at ts */
 	TWZDB_IT_NODE_DEAD = 8, /* payload: twz_pptr words of nodes merged away at ts */
 	TWZDB_IT_NODE_DROP = 9, /* payload: twz_pptr words of nodes of tables dropped at ts */
-	TWZDB_IT_UNIT_CUT = 10, /* where = unit; payload: struct unit_cut_pm: free space gets another type */
+	TWZDB_IT_UNIT_CUT =
+		10, /* where = unit; payload: struct unit_cut_pm: free space gets another type */
 };
 
 /*

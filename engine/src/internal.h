@@ -78,16 +78,16 @@ static inline bool bkey_is_inf(struct bkey k)
  * ---
  */
 
-#define TWZDB_SHARED_MAGIC 0x3176736244575454ULL
-#define TWZDB_READERS	   4096
+#define TWZDB_SHARED_MAGIC  0x3176736244575454ULL
+#define TWZDB_READERS	    4096
 #define TWZDB_ANCHORS_KNOWN 64
-#define TWZDB_SLOTS_KEPT   64 /* unused ones; what a process claimed beyond these it gives back */
-#define TWZDB_WAITERS	   512
-#define TWZDB_CLASSES	   64
-#define TWZDB_STACK	   1024 /* reusable blocks remembered for each class */
-#define TWZDB_QUARANTINE   8192 /* blocks remembered that some snapshot may still reach */
-#define TWZDB_NO_SNAP	   UINT64_MAX
-#define TWZDB_TS_MAX	   ((uint64_t)INT64_MAX) /* of a commit; what lies above is damage */
+#define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
+#define TWZDB_WAITERS	    512
+#define TWZDB_CLASSES	    64
+#define TWZDB_STACK	    1024 /* reusable blocks remembered for each class */
+#define TWZDB_QUARANTINE    8192 /* blocks remembered that some snapshot may still reach */
+#define TWZDB_NO_SNAP	    UINT64_MAX
+#define TWZDB_TS_MAX	    ((uint64_t)INT64_MAX) /* of a commit; what lies above is damage */
 
 /* A reader's slot, one line. claim: 0 = free, else process number + 1. */
 struct sh_reader {
@@ -113,7 +113,7 @@ struct sh_waiter {
  * compare-and-swap; all else happens under mutex, which is held for a few stores only.
  */
 struct sh_lock {
-	uint64_t owner;	       /* ticket of the owner, 0 = free; low byte: its process */
+	uint64_t owner; /* ticket of the owner, 0 = free; low byte: its process */
 	uint32_t waiters;
 	uint32_t need_recover; /* an owner died: the next one runs takeover (D13) */
 	pthread_mutex_t mutex; /* robust, process-shared */
@@ -129,7 +129,8 @@ struct sh_class {
 	uint32_t fresh;	    /* units from here on (global number) ... */
 	uint32_t fresh_cnt; /* ... so many: formatted ahead, not used yet */
 	uint32_t stack_cnt;
-	uint32_t virgin; /* the current unit + 1, if nothing was ever in its blocks from `block` on */
+	uint32_t
+		virgin; /* the current unit + 1, if nothing was ever in its blocks from `block` on */
 	uint64_t total; /* blocks in known units */
 	uint64_t free;	/* of those, not live */
 	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */
@@ -153,8 +154,8 @@ struct sh_stats {
 struct twzdb__shared {
 	uint64_t magic;
 	uint64_t len;
-	uint64_t ready;	 /* restart recovery has run: ts is valid */
-	uint64_t failed; /* a log write failed: no writers until restart (D17) */
+	uint64_t ready;	  /* restart recovery has run: ts is valid */
+	uint64_t failed;  /* a log write failed: no writers until restart (D17) */
 	uint64_t cut_seq; /* odd: units are changing their type (runs.c) */
 	uint64_t pad0[3];
 	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
@@ -218,7 +219,7 @@ struct twzdb__accel {
 	uint64_t (*bucket)[8];
 	struct twz_scratch *sc;
 	uint32_t turn, tries; /* races do no harm */
-	bool no_more;  /* cannot grow */
+	bool no_more;	      /* cannot grow */
 };
 
 struct twzdb {
@@ -238,12 +239,12 @@ struct twzdb {
 	bool restart;	 /* twz_log_open left restart recovery to this handle */
 	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
 	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */
-	pthread_mutex_t mutex; /* maps, slot stack */
-	uint64_t serial;       /* of this opening, unlike any other in this process */
+	pthread_mutex_t mutex;	 /* maps, slot stack */
+	uint64_t serial;	 /* of this opening, unlike any other in this process */
 	struct twzdb *next_open; /* handle.c */
 	struct twzdb__accel acc;
 	uint64_t anchors[TWZDB_ANCHORS_KNOWN]; /* tables found to be some, by hash (catalog.c) */
-	bool plain;		 /* reader slots claimed here get plain stores (snap.c) */
+	bool plain; /* reader slots claimed here get plain stores (snap.c) */
 	/* reader slots claimed here that neither a transaction nor a thread has now */
 	uint32_t slot_cnt;
 	uint16_t slots[TWZDB_SLOTS_KEPT];
@@ -264,7 +265,8 @@ enum pnode_state {
 struct pnode {
 	struct node_pm img;
 	uint64_t p;
-	uint64_t mask; /* PN_COPY: words of img that differ from home, unless diff says to compare */
+	uint64_t
+		mask; /* PN_COPY: words of img that differ from home, unless diff says to compare */
 	bool diff;
 	uint64_t seq; /* newest savepoint it was saved for, or made under (savepoint.c) */
 	uint32_t state;
@@ -291,8 +293,8 @@ struct one {
 	uint8_t slot, pos, tombs;
 	bool acc; /* the accelerator is to know */
 	uint64_t leaf, rec, old;
-	uint64_t head; /* of an inserted row */
-	uint64_t hash; /* for the accelerator */
+	uint64_t head;	      /* of an inserted row */
+	uint64_t hash;	      /* for the accelerator */
 	struct node_pm *home; /* the leaf */
 };
 
@@ -307,11 +309,13 @@ struct twzdb_txn {
 	struct sh_reader *rd;	/* its reader slot */
 	struct twzdb_txn *next; /* while it waits (handle.c) */
 	uint64_t serial;	/* of its lives: cursors remember it */
-	struct twzdb_table use; /* the last table found to be good here (catalog.c); kept for the next life */
-	const struct table_pm *anchor; /* of USE, NULL for the catalog */
-	uint64_t opening;	       /* of the database USE is in */
+	struct twzdb_table
+		use; /* the last table found to be good here (catalog.c); kept for the next life */
+	const struct table_pm *anchor;	      /* of USE, NULL for the catalog */
+	uint64_t opening;		      /* of the database USE is in */
 	struct twzdb_cursor *cursors, *spare; /* open; one that was closed */
-	uint64_t quick; /* use.h, if TX is a reader and USE a plain table: most reads check no more */
+	uint64_t
+		quick; /* use.h, if TX is a reader and USE a plain table: most reads check no more */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
 	struct u64map nodes;  /* pptr -> struct pnode * */
 	struct u64map words;  /* pptr -> value */
@@ -323,7 +327,8 @@ struct twzdb_txn {
 	struct u64vec tombs;  /* {table, record}: for the purge queue */
 	bool anchors;	      /* among recs are anchors of tables */
 	uint64_t levels;      /* bit: there are private nodes of that level */
-	struct pnode *tail;   /* last leaf of table tail_table, full of own changes; as of tail_mods */
+	struct pnode
+		*tail; /* last leaf of table tail_table, full of own changes; as of tail_mods */
 	uint64_t tail_table, tail_mods;
 	void *chunks, *chunk; /* memory of the pnodes: all of it; the part in use ... */
 	uint32_t chunk_used;  /* ... and how many of it */
@@ -336,16 +341,16 @@ struct twzdb_txn {
 	uint64_t stamp;
 	uint64_t min; /* writer: oldest snapshot, valid if min_known */
 	bool writer, min_known;
-	int broken; /* writer: a change failed half-way; only abort is left */
+	int broken;	   /* writer: a change failed half-way; only abort is left */
 	bool from_reserve; /* the block wanted is a delete's: it may come from the reserve (runs.c) */
-	uint64_t mods;	/* changes so far: invalidates cursor hints */
-	uint64_t mods0; /* mods when it became the writer */
+	uint64_t mods;	   /* changes so far: invalidates cursor hints */
+	uint64_t mods0;	   /* mods when it became the writer */
 	uint64_t retries;
 	uint64_t splits, merges;
-	uint64_t steps;	      /* of a walk that must end (D10) */
+	uint64_t steps;	       /* of a walk that must end (D10) */
 	struct savepoints *sp; /* NULL: there was none yet */
 	uint32_t sp_open;      /* savepoints open */
-	struct one one;	      /* instead of private nodes (oneop.c) */
+	struct one one;	       /* instead of private nodes (oneop.c) */
 };
 
 /* A node as a reader found it: valid while its version word is still ver. */
@@ -385,8 +390,9 @@ struct twzdb_cursor {
 	struct nref leaf;
 	unsigned pos;
 	uint64_t mods;
-	uint64_t num;  /* INTKEY: the key handed out */
-	uint8_t *text; /* DUPSORT: the key handed out, if it had to be decoded; TWZDB_KEY_MAX bytes */
+	uint64_t num; /* INTKEY: the key handed out */
+	uint8_t *
+		text; /* DUPSORT: the key handed out, if it had to be decoded; TWZDB_KEY_MAX bytes */
 	struct twzdb_cursor *prev, *next; /* of the transaction's cursors */
 	const struct node_pm *soon;	  /* leaf to come, to be fetched early (scan.c) */
 	/*
@@ -427,8 +433,9 @@ void *twzdb__at_slow(struct twzdb *db, uint64_t p, uint64_t len);
 /* Map data object NO (local number) here if it exists. */
 int twzdb__map_obj(struct twzdb *db, uint32_t no);
 int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len);
-extern uint64_t twzdb__fork_gen __attribute__((visibility("hidden"))); /* raised in a forked child: handles from before are not its own */
-int twzdb__forked(void);	 /* TWZ_E_FORKED, with its message */
+extern uint64_t twzdb__fork_gen __attribute__((
+	visibility("hidden"))); /* raised in a forked child: handles from before are not its own */
+int twzdb__forked(void);	/* TWZ_E_FORKED, with its message */
 static inline int twzdb__enter(const struct twzdb *db)
 {
 	return likely(db->fork_gen == ld64(&twzdb__fork_gen)) ? 0 : twzdb__forked();
@@ -713,8 +720,9 @@ static inline uint64_t node_word(size_t off)
 	return (uint64_t)1 << (off / 8);
 }
 /* What changes with a row's version; with the number of rows or tombstones; with the order of rows. */
-#define NODE_PTR(slot)	(node_word(offsetof(struct node_pm, ptr)) << (slot))
-#define NODE_COUNTS	(node_word(offsetof(struct node_pm, sts)) | node_word(offsetof(struct node_pm, tombs)))
+#define NODE_PTR(slot) (node_word(offsetof(struct node_pm, ptr)) << (slot))
+#define NODE_COUNTS                                                                                \
+	(node_word(offsetof(struct node_pm, sts)) | node_word(offsetof(struct node_pm, tombs)))
 #define NODE_ROW(slot)                                                                             \
 	(NODE_PTR(slot) | node_word(offsetof(struct node_pm, head)) << (slot) | NODE_COUNTS |      \
 	 (uint64_t)0xf << (offsetof(struct node_pm, perm) / 8))

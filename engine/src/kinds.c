@@ -31,9 +31,10 @@ static int num_in(struct twzdb_slice key, struct keybuf *buf, struct bkey *k, co
 	uint32_t u32;
 
 	if (!key.ptr || (key.len != sizeof(u) && key.len != sizeof(u32)))
-		return twzdb__err(TWZDB_E_INVAL,
-				  "%s: a key of %zu bytes: this table's keys are native uint64_t or uint32_t",
-				  what, key.len);
+		return twzdb__err(
+			TWZDB_E_INVAL,
+			"%s: a key of %zu bytes: this table's keys are native uint64_t or uint32_t",
+			what, key.len);
 	memcpy(key.len == sizeof(u) ? (void *)&u : &u32, key.ptr, key.len);
 	u = __builtin_bswap64(key.len == sizeof(u) ? u : u32);
 	memcpy(buf->b, &u, NUM_LEN);
@@ -52,9 +53,10 @@ static int escape_in(struct twzdb_slice key, struct keybuf *buf, struct bkey *k,
 			buf->b[n++] = 0xff;
 	}
 	if (n + END_LEN > TWZDB_KEY_MAX)
-		return twzdb__err(TWZDB_E_TOOBIG,
-				  "%s: a key of %zu bytes: with 2 bytes and one for every 0 in it %d are possible",
-				  what, key.len, TWZDB_KEY_MAX);
+		return twzdb__err(
+			TWZDB_E_TOOBIG,
+			"%s: a key of %zu bytes: with 2 bytes and one for every 0 in it %d are possible",
+			what, key.len, TWZDB_KEY_MAX);
 	buf->b[n] = buf->b[n + 1] = 0;
 	*k = (struct bkey){buf->b, n + END_LEN};
 	return 0;

@@ -134,8 +134,7 @@ int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 	if (!is_clean(tx))
 		return 1;
 	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, 0, TWZDB_TOMB)));
-	if (!find_place(tx, table, &w) || !w.old || rec_is_tomb(w.r) ||
-	    w.n->tombs >= TWZDB_FANOUT)
+	if (!find_place(tx, table, &w) || !w.old || rec_is_tomb(w.r) || w.n->tombs >= TWZDB_FANOUT)
 		return 1;
 	err = twzdb__rec_new(tx, w.tag, key, NULL, 0, w.old, TWZDB_TOMB, &p, &rec);
 	if (err)
@@ -242,7 +241,7 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 	if (carry)
 		len += lone_carry(r, (uint8_t *)l + len);
 	else
-		twz_flush(db->s, r, rec_len(r)); /* late: D2a; the fence is the append's */
+		twz_flush(db->s, r, rec_len(r));  /* late: D2a; the fence is the append's */
 	err = twzdb__append_staged(db, len, lsn); /* the commit point (D3) */
 	if (err)
 		return err;

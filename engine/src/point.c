@@ -41,8 +41,7 @@ static inline struct want want(struct twzdb_txn *tx, uint32_t tag, struct bkey k
 	return w;
 }
 
-static inline void learn(struct twzdb *db, const struct want *w, uint64_t p,
-			 const struct rec_pm *r)
+static inline void learn(struct twzdb *db, const struct want *w, uint64_t p, const struct rec_pm *r)
 {
 	if (w->acc && rec_is_live(r))
 		twzdb__acc_put(db, w->hash, p);
@@ -215,8 +214,8 @@ int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 
 	if (likely(is_usual(tx, t) && value && key.ptr && key.len <= TWZDB_KEY_MAX)) {
 		*value = (struct twzdb_slice){NULL, 0};
-		err = get(tx, t.h, twzdb__tag_in(tx, t),
-			  (struct bkey){key.ptr, (uint32_t)key.len}, &r);
+		err = get(tx, t.h, twzdb__tag_in(tx, t), (struct bkey){key.ptr, (uint32_t)key.len},
+			  &r);
 		if (likely(!err)) {
 			*value = (struct twzdb_slice){r->data + key.len, rec_vlen(r)};
 			return 0;

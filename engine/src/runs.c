@@ -24,18 +24,19 @@
 
 #include <sys/uio.h>
 
-#define AHEAD_SHARE 8 /* 1/AHEAD_SHARE of a class's units are formatted ahead, by one log record, */
-#define AHEAD_MAX   32 /* at most so many: the record must stay small beside the smallest ring; */
-#define AHEAD_LINE  6  /* fewer where a record costs no sync */
-#define CUT_MAX	    24 /* units cut by one log record, for the same reason */
-#define RESERVE	    4  /* units only deletes get; small databases keep 1/RESERVE_SHARE */
+#define AHEAD_SHARE   8 /* 1/AHEAD_SHARE of a class's units are formatted ahead, by one log record, */
+#define AHEAD_MAX     32 /* at most so many: the record must stay small beside the smallest ring; */
+#define AHEAD_LINE    6	 /* fewer where a record costs no sync */
+#define CUT_MAX	      24 /* units cut by one log record, for the same reason */
+#define RESERVE	      4	 /* units only deletes get; small databases keep 1/RESERVE_SHARE */
 #define RESERVE_SHARE 16
-#define GROW_MIN    ((uint64_t)4 * TWZDB_UNIT_LEN)
-#define GROW_MAX    ((uint64_t)16 << 20)
-#define GROW_SHARE  128 /* objects grow by 1/GROW_SHARE, */
-#define GROW_STEP   ((uint64_t)2 << 20) /* up to where the store gives them whole chunks anyway */
-#define SCAN_MAX    1024 /* units released at once: all their blocks have to be looked at */
-#define IDLE_SHARE  64 /* units are released rather than the file grown when 1/IDLE_SHARE of all may be free */
+#define GROW_MIN      ((uint64_t)4 * TWZDB_UNIT_LEN)
+#define GROW_MAX      ((uint64_t)16 << 20)
+#define GROW_SHARE    128		  /* objects grow by 1/GROW_SHARE, */
+#define GROW_STEP     ((uint64_t)2 << 20) /* up to where the store gives them whole chunks anyway */
+#define SCAN_MAX      1024 /* units released at once: all their blocks have to be looked at */
+#define IDLE_SHARE                                                                                 \
+	64 /* units are released rather than the file grown when 1/IDLE_SHARE of all may be free */
 
 /* --- formatting behind the last unit --- */
 
@@ -315,8 +316,12 @@ static int cuts_commit(struct twzdb *db, struct cuts *c)
 	struct twzdb__shared *sh = db->sh;
 	int err;
 
-	c->head = (struct lrec_pm){TWZDB_LREC_MAGIC, 0, TWZDB_LREC_SPACE, 0,
-				   sizeof(c->head) + c->cnt * sizeof(c->item[0]), c->cnt};
+	c->head = (struct lrec_pm){TWZDB_LREC_MAGIC,
+				   0,
+				   TWZDB_LREC_SPACE,
+				   0,
+				   sizeof(c->head) + c->cnt * sizeof(c->item[0]),
+				   c->cnt};
 	__atomic_store_n(&sh->cut_seq, sh->cut_seq | 1, __ATOMIC_SEQ_CST);
 	err = cuts_prepare(db, c);
 	if (!err)
@@ -324,8 +329,8 @@ static int cuts_commit(struct twzdb *db, struct cuts *c)
 	if (!err)
 		hints_strike(db, c);
 	for (uint32_t i = 0; i < c->cnt && !err; i++)
-		twzdb__unit_learn(db, cut_first(c, i),
-				  twzdb__unit_of(db, c->item[i].it.where), true);
+		twzdb__unit_learn(db, cut_first(c, i), twzdb__unit_of(db, c->item[i].it.where),
+				  true);
 	st64_rel(&sh->cut_seq, (sh->cut_seq | 1) + 1);
 	return err;
 }
@@ -335,8 +340,9 @@ static int cuts_commit(struct twzdb *db, struct cuts *c)
 /* What the search for free units knows. */
 struct search {
 	struct twzdb_txn *tx;
-	struct u64map own; /* units (number + 1) with record blocks this transaction has reserved, or had */
-	bool hard;	   /* units formatted ahead, too */
+	struct u64map
+		own; /* units (number + 1) with record blocks this transaction has reserved, or had */
+	bool hard;   /* units formatted ahead, too */
 };
 
 static int search_begin(struct search *s, struct twzdb_txn *tx, bool hard)
@@ -409,7 +415,8 @@ static void collect(struct search *s, uint32_t i, struct cuts *c, uint32_t *unit
 		if (ok) {
 			from = parts ? from : g;
 			/* a run alone is as it should be */
-			parts += TWZDB_UT_CLASS(*unit_entry(s->tx->db, g)) == TWZDB_CLS_LARGE ? 1 : 2;
+			parts += TWZDB_UT_CLASS(*unit_entry(s->tx->db, g)) == TWZDB_CLS_LARGE ? 1
+											      : 2;
 			*units += run;
 			continue;
 		}

@@ -176,20 +176,11 @@ static int sp_make(struct twzdb_txn *tx)
 	if (err)
 		return err;
 	sp->cap = (uint32_t)cap;
-	sp->v[tx->sp_open++] = (struct mark){++sp->next_seq,
-					 tx->mods == tx->mods0,
-					 tx->recs.cnt,
-					 tx->dead.cnt,
-					 tx->drops.cnt,
-					 tx->tombs.cnt,
-					 tx->pnodes.cnt,
-					 sp->kills.cnt,
-					 sp->node_cnt,
-					 sp->word_cnt,
-					 tx->splits,
-					 tx->merges,
-					 tx->chunk,
-					 tx->chunk_used};
+	sp->v[tx->sp_open++] =
+		(struct mark){++sp->next_seq, tx->mods == tx->mods0, tx->recs.cnt,   tx->dead.cnt,
+			      tx->drops.cnt,  tx->tombs.cnt,	     tx->pnodes.cnt, sp->kills.cnt,
+			      sp->node_cnt,   sp->word_cnt,	     tx->splits,     tx->merges,
+			      tx->chunk,      tx->chunk_used};
 	return 0;
 }
 

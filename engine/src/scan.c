@@ -123,8 +123,7 @@ const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
 	if (unlikely(!r))
 		return NULL;
 	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
-	if (unlikely(!pos &&
-		     bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, cur_key(c)) <= 0))
+	if (unlikely(!pos && bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, cur_key(c)) <= 0))
 		return NULL;
 	look_ahead(c, pos + AHEAD);
 	c->pos = pos;

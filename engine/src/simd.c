@@ -57,10 +57,11 @@ static int refuse(const char *want, bool known)
 		strcat(here, *here ? ", " : "");
 		strcat(here, twzdb__simds[i]->name);
 	}
-	return twzdb__err(TWZDB_E_INVAL,
-			  known ? "TWZ_CPU=%s: this processor does not have that: unset it, or use %s"
-				: "TWZ_CPU=%s: no such variant: unset it, or use %s",
-			  want, here);
+	return twzdb__err(
+		TWZDB_E_INVAL,
+		known ? "TWZ_CPU=%s: this processor does not have that: unset it, or use %s"
+		      : "TWZ_CPU=%s: no such variant: unset it, or use %s",
+		want, here);
 }
 
 int twzdb__simd_choose(void)

@@ -21,9 +21,9 @@ AVX512 static struct headmask heads(const uint64_t head[TWZDB_FANOUT], uint64_t 
 	struct headmask m;
 
 	m.below = (uint32_t)_mm512_cmplt_epu64_mask(a, k) |
-	       (uint32_t)_mm512_cmplt_epu64_mask(b, k) << 8 |
-	       (uint32_t)_mm512_cmplt_epu64_mask(c, k) << 16 |
-	       (uint32_t)_mm512_mask_cmplt_epu64_mask(0x0f, d, k) << 24;
+		  (uint32_t)_mm512_cmplt_epu64_mask(b, k) << 8 |
+		  (uint32_t)_mm512_cmplt_epu64_mask(c, k) << 16 |
+		  (uint32_t)_mm512_mask_cmplt_epu64_mask(0x0f, d, k) << 24;
 	m.below = (uint32_t)__builtin_popcount(m.below);
 	m.eq = (uint32_t)_mm512_cmpeq_epu64_mask(a, k) |
 	       (uint32_t)_mm512_cmpeq_epu64_mask(b, k) << 8 |

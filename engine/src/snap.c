@@ -27,7 +27,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SCAN_SHARE 50 /* scans take at most 1/SCAN_SHARE of a writer's time, unless space runs out */
+#define SCAN_SHARE                                                                                 \
+	50 /* scans take at most 1/SCAN_SHARE of a writer's time, unless space runs out */
 
 static bool barrier_ready(void)
 {

@@ -322,7 +322,8 @@ void twzdb__alloc_soon(struct twzdb *db, unsigned cls)
 	if (!c->stack_cnt || c->stack_cnt > TWZDB_STACK || cls >= TWZDB_CLS_LARGE)
 		return;
 	b = twzdb__at(db, db->sh->stack[cls][c->stack_cnt - 1], twzdb__block_lens[cls]);
-	for (uint32_t i = 0; b && i < twzdb__block_lens[cls] && i < 4 * TWZ_LINE_SIZE; i += TWZ_LINE_SIZE)
+	for (uint32_t i = 0; b && i < twzdb__block_lens[cls] && i < 4 * TWZ_LINE_SIZE;
+	     i += TWZ_LINE_SIZE)
 		__builtin_prefetch(b + i, 1);
 }
 

@@ -14,7 +14,7 @@ static void usage_unit(const struct unit_pm *u, struct usage *sum)
 		bool node = u->kind == TWZDB_UNIT_NODES;
 		bool live = node ? __atomic_load_n(&((const struct node_pm *)at)->flags,
 						   __ATOMIC_RELAXED) &
-					   TWZDB_NODE_LIVE
+					    TWZDB_NODE_LIVE
 				 : rec_is_live(at);
 
 		if (!live)

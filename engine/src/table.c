@@ -119,7 +119,8 @@ static int compare(struct twzdb_txn *tx, struct twzdb_table t, struct bkey k,
 	if (expected && expected->len == rec_vlen(r) &&
 	    (!expected->len || !memcmp(expected->ptr, rec_val(r), expected->len)))
 		return 0;
-	return twzdb__err(TWZDB_E_MISMATCH, "the row %s", expected ? "has another value" : "exists");
+	return twzdb__err(TWZDB_E_MISMATCH, "the row %s",
+			  expected ? "has another value" : "exists");
 }
 
 int twzdb_put_if(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
@@ -134,7 +135,8 @@ int twzdb_put_if(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice 
 	if (!err && expected && expected->len && !expected->ptr)
 		err = twzdb__err(TWZDB_E_INVAL, "put_if: expected value without bytes");
 	if (!err && twzdb__kind(tx, t) & TWZDB_TABLE_DUPSORT)
-		err = twzdb__err(TWZDB_E_KIND, "put_if: the table is DUPSORT: a key has no one value");
+		err = twzdb__err(TWZDB_E_KIND,
+				 "put_if: the table is DUPSORT: a key has no one value");
 	if (!err)
 		err = twzdb__key_in(twzdb__kind(tx, t), key, &buf, &k, "put_if");
 	if (!err)

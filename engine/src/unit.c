@@ -50,11 +50,12 @@ __attribute__((constructor)) static void block_tables(void)
 
 		twzdb__block_lens[c] = used ? twzdb__class_len(c) : UNIT_ROOM;
 		twzdb__block_cnts[c] = c == TWZDB_CLS_NODE ? TWZDB_UNIT_LEN / TWZDB_NODE_LEN - 1
-						    : UNIT_ROOM / twzdb__block_lens[c];
+							   : UNIT_ROOM / twzdb__block_lens[c];
 		if (used && c != TWZDB_CLS_NODE && c != TWZDB_CLS_TABLE)
 			twzdb__grids[c] = (struct twzdb__grid){
 				(uint32_t)(((uint64_t)1 << 32) / (twzdb__block_lens[c] / 16) + 1),
-				(uint16_t)(twzdb__block_lens[c] / 16), (uint16_t)twzdb__block_cnts[c]};
+				(uint16_t)(twzdb__block_lens[c] / 16),
+				(uint16_t)twzdb__block_cnts[c]};
 	}
 }
 
@@ -281,8 +282,7 @@ void twzdb__hints_forget(struct twzdb *db)
 
 static bool block_live(const void *block, bool node)
 {
-	return node ? ((const struct node_pm *)block)->flags & TWZDB_NODE_LIVE
-		    : rec_is_live(block);
+	return node ? ((const struct node_pm *)block)->flags & TWZDB_NODE_LIVE : rec_is_live(block);
 }
 
 void twzdb__unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u, bool fresh)
@@ -290,8 +290,8 @@ void twzdb__unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u, bo
 	struct sh_class *c = &db->sh->cls[u->cls];
 	uint32_t *e = unit_entry(db, g), cnt = 0;
 
-	if (u->kind != TWZDB_UNIT_LARGE &&
-	    (u->block_len != twzdb__block_lens[u->cls] || u->block_cnt != twzdb__block_cnts[u->cls]))
+	if (u->kind != TWZDB_UNIT_LARGE && (u->block_len != twzdb__block_lens[u->cls] ||
+					    u->block_cnt != twzdb__block_cnts[u->cls]))
 		return; /* cut otherwise than we do: read, but never written to */
 	cnt = fresh ? u->block_cnt : 0;
 	for (uint32_t b = 0; b < u->block_cnt && !fresh; b++)

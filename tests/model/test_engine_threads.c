@@ -179,8 +179,8 @@ static bool check_count(struct twzdb_txn *tx, const struct tables *t)
 	    got[0] != want[0] || got[1] != want[1])
 		return wrong("count", got[0], want[0]);
 	/* nodes are counted as they are now, rows as they were */
-	if (twzdb_table_stats(tx, t->rows, 0, &st) || st.rows != want[0] ||
-	    st.leaves > 2 * KEYS || st.depth > 5)
+	if (twzdb_table_stats(tx, t->rows, 0, &st) || st.rows != want[0] || st.leaves > 2 * KEYS ||
+	    st.depth > 5)
 		return wrong("table_stats", st.rows, st.leaves);
 	if (twzdb_estimate(tx, t->pairs, small(1), small(DKEYS), &got[0]) || got[0] > 4 * KEYS)
 		return wrong("estimate", got[0], want[1]);
@@ -241,8 +241,8 @@ static void *reader(void *arg)
 static void change_row(struct twzdb_txn *tx, const struct tables *t, struct rng *r, uint64_t *now)
 {
 	unsigned k = (unsigned)below(r, KEYS);
-	uint64_t row = (below(r, 10) ? below(r, 100) : below(r, 3000)) << 32 |
-		       (1 + below(r, 100000));
+	uint64_t row =
+		(below(r, 10) ? below(r, 100) : below(r, 3000)) << 32 | (1 + below(r, 100000));
 	int err;
 
 	if (below(r, 3) == 0) {
@@ -452,8 +452,8 @@ static void run(enum et_media m)
 	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
 	T_REQ(open_tables(tx, 0, &t));
 	stop = false;
-	T_TRUE(check_scan(tx, &t, false, 0, UINT32_MAX) && check_scan(tx, &t, true, 0, UINT32_MAX) &&
-	       check_count(tx, &t));
+	T_TRUE(check_scan(tx, &t, false, 0, UINT32_MAX) &&
+	       check_scan(tx, &t, true, 0, UINT32_MAX) && check_count(tx, &t));
 	twzdb_abort(tx);
 	T_OK(twzdb_close(db));
 	for (unsigned k = 0; k < 2 * KEYS; k++) {

@@ -270,8 +270,9 @@ static void any_bytes_in_it_do_no_harm(void)
 				if (t_rand_below(3) == 0) {
 					uint64_t tag = db->acc.bucket[i][s] & ~ACC_PTR_MASK;
 
-					db->acc.bucket[i][s] = round & 1 ? tag | (lie(db) & ACC_PTR_MASK)
-									 : lie(db);
+					db->acc.bucket[i][s] =
+						round & 1 ? tag | (lie(db) & ACC_PTR_MASK)
+							  : lie(db);
 				}
 		T_TRUE(all_right(db, v, ROWS));
 		if (round % 8 == 7) {

@@ -251,7 +251,8 @@ static int anchors_without_header(struct twzdb *db)
 	uint64_t p;
 
 	for (uint32_t i = 0; i < db->root->units[0]; i++) {
-		p = twz_pptr_make(TWZDB_NO_DATA, TWZ_DATA_OFF + ((uint64_t)i << TWZDB_UNIT_SHIFT)).v;
+		p = twz_pptr_make(TWZDB_NO_DATA, TWZ_DATA_OFF + ((uint64_t)i << TWZDB_UNIT_SHIFT))
+			    .v;
 		u = twzdb__at(db, p, sizeof(*u));
 		if (u->magic == TWZDB_UNIT_MAGIC && u->cls == TWZDB_CLS_TABLE)
 			u->sum ^= 1;

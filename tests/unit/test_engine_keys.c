@@ -27,7 +27,7 @@ static const unsigned widths[] = {1, 2, 4, 8};
 
 static void random_double(struct part *p)
 {
-	static const double odd[] = {0.0,      -0.0,	  1.0,	     -1.0,     DBL_MAX, -DBL_MAX,
+	static const double odd[] = {0.0,     -0.0,	1.0,	  -1.0,	     DBL_MAX, -DBL_MAX,
 				     DBL_MIN, -DBL_MIN, INFINITY, -INFINITY, 5e-324,  -5e-324};
 	uint64_t bits = t_rand();
 

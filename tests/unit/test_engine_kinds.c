@@ -259,7 +259,7 @@ static void pairs_are_deleted_and_replaced(void)
 	T_OK(twzdb_cursor_put(cur, et_str("quince")));
 	go(TWZDB_CURRENT, "fruit", "quince");
 	go(TWZDB_PREV_DUP, "fruit", "pear");
-	T_OK(twzdb_cursor_put(cur, et_str("pear"))); /* itself */
+	T_OK(twzdb_cursor_put(cur, et_str("pear")));   /* itself */
 	T_OK(twzdb_cursor_put(cur, et_str("quince"))); /* one there already: now one less */
 	T_EQ(rows(), 4);
 	go(TWZDB_CURRENT, "fruit", "quince");
@@ -363,8 +363,7 @@ static void random_change(uint32_t kind)
 		there[k][v] = false;
 		break;
 	default:
-		T_EQ(twzdb_put(tx, tab, key, value, TWZDB_NODUP),
-		     there[k][v] ? TWZDB_E_EXIST : 0);
+		T_EQ(twzdb_put(tx, tab, key, value, TWZDB_NODUP), there[k][v] ? TWZDB_E_EXIST : 0);
 		there[k][v] = true;
 	}
 }
@@ -413,7 +412,7 @@ static void random_walk(uint32_t kind)
 	T_OK(twzdb_cursor_get(cur, TWZDB_SEEK_GE, &key, &value));
 	for (int n = 0; n < 30; n++) {
 		static const enum twzdb_seek ops[] = {
-			TWZDB_NEXT,	TWZDB_PREV,	  TWZDB_NEXT_DUP, TWZDB_PREV_DUP,
+			TWZDB_NEXT,	 TWZDB_PREV,	 TWZDB_NEXT_DUP,   TWZDB_PREV_DUP,
 			TWZDB_FIRST_DUP, TWZDB_LAST_DUP, TWZDB_NEXT_NODUP, TWZDB_PREV_NODUP};
 		enum twzdb_seek op = ops[t_rand_below(8)];
 		int nk = k, nv = v;

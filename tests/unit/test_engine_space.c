@@ -202,7 +202,8 @@ static void space_is_reused_by_other_sizes(enum et_media m, const char *file)
 	static const struct {
 		uint64_t rows;
 		size_t len;
-	} next[] = {{4000, 1000}, {30, 150000}, {600, 8000}, {10, 500000}, {40000, 60}, {25, 190000}};
+	} next[] = {{4000, 1000}, {30, 150000}, {600, 8000},
+		    {10, 500000}, {40000, 60},	{25, 190000}};
 	const char *path = et_path(m, file);
 	struct twzdb *db;
 	uint64_t most;
@@ -210,7 +211,8 @@ static void space_is_reused_by_other_sizes(enum et_media m, const char *file)
 	T_REQ(et_open(path, &db));
 	load(db, "stays", 500, 300);
 	load(db, "t", 40000, 80);
-	most = db->root->units[0] + 32; /* there were no nodes for so many rows yet, or so few rows */
+	most = db->root->units[0] +
+	       32; /* there were no nodes for so many rows yet, or so few rows */
 	for (size_t i = 0; i < sizeof(next) / sizeof(next[0]); i++) {
 		drop(db, "t");
 		load(db, "t", next[i].rows, next[i].len);

@@ -300,8 +300,8 @@ int twzc_format(const struct twzc_ops *ops, void *ctx, const struct twzc_format_
 {
 	u32 runs = format_map_runs(args->len / TWZC_PAGE);
 	u64 map_cnt = (u64)1 << (runs - 1);
-	u64 page_cnt = TWZC_MIN(args->len / TWZC_PAGE,
-				map_cnt * TWZC_CHUNKS_PER_PAGE * TWZC_CHUNK_PAGES);
+	u64 page_cnt =
+		TWZC_MIN(args->len / TWZC_PAGE, map_cnt * TWZC_CHUNKS_PER_PAGE * TWZC_CHUNK_PAGES);
 	u64 used_cnt = TWZC_JOURNAL_PAGE + args->journal_len / TWZC_PAGE + map_cnt + 1;
 	struct twzc c;
 	int err;

@@ -82,7 +82,7 @@ struct twz__media {
 	/* cache-line media: movnt and sfence do what copy_nt and fence do (persist_line.h) */
 	int direct;
 	int clwb; /* and clwb, which this processor has, what flush does */
-	int fd; /* for locks and messages; -1 if none */
+	int fd;	  /* for locks and messages; -1 if none */
 	char *path;
 };
 

@@ -12,7 +12,7 @@
  * Cache-line media: records between two checkpoints. As much as stays in the second-level cache
  * beside the homes; a checkpoint costs three fences, which this spreads over a thousand records.
  */
-#define DUE_LEN ((uint64_t)256 << 10)
+#define DUE_LEN	     ((uint64_t)256 << 10)
 #define BUF_KEEP_MAX ((uint64_t)8 << 20) /* a longer buffer is given back once it was used */
 
 int twz__log_append_init(struct twz_log *l)
@@ -236,12 +236,9 @@ static inline bool plan_plain(struct twz_log *l, uint64_t len, struct spot *sp)
 static struct twz__log_plan plan(struct twz_log *l, uint64_t len)
 {
 	const struct twz__log_seg *seg = l->seg;
-	struct twz__log_where w = {l->ring.ring_len,
-				   l->align,
-				   l->due_len,
-				   seg->tail,
-				   seg->head,
-				   l->ring.ring_len - ring_off(l, seg->head)};
+	struct twz__log_where w = {l->ring.ring_len, l->align,
+				   l->due_len,	     seg->tail,
+				   seg->head,	     l->ring.ring_len - ring_off(l, seg->head)};
 
 	return twz__log_plan(&w, len);
 }
@@ -268,8 +265,8 @@ static int make_room(struct twz_log *l, uint64_t len, struct twz__log_plan *p)
 }
 
 /* The body stands behind REC: the rest of the record. */
-static inline void rec_finish(struct twz_log *l, struct log_rec_pm *rec, uint32_t kind, uint64_t lsn,
-			      uint64_t len)
+static inline void rec_finish(struct twz_log *l, struct log_rec_pm *rec, uint32_t kind,
+			      uint64_t lsn, uint64_t len)
 {
 	uint32_t desc = (uint32_t)len | kind << TWZ_LOG_DESC_KIND;
 	uint64_t word;

@@ -40,9 +40,9 @@ static inline uint64_t twz__log_rec_total(const struct log_rec_pm *rec, uint64_t
 {
 	if (twz__log_rec_kind(rec) == TWZ_LOG_REC_PAD)
 		return room;
-	return twz__log_align(sizeof(*rec) + twz__log_rec_len(rec),
-			      rec->desc & TWZ_LOG_DESC_BLOCK ? TWZ_LOG_BLOCK_LEN
-							     : TWZ_LOG_REC_ALIGN);
+	return twz__log_align(sizeof(*rec) + twz__log_rec_len(rec), rec->desc & TWZ_LOG_DESC_BLOCK
+									    ? TWZ_LOG_BLOCK_LEN
+									    : TWZ_LOG_REC_ALIGN);
 }
 
 /* What a record must match: numbers as in format_log.h. */
@@ -149,7 +149,7 @@ struct twz_log {
 	bool claimed; /* twz_log_open said RESTART = 1 and recovery has not succeeded yet */
 	uint64_t lap; /* LSN at which some lap of the ring began, not behind the head */
 	uint64_t align, plain_max, due_len; /* constants of the ring */
-	uint8_t *buf; /* aligned to a block */
+	uint8_t *buf;			    /* aligned to a block */
 	uint64_t buf_len, off;
 	bool staging; /* a record is being built at buf[off] */
 	struct {

@@ -249,8 +249,7 @@ uint64_t twz__publish_self(uint64_t slot)
 
 	raise_used(&twz__slot_rts[slot], 0);
 	w = twz__slot_word(slot);
-	if (!__atomic_compare_exchange_n(&e->w, &old, w, false, __ATOMIC_SEQ_CST,
-					 __ATOMIC_ACQUIRE))
+	if (!__atomic_compare_exchange_n(&e->w, &old, w, false, __ATOMIC_SEQ_CST, __ATOMIC_ACQUIRE))
 		return old;
 	now = twz__slot_word(slot); /* as in publish() */
 	if (twz__likely(now >= w))
