@@ -112,7 +112,7 @@ _Static_assert(offsetof(struct catalog_pm, id) == 8, "catalog_pm.id");
 #define TWZDB_UNIT_SHIFT 16
 #define TWZDB_UNIT_LEN	 ((uint32_t)1 << TWZDB_UNIT_SHIFT)
 #define TWZDB_UNIT_TAIL                                                                            \
-	192 /* bytes at the end of a unit (or run) no block uses: values are followed by readable bytes */
+	256 /* bytes at the end of a unit (or run) no block uses: values are followed by readable bytes */
 #define TWZDB_UNITS_PER_OBJ ((uint32_t)(TWZ_DATA_MAX >> TWZDB_UNIT_SHIFT))
 #define TWZDB_UNIT_MAGIC    0x54494e55U /* "UNIT" */
 
