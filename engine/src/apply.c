@@ -5,8 +5,9 @@
  * store (D10); after the check nothing can fail (D4). Every store is idempotent: after-images
  * only.
  */
-#include "internal.h"
+#include "find.h"
 
+#define FETCH_AHEAD 8 /* items */
 #define PTR_WORDS                                                                                  \
 	(~(uint64_t)0 << (offsetof(struct node_pm, ptr) / 8)) /* mask bits of node_pm.ptr */
 
@@ -526,19 +527,43 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 	}
 }
 
+/* The node of a later item will be stored to: *AHEAD, behind it from now on. */
+static void fetch_home(struct twzdb *db, const void *rec, uint64_t *ahead)
+{
+	const struct item_pm *it;
+	const void *payload;
+	const uint8_t *n;
+	uint64_t mask;
+
+	if (!twzdb__item_next(rec, ahead, &it, &payload))
+		return;
+	if (it->type != TWZDB_IT_NODE_WR && it->type != TWZDB_IT_NODE_NEW)
+		return;
+	n = twzdb__at(db, it->where, TWZDB_NODE_LEN);
+	mask = it->type == TWZDB_IT_NODE_NEW ? ~(uint64_t)0
+					     : ((const struct node_wr_pm *)payload)->mask | 1;
+	for (size_t line = 0; n && line < TWZDB_NODE_LEN; line += TWZ_LINE_SIZE)
+		if (mask >> (line / 8) & 0xff)
+			fetch(n + line);
+}
+
 void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 {
 	const struct lrec_pm *l = rec;
 	const struct item_pm *it;
 	const void *payload;
-	uint64_t pos = 0;
+	uint64_t pos = 0, ahead = 0;
 
 	if (twzdb__is_one(rec, len)) {
 		twzdb__apply_one(db, rec, len, false);
 		return;
 	}
-	while (twzdb__item_next(rec, &pos, &it, &payload))
+	for (unsigned i = 0; i < FETCH_AHEAD; i++)
+		fetch_home(db, rec, &ahead);
+	while (twzdb__item_next(rec, &pos, &it, &payload)) {
+		fetch_home(db, rec, &ahead);
 		apply_item(db, it, payload, l->ts);
+	}
 	if (l->kind == TWZDB_LREC_COMMIT)
 		st64_rel(&db->root->ts, l->ts);
 }
@@ -611,6 +636,14 @@ static void flush_at(struct twzdb *db, uint64_t p, uint64_t len)
 		twz_flush(db->s, a, len);
 }
 
+/* LIVE and the word beside it, all that apply changes in a block: one line. */
+static void flush_live(struct twzdb *db, uint64_t p)
+{
+	const uint64_t from = offsetof(struct rec_pm, link);
+
+	flush_at(db, p + from, offsetof(struct rec_pm, klt) - from);
+}
+
 /*
  * The committer flushed all of it before the record became valid (D2a); LIVE was stored since. At a
  * takeover nobody knows whether it lived to see that finished (D13).
@@ -619,8 +652,10 @@ static void flush_rec(struct twzdb *db, uint64_t p)
 {
 	const struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
 
-	if (r)
-		flush_at(db, p, db->recovering ? rec_len(r) : TWZDB_REC_LEN);
+	if (r && db->recovering)
+		flush_at(db, p, rec_len(r));
+	else
+		flush_live(db, p);
 }
 
 /* The lines that apply stores to: those of the words, and the first, which has the version. */
@@ -659,9 +694,13 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 	case TWZDB_IT_WORD:
 		flush_at(db, it->where, 8);
 		break;
-	default:
+	case TWZDB_IT_REC_DEAD:
 		for (uint64_t i = 0; i < it->len / 8; i++)
-			flush_at(db, list[i], sizeof(struct rec_pm));
+			flush_live(db, list[i]);
+		break;
+	default: /* flags and sts of nodes */
+		for (uint64_t i = 0; i < it->len / 8; i++)
+			flush_at(db, list[i], TWZ_LINE_SIZE);
 		break;
 	}
 }
@@ -680,7 +719,7 @@ static void flush_one(struct twzdb *db, const struct lone_pm *l, size_t len)
 	else
 		flush_rec(db, lone_rec(l));
 	if (lone_kind(l) != TWZDB_LREC_INS1)
-		flush_at(db, l->old, TWZDB_REC_LEN);
+		flush_live(db, l->old);
 }
 
 /* A record built and checked by this process. */

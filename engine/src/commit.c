@@ -113,6 +113,28 @@ static void add_rec_full(struct buf *b, uint64_t p, const struct rec_pm *r)
 	at->vlf |= TWZDB_VLF_LIVE;
 }
 
+/* Lines to be flushed: records made one after the other lie so, and share lines. */
+struct lines {
+	uintptr_t from, to;
+};
+
+/* LEN bytes at A join what is to be flushed, or begin anew. */
+static void flush_join(struct twzdb *db, struct lines *l, uintptr_t a, uint64_t len)
+{
+	uintptr_t from = a & ~(uintptr_t)(TWZ_LINE_SIZE - 1);
+
+	if (from >= l->from && from <= l->to && l->to) {
+		l->to = a + len > l->to
+				? (a + len + TWZ_LINE_SIZE - 1) & ~(uintptr_t)(TWZ_LINE_SIZE - 1)
+				: l->to;
+		return;
+	}
+	if (l->to)
+		twz_flush(db->s, (const void *)l->from, l->to - l->from);
+	l->from = from;
+	l->to = (a + len + TWZ_LINE_SIZE - 1) & ~(uintptr_t)(TWZ_LINE_SIZE - 1);
+}
+
 /*
  * The others lie in place. Cache-line media: their lines are flushed now, late (D2a); the fence is the
  * append's.
@@ -120,6 +142,7 @@ static void add_rec_full(struct buf *b, uint64_t p, const struct rec_pm *r)
 static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
 {
 	struct rec_live_pm *at = NULL;
+	struct lines lines = {0, 0};
 	size_t from = b->len, cnt = 0;
 
 	for (size_t i = 0; i < tx->recs.cnt && !b->oom && (carry || tx->anchors); i++) {
@@ -136,12 +159,13 @@ static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
 
 		if (!r)
 			continue;
-		twz_flush(tx->db->s, r, rec_len(r));
+		flush_join(tx->db, &lines, (uintptr_t)r, rec_len(r));
 		if (!rec_goes_whole(r, carry))
 			at[cnt++] = (struct rec_live_pm){tx->recs.v[i], r->sum, rec_kind(r)};
 	}
 	if (!at)
 		return;
+	flush_join(tx->db, &lines, 0, 0);
 	b->len = from + (cnt ? sizeof(struct item_pm) + cnt * sizeof(*at) : 0);
 	b->items -= !cnt;
 	((struct item_pm *)(void *)(b->p + from))->len = (uint32_t)(cnt * sizeof(*at));

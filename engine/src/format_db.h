@@ -184,7 +184,7 @@ enum twzdb_node_flags {
  *      0    4 ver: seqlock; odd = being changed; never reset, not even on reuse
  *      4    1 level: 0 = leaf
  *      5    1 n: entries
- *      6    2 pfx: bytes all keys of the node's range share = lcp(low fence, high fence)
+ *      6    2 pfx: bytes all keys of the node's range share, at most lcp(low fence, high fence); 0 if one is infinite
  *      8    8 next: twz_pptr of the right sibling, 0 = last of its level
  *     16    8 lof: twz_pptr of the low fence's key block (TWZDB_FENCE record), 0 = minus infinity; immutable while live.
  *             High fence = the right sibling's lof. Owned by the leaf; an inner node borrows its first leaf's

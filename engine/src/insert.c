@@ -41,12 +41,28 @@ static struct bkey separator(struct bkey a, struct bkey b)
 }
 
 /*
+ * The same by heads A < B alone, their rows' lines being cold: KEY belongs to the same node, so it begins as they
+ * do. The byte where B is greater is not 0, so B is as long as that.
+ */
+static struct bkey separator_of_heads(uint64_t a, uint64_t b, uint32_t pfx, struct bkey key,
+				      uint8_t *buf)
+{
+	unsigned len = (unsigned)__builtin_clzll(a ^ b) / 8 + 1;
+	uint64_t be = __builtin_bswap64(b);
+
+	memcpy(buf, key.p, pfx);
+	memcpy(buf + pfx, &be, len);
+	return (struct bkey){buf, pfx + len};
+}
+
+/*
  * The fence a split at CUT gives its right node: a fresh key block for leaves, the first child's
  * for inner nodes.
  */
 static int split_fence(struct twzdb_txn *tx, const struct ents *e, unsigned cut, unsigned level,
-		       uint64_t *lof)
+		       struct bkey key, uint64_t *lof)
 {
+	uint8_t buf[TWZDB_KEY_MAX];
 	const struct rec_pm *a, *b;
 	struct rec_pm *rec;
 	struct bkey sep;
@@ -54,6 +70,10 @@ static int split_fence(struct twzdb_txn *tx, const struct ents *e, unsigned cut,
 
 	if (level)
 		return twzdb__node_lof(tx, e->ptr[cut], lof);
+	if (e->head[cut - 1] < e->head[cut] && e->pfx <= key.len && e->pfx + 8 <= sizeof(buf)) {
+		sep = separator_of_heads(e->head[cut - 1], e->head[cut], e->pfx, key, buf);
+		return twzdb__rec_new(tx, 0, sep, NULL, 0, 0, TWZDB_FENCE, lof, &rec);
+	}
 	err = twzdb__rec_at(tx->db, e->ptr[cut - 1], &a);
 	if (!err)
 		err = twzdb__rec_at(tx->db, e->ptr[cut], &b);
@@ -92,9 +112,12 @@ static uint8_t count_tombs(struct twzdb_txn *tx, const struct node_pm *n, int *e
 	return cnt;
 }
 
-/* Left keeps [0, CUT), right gets the rest and stands between left and its old sibling. */
+/*
+ * Left keeps [0, CUT), right gets the rest and stands between left and its old sibling. POS is where the new entry
+ * stands in E; left has all others.
+ */
 static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *right,
-		       struct ents *e, unsigned cut, uint64_t lof)
+		       struct ents *e, unsigned pos, unsigned cut, uint64_t lof)
 {
 	bool tombs = left->img.tombs;
 	int err;
@@ -103,9 +126,9 @@ static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *r
 	right->img.next = left->img.next;
 	right->img.sts = left->img.sts;
 	left->img.next = right->p;
-	err = twzdb__ents_build(tx, &right->img, e, cut, e->n);
+	err = twzdb__ents_right(tx, &right->img, e, cut);
 	if (!err)
-		err = twzdb__ents_build(tx, &left->img, e, 0, cut);
+		err = twzdb__ents_left(tx, &left->img, e, pos, cut);
 	if (tombs && !err) {
 		left->img.tombs = count_tombs(tx, &left->img, &err);
 		right->img.tombs = count_tombs(tx, &right->img, &err);
@@ -151,11 +174,11 @@ static int split_insert(struct twzdb_txn *tx, uint64_t table, struct path *path,
 	e.ptr[pos] = ptr;
 	e.head[pos] = twzdb__head(key, e.pfx);
 	e.n++;
-	err = split_fence(tx, &e, cut, (unsigned)level, &lof);
+	err = split_fence(tx, &e, cut, (unsigned)level, key, &lof);
 	if (!err)
 		err = twzdb__node_new(tx, (unsigned)level, &right);
 	if (!err)
-		err = split_apply(tx, left, right, &e, cut, lof);
+		err = split_apply(tx, left, right, &e, pos, cut, lof);
 	if (!err)
 		err = twzdb__fence_key(tx, lof, &sep);
 	if (err)

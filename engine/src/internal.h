@@ -736,11 +736,19 @@ struct ents {
 	uint32_t pfx; /* the heads are for this prefix; ~0: none are valid */
 };
 void twzdb__ents_get(const struct node_pm *n, struct ents *e);
+/* Give N the entries [FROM, TO) of E. N's fences are final already. */
 int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from,
 		      unsigned to);
+/*
+ * A node's entries E, a new one among them at POS, are split at CUT: N, the new right node, gets the rest; N, the left
+ * one, which has all but the new one, keeps the first. The fences of both are final.
+ */
+int twzdb__ents_right(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned cut);
+int twzdb__ents_left(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned pos,
+		     unsigned cut);
 void twzdb__node_insert(struct node_pm *n, unsigned pos, uint64_t head, uint64_t ptr);
 void twzdb__node_remove(struct node_pm *n, unsigned pos);
-/* Prefix for the node's present fences. */
+/* Longest prefix for the node's present fences. */
 int twzdb__node_pfx(struct twzdb_txn *tx, const struct node_pm *n, uint32_t *pfx);
 /* The private nodes are over. */
 void twzdb__nodes_forget(struct twzdb_txn *tx);

@@ -7,6 +7,7 @@
 #include "internal.h"
 
 #define CHUNK_NODES 64
+#define PFX_LAG	    3  /* bytes by which a node's prefix may be shorter than it could */
 #define CHUNKS_KEPT 32 /* when a transaction ends: 1 MiB */
 
 struct chunk {
@@ -149,7 +150,7 @@ static int cow_home(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 	err = pnode_add(tx, p, PN_COPY, out);
 	if (err)
 		return err;
-	(*out)->img = *home;
+	memcpy(&(*out)->img, home, sizeof(*home));
 	tx->levels |= (uint64_t)1 << home->level;
 	return 0;
 }
@@ -243,22 +244,33 @@ int twzdb__node_pfx(struct twzdb_txn *tx, const struct node_pm *n, uint32_t *pfx
 	return err;
 }
 
-/*
- * Give N the entries [FROM, TO) of E. N's fences are final already: they decide the prefix, and
- * with it the heads.
- */
-int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from,
-		      unsigned to)
+/* N's fences are final: they decide the prefix, and with it the heads. E has the old ones, in the order of N's entries. */
+static int set_pfx(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from)
 {
 	struct nref r = {n, 0, n->ver};
 	uint32_t pfx;
 	struct bkey k;
 	int err = twzdb__node_pfx(tx, n, &pfx);
 
-	assert(to - from <= TWZDB_FANOUT);
 	if (err)
 		return err;
 	n->pfx = (uint16_t)pfx;
+	for (unsigned i = 0; i < n->n; i++) {
+		n->head[n->perm[i]] = e->head[from + i];
+		if (pfx == e->pfx)
+			continue;
+		err = twzdb__entry_key(tx, &r, n->perm[i], &k);
+		if (err)
+			return err;
+		n->head[n->perm[i]] = twzdb__head(k, pfx);
+	}
+	return 0;
+}
+
+/* N gets the entries [FROM, TO) of E, in order. */
+static void ents_put(struct node_pm *n, const struct ents *e, unsigned from, unsigned to)
+{
+	assert(to - from <= TWZDB_FANOUT);
 	n->n = (uint8_t)(to - from);
 	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
 		bool used = i < n->n;
@@ -266,12 +278,41 @@ int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents
 		n->perm[i] = (uint8_t)i;
 		n->ptr[i] = used ? e->ptr[from + i] : 0;
 		n->head[i] = used ? e->head[from + i] : UINT64_MAX;
-		if (!used || pfx == e->pfx)
-			continue;
-		err = twzdb__entry_key(tx, &r, i, &k);
-		if (err)
-			return err;
-		n->head[i] = twzdb__head(k, pfx);
 	}
-	return 0;
+}
+
+int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from,
+		      unsigned to)
+{
+	ents_put(n, e, from, to);
+	return set_pfx(tx, n, e, from);
+}
+
+/*
+ * A part of a node may have a longer prefix than all of it. To use it, the keys must be read, whose lines are cold:
+ * only if the heads have few bytes left that tell them apart.
+ */
+static bool pfx_stays(const struct ents *e, unsigned from, unsigned to)
+{
+	uint64_t differ = e->head[from] ^ e->head[to - 1];
+
+	return e->pfx != UINT32_MAX && differ && __builtin_clzll(differ) / 8 < PFX_LAG;
+}
+
+int twzdb__ents_right(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned cut)
+{
+	ents_put(n, e, cut, e->n);
+	n->pfx = (uint16_t)e->pfx;
+	return pfx_stays(e, cut, e->n) ? 0 : set_pfx(tx, n, e, cut);
+}
+
+/* Entries stay in their slots: what does not change need not be logged, nor flushed. */
+int twzdb__ents_left(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned pos,
+		     unsigned cut)
+{
+	while (n->n > cut - (pos < cut))
+		twzdb__node_remove(n, n->n - 1U);
+	if (pos < cut)
+		twzdb__node_insert(n, pos, e->head[pos], e->ptr[pos]);
+	return pfx_stays(e, 0, cut) ? 0 : set_pfx(tx, n, e, 0);
 }

@@ -22,6 +22,16 @@ struct place {
 	bool acc;
 };
 
+/* Beyond fetch_node(): a leaf that is going to be copied is needed whole. */
+static inline void fetch_ptrs(const struct node_pm *n, bool whole)
+{
+	fetch(&n->ptr[TWZDB_FANOUT / 2]);
+	if (!whole)
+		return;
+	fetch(&n->ptr[4]);
+	fetch(&n->ptr[TWZDB_FANOUT - 1]);
+}
+
 static inline const struct node_pm *writer_node(struct twzdb_txn *tx, uint64_t p, unsigned level)
 {
 	const struct pnode *pn = tx->levels >> level & 1 ? twzdb__node_private(tx, p) : NULL;
@@ -52,7 +62,7 @@ static inline bool leaf_by_root(struct twzdb_txn *tx, uint64_t root, struct plac
 			return false;
 		fetch_node(n);
 		if (level == 1)
-			__builtin_prefetch(&n->ptr[TWZDB_FANOUT / 2]);
+			fetch_ptrs(n, tx->levels != 0);
 		n = writer_node(tx, w->leaf, level - 1);
 		if (!n || !arrive(n, s) || HDR_LEVEL(s->hdr) != level - 1)
 			return false;

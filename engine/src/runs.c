@@ -51,7 +51,7 @@ static uint64_t grown_len(uint64_t used, uint64_t want)
 		len = (TWZ_DATA_OFF + want + step + GROW_STEP - 1) / GROW_STEP * GROW_STEP -
 		      TWZ_DATA_OFF;
 	}
-	return len > TWZ_DATA_MAX ? TWZ_DATA_MAX : len & ~(uint64_t)(TWZDB_UNIT_LEN - 1);
+	return len > TWZ_DATA_MAX ? TWZ_DATA_MAX : len;
 }
 
 /*

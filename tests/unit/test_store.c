@@ -7,6 +7,8 @@
 #include "backend.h"
 
 #include <signal.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -530,6 +532,83 @@ static void dump_is_stable_text(void)
 }
 BOTH(dump_is_stable_text)
 
+/* --- files in memory --- */
+
+#define MIB ((uint64_t)1 << 20)
+
+static bool whole(struct twz__media *m, uint64_t len)
+{
+	struct stat st;
+
+	return !fstat(m->fd, &st) && (uint64_t)st.st_size >= len &&
+	       st.st_blocks * 512 >= st.st_size;
+}
+
+static struct twz__media *memory_file(const char *path)
+{
+	struct twz__media *m;
+	int created;
+
+	unlink(path);
+	if (T_OK(twz__file_backend.open(NULL, path, TWZ_STORE_CREATE, MIB, &m, &created)))
+		return NULL;
+	T_OK(m->ops->publish(m));
+	return m;
+}
+
+/* Growing makes the file longer before all of it is allocated: a process may die in between. */
+static void holes_a_dead_process_left_are_filled(void)
+{
+	char path[64];
+	struct twz__media *m;
+
+	snprintf(path, sizeof(path), "/dev/shm/twz-test-%d", (int)getpid());
+	m = memory_file(path);
+	if (!m)
+		return;
+	T_OK(truncate(path, 6 * MIB));
+	T_TRUE(!whole(m, 6 * MIB));
+	T_OK(m->ops->grow(m, 4 * MIB));
+	T_TRUE(whole(m, 6 * MIB));
+	T_OK(truncate(path, 9 * MIB));
+	T_OK(m->ops->grow(m, 12 * MIB));
+	T_TRUE(whole(m, 12 * MIB));
+	m->ops->close(m);
+	unlink(path);
+}
+
+static bool zeros(const uint8_t *p, uint64_t len)
+{
+	for (uint64_t i = 0; i < len; i++)
+		if (p[i])
+			return false;
+	return true;
+}
+
+/* Whether the kernel has huge pages or not, now or later, makes no difference but speed. */
+static void growth_needs_no_huge_pages(void)
+{
+	uint8_t *addr = mmap(NULL, 64 * MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char path[64];
+	struct twz__media *m;
+
+	snprintf(path, sizeof(path), "/dev/shm/twz-test-%d", (int)getpid());
+	m = memory_file(path);
+	if (!m)
+		return;
+	for (uint64_t len = 3; len <= 63; len += 5) {
+		T_OK(prctl(PR_SET_THP_DISABLE, len & 1, 0, 0, 0));
+		T_OK(m->ops->grow(m, len * MIB));
+		T_TRUE(whole(m, len * MIB));
+	}
+	T_OK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0));
+	T_OK(m->ops->map(m, addr, 0, 63 * MIB, 1));
+	T_TRUE(zeros(addr, 63 * MIB));
+	munmap(addr, 64 * MIB);
+	m->ops->close(m);
+	unlink(path);
+}
+
 static const struct t_case cases[] = {
 	BOTH_CASES(data_survive_closing),
 	BOTH_CASES(exclusive_creation_refuses_a_store),
@@ -547,6 +626,8 @@ static const struct t_case cases[] = {
 	BOTH_CASES(shared_segment_is_made_once_for_all),
 	T_CASE(failed_write_fails_the_store_for_all),
 	BOTH_CASES(dump_is_stable_text),
+	T_CASE(holes_a_dead_process_left_are_filled),
+	T_CASE(growth_needs_no_huge_pages),
 	T_END,
 };
 

@@ -9,6 +9,7 @@
  */
 #include "persist_cpu.h"
 #include "internal.h"
+#include "huge.h"
 
 #include <fcntl.h>
 #include <libgen.h>
@@ -36,6 +37,7 @@ struct file_media {
 	pmem2_drain_fn drain;
 	pmem2_memcpy_fn memcpy;
 	bool dax;	/* mappings take MAP_SYNC */
+	bool memory;	/* tmpfs */
 	bool unnamed;	/* made by O_TMPFILE, not linked yet */
 	char *tmp_path; /* or made under this name, not linked yet */
 	bool linked;	/* it was one of those and has its name now */
@@ -131,6 +133,7 @@ static int check_fs(struct file_media *f, bool empty)
 			f->m.path, why);
 	if ((uint32_t)fs.f_type == BTRFS_SUPER_MAGIC)
 		return btrfs_no_cow(f, empty);
+	f->memory = (uint32_t)fs.f_type == TMPFS_MAGIC;
 	return 0;
 }
 
@@ -155,13 +158,19 @@ static int nospc(struct file_media *f, uint64_t more, int err)
 }
 
 /* The kernel would answer a file size limit with SIGXFSZ, so look first. */
-static int allocate(int fd, uint64_t off, uint64_t len)
+static bool over_limit(uint64_t len)
 {
 	struct rlimit lim;
+
+	return !getrlimit(RLIMIT_FSIZE, &lim) && lim.rlim_cur != RLIM_INFINITY &&
+	       len > lim.rlim_cur;
+}
+
+static int allocate(int fd, uint64_t off, uint64_t len)
+{
 	int err;
 
-	if (!getrlimit(RLIMIT_FSIZE, &lim) && lim.rlim_cur != RLIM_INFINITY &&
-	    off + len > lim.rlim_cur)
+	if (over_limit(off + len))
 		return EFBIG;
 	do
 		err = posix_fallocate(fd, (off_t)off, (off_t)len);
@@ -280,14 +289,48 @@ out:
 
 /* --- operations --- */
 
+/*
+ * Whole chunks of [OLD, LEN) get a huge page each. They can be asked for only below the end of the file: so it is longer
+ * before all of it is allocated, which grow_from() knows. No success is needed.
+ */
+static void grow_huge(struct file_media *f, uint64_t old, uint64_t len)
+{
+	uint64_t off = (old + TWZ__HUGE_LEN - 1) & ~(TWZ__HUGE_LEN - 1);
+
+	if (!f->memory || off + TWZ__HUGE_LEN > len || over_limit(len) ||
+	    ftruncate(f->m.fd, (off_t)len))
+		return;
+	for (; off + TWZ__HUGE_LEN <= len; off += TWZ__HUGE_LEN)
+		if (!twz__huge_alloc(f->m.fd, off))
+			return;
+}
+
+/* Where to begin to allocate: a process may have died in grow_huge(), and left holes. */
+static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
+{
+	struct stat st;
+
+	*old = *from = 0;
+	if (fstat(f->m.fd, &st))
+		return twz__err(-errno, "%s: stat: %s", f->m.path, strerror(errno));
+	*old = (uint64_t)st.st_size;
+	if (!f->memory || (uint64_t)st.st_blocks * 512 >= *old)
+		*from = *old;
+	return 0;
+}
+
 static int file_grow(struct twz__media *m, uint64_t len)
 {
-	uint64_t old;
-	int rc = file_len(m, &old), err;
+	uint64_t old, from;
+	int rc = grow_from(fm(m), &old, &from), err;
 
-	if (rc || len <= old)
+	if (rc || len <= from)
 		return rc;
-	err = allocate(m->fd, old, len - old);
+	if (len > old)
+		grow_huge(fm(m), old, len);
+	else
+		len = old;
+	err = allocate(m->fd, from, len - from);
 	if (err)
 		rc = nospc(fm(m), len - old, err);
 	else if (fdatasync(m->fd)) /* D11: the size is durable before it is used */
