@@ -67,9 +67,16 @@ enum twzdb_err {
 #undef TWZDB__ERR_ENUM
 };
 
-#define TWZDB_KEY_MAX	1024		  /* bytes */
-#define TWZDB_VALUE_MAX ((size_t)1 << 26) /* bytes (64 MiB) */
-#define TWZDB_NAME_MAX	255		  /* bytes, of databases and tables */
+/*
+ * Keys and values may have any length (0 included) at which a row, key and value together, fits one
+ * object: values are handed out as one piece of memory, and an object is what is mapped in one
+ * piece (1 GiB, less its own head and tables). What is longer is TWZDB_E_TOOBIG; what is longer
+ * than the space left is TWZDB_E_NOSPC. Keys up to 1 KiB are the fast ones.
+ */
+#define TWZDB_ROW_MAX	((size_t)1021 << 20) /* bytes of key and value together */
+#define TWZDB_KEY_MAX	TWZDB_ROW_MAX	     /* bytes */
+#define TWZDB_VALUE_MAX TWZDB_ROW_MAX	     /* bytes */
+#define TWZDB_NAME_MAX	255		     /* bytes, of databases and tables */
 
 struct twzdb;	     /* an open database */
 struct twzdb_txn;    /* a transaction */
@@ -290,7 +297,7 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_get_many(struct twzdb_txn *txn, struct twzd
  * Put a row (writer). KEY and VALUE are copied; VALUE may point into the store, also at the row
  * it replaces. Any error but those below leaves the transaction as it was, or ("failed half-way",
  * seldom: no memory, damage) good for nothing but an abort or a rollback to a savepoint.
- * TWZDB_E_TOOBIG: longer than TWZDB_KEY_MAX, TWZDB_VALUE_MAX. TWZDB_E_NOSPC.
+ * TWZDB_E_TOOBIG: key and value are longer than TWZDB_ROW_MAX. TWZDB_E_NOSPC.
  */
 enum twzdb_put_flags {
 	TWZDB_INSERT = 1, /* TWZDB_E_EXIST if the key exists; not with UPDATE */

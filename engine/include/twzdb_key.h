@@ -47,7 +47,7 @@ struct twzdb_key {
 	int err;      /* first error, 0 = none */
 };
 
-/* Start a key in BUF of CAP bytes (TWZDB_KEY_MAX is always enough for a key a table takes). */
+/* Start a key in BUF of CAP bytes: what does not fit is TWZDB_E_TOOBIG (1 KiB is enough for a fast key). */
 TWZDB_API void twzdb_key_init(struct twzdb_key *k, void *buf, size_t cap);
 /* *KEY = the bytes so far; valid as long as the buffer. Returns the builder's first error. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_key_end(const struct twzdb_key *k, struct twzdb_slice *key);

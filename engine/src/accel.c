@@ -210,8 +210,8 @@ static bool is_waste(struct twzdb *db, uint64_t i, uint64_t e)
 	if (!r || !n || acc_index(hash, n) != i ||
 	    !(__atomic_load_n(&r->vlf, __ATOMIC_ACQUIRE) & TWZDB_VLF_LIVE))
 		return true;
-	k = (struct bkey){r->data, rec_klen(r)};
-	return k.len > TWZDB_KEY_MAX || !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len) ||
+	k = (struct bkey){r->data, rec_klen_short(r)};
+	return k.len > TWZDB_KEY_SHORT || !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len) ||
 	       acc_tag(acc_hash(rec_table(r), k)) != (e & ~ACC_PTR_MASK);
 }
 

@@ -61,7 +61,7 @@ static const char *check_rec(struct twzdb *db, const struct item_pm *it, const s
 {
 	if (!twzdb__is_rec(db, it->where))
 		return "record item names no record block";
-	if (it->len < sizeof(*r) || rec_klen(r) > TWZDB_KEY_MAX || rec_vlen(r) > TWZDB_VALUE_MAX)
+	if (it->len < sizeof(*r) || !twzdb__rec_fits(r, it->len))
 		return "record item with wrong lengths";
 	if (r->ts != ts || !rec_is_live(r))
 		return "record of another commit, or not live";
@@ -588,9 +588,8 @@ static bool rec_whole(struct twzdb *db, const struct rec_live_pm *l)
 {
 	const struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
 
-	return r && rec_klen(r) <= TWZDB_KEY_MAX &&
-	       rec_len_of(rec_klen(r), rec_vlen(r), TWZDB_ROW) <= twzdb__block_len(db, l->where) &&
-	       r->sum == l->sum && twzdb__rec_sum_as(r, (enum twzdb_rec_kind)l->kind) == l->sum;
+	return r && twzdb__rec_fits(r, twzdb__block_len(db, l->where)) && r->sum == l->sum &&
+	       twzdb__rec_sum_as(r, (enum twzdb_rec_kind)l->kind) == l->sum;
 }
 
 static int one_whole(struct twzdb *db, const struct lone_pm *l, size_t len)

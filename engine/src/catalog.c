@@ -269,7 +269,9 @@ int twzdb_table_each(struct twzdb_txn *tx,
 		return err;
 	for (err = twzdb__cursor_move(c, TWZDB_FIRST, BKEY_INF, &r); !err && !ret;
 	     err = twzdb__cursor_move(c, TWZDB_NEXT, BKEY_INF, &r)) {
-		twzdb__cursor_settle(c, r);
+		ret = twzdb__cursor_settle(c, r);
+		if (ret)
+			break;
 		key = (struct twzdb_slice){rec_key(r), rec_klen(r)};
 		ret = each_entry(tx, key, r, fn, ctx);
 	}

@@ -74,10 +74,9 @@ static const struct rec_pm *check_rec(struct checker *c, uint64_t p, enum twzdb_
 	r = twzdb__at(c->db, p, sizeof(*r));
 	if (!rec_is_live(r))
 		found(c, p, "I3: reachable record is not LIVE");
-	if (rec_klen(r) > TWZDB_KEY_MAX || rec_vlen(r) > TWZDB_VALUE_MAX ||
-	    rec_len(r) > twzdb__block_len(c->db, p)) {
-		found(c, p, "I4: record of %u + %u bytes does not fit its block", rec_klen(r),
-		      rec_vlen(r));
+	if (!twzdb__rec_fits(r, twzdb__block_len(c->db, p))) {
+		found(c, p, "I4: record (lengths 0x%x, 0x%x) does not fit its block",
+		      rec_klen_short(r), rec_vlen_short(r));
 		return NULL;
 	}
 	if (r->sum != twzdb__rec_sum(r))
@@ -140,8 +139,8 @@ static void check_fences(struct checker *c, uint64_t p, const struct node_pm *n,
 {
 	uint32_t pfx = bkey_is_inf(hi) || !n->lof ? 0 : twzdb__lcp(lo, hi);
 
-	if (n->pfx > pfx)
-		found(c, p, "I11: prefix of %u bytes, the fences share %u", n->pfx, pfx);
+	if (node_pfx(n) > pfx || (n->pfx < TWZDB_PFX_LONG && n->pfx_hi))
+		found(c, p, "I11: prefix of %u bytes, the fences share %u", node_pfx(n), pfx);
 	if ((n->lof == 0) != (lo.len == 0))
 		found(c, p, "I12: low fence is not the one that led here");
 	if (n->level == 0 && n->lof)
@@ -163,6 +162,7 @@ static bool key_at(struct checker *c, const struct node_pm *n, uint64_t p, unsig
 static void check_order(struct checker *c, uint64_t p, const struct node_pm *n, struct bkey lo,
 			struct bkey hi)
 {
+	uint32_t pfx = node_pfx(n);
 	struct bkey prev = lo, k;
 
 	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
@@ -180,7 +180,7 @@ static void check_order(struct checker *c, uint64_t p, const struct node_pm *n, 
 		if (cmp > 0 || (cmp == 0 && i))
 			found(c, p, "%s: entry %u", i ? "I13: order" : "I14: below the low fence",
 			      i);
-		if (n->head[s] != twzdb__head(k, n->pfx))
+		if (n->head[s] != twzdb__head(k, pfx))
 			found(c, p, "I15: head of slot %u", s);
 		prev = k;
 	}

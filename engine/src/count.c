@@ -239,5 +239,9 @@ int twzdb_count_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_s
 		err = twzdb__table_use(tx, t, "count_range");
 	if (!err)
 		err = twzdb__range_in(tx, t, from, to, &r, "count_range");
-	return err ? err : twzdb__count_range(tx, t.h, r.from, r.to, cnt);
+	if (err)
+		return err;
+	err = twzdb__count_range(tx, t.h, r.from, r.to, cnt);
+	twzdb__range_free(&r);
+	return err;
 }

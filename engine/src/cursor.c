@@ -45,6 +45,8 @@ void twzdb_cursor_close(struct twzdb_cursor *c)
 	if (!c)
 		return;
 	free(c->text);
+	free(c->big);
+	c->text = c->big = NULL;
 	if (ld64(&tx->serial) == c->serial) { /* else the list went with the transaction */
 		*(c->prev ? &c->prev->next : &tx->cursors) = c->next;
 		if (c->next)
@@ -62,9 +64,27 @@ void twzdb__cursors_keep(struct twzdb_txn *tx)
 	for (struct twzdb_cursor *c = tx->cursors; c; c = c->next) {
 		if (!c->at)
 			continue;
-		memcpy(c->key, rec_key(c->at), c->klen);
+		memcpy(c->klen > sizeof(c->key) ? c->big : c->key, rec_key(c->at), c->klen);
 		c->at = NULL;
 	}
+}
+
+uint8_t *twzdb__cursor_room(struct twzdb_cursor *c, uint32_t len)
+{
+	uint8_t *p;
+
+	if (likely(len <= sizeof(c->key)))
+		return c->key;
+	if (len <= c->big_cap)
+		return c->big;
+	p = realloc(c->big, len);
+	if (!p) {
+		twzdb__err(-ENOMEM, "cursor: no memory for a key of %u bytes", len);
+		return NULL;
+	}
+	c->big = p;
+	c->big_cap = len;
+	return p;
 }
 
 /*
@@ -295,7 +315,7 @@ static int check_step(struct twzdb_cursor *c, int op, const struct rec_pm *r)
 
 	if (c->state != CUR_AT || (op != TWZDB_NEXT && op != TWZDB_PREV))
 		return 0;
-	cmp = bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, cur_key(c));
+	cmp = bkey_cmp(rec_bkey(r), cur_key(c));
 	if (op == TWZDB_NEXT ? cmp > 0 : cmp < 0)
 		return 0;
 	return twzdb__corrupt(c->tx->db, c->leaf.p, "neighbouring keys out of order");
@@ -308,16 +328,25 @@ int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const stru
 	return err ? err : check_step(c, op, *rec);
 }
 
-void twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
+int twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
 {
+	uint32_t klen = rec_klen(r);
+	/* Also for a reader, who will need it when the snapshot goes: then nothing may fail. */
+	uint8_t *room = twzdb__cursor_room(c, klen);
+
+	if (unlikely(!room)) {
+		c->leaf.p = 0; /* the cursor stays; its hint went on */
+		return -ENOMEM;
+	}
 	c->state = CUR_AT;
-	c->klen = rec_klen(r);
+	c->klen = klen;
 	c->mods = c->tx->mods;
 	c->at = c->tx->quick == c->table ? r : NULL;
 	if (c->at)
 		twzdb__scan_start(c);
 	else
-		memcpy(c->key, rec_key(r), c->klen);
+		memcpy(room, rec_key(r), klen);
+	return 0;
 }
 
 int twzdb__cursor_lost(struct twzdb_cursor *c, int op)
@@ -369,9 +398,8 @@ static int check_op(const struct twzdb_cursor *c, int op, const struct twzdb_sli
 		return 0;
 	if (!key || (key->len && !key->ptr))
 		return twzdb__err(TWZDB_E_INVAL, "cursor: no key");
-	if (key->len > TWZDB_KEY_MAX)
-		return twzdb__err(TWZDB_E_TOOBIG, "cursor: a key of %zu bytes; %d are possible",
-				  key->len, TWZDB_KEY_MAX);
+	if (unlikely(key->len > TWZDB_KEY_SHORT) && twzdb__key_check(*key, "cursor"))
+		return TWZDB_E_TOOBIG;
 	return op > TWZDB_CURRENT && !value ? twzdb__err(TWZDB_E_INVAL, "cursor: no value") : 0;
 }
 
@@ -386,12 +414,14 @@ static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 		k = (struct bkey){key->ptr, (uint32_t)key->len};
 	if (value)
 		*value = (struct twzdb_slice){NULL, 0};
-	if (op == TWZDB_SEEK_GE && c->tx->quick == c->table)
+	if (op == TWZDB_SEEK_GE && c->tx->quick == c->table && k.len <= TWZDB_KEY_SHORT)
 		r = twzdb__scan_seek(c, k);
 	err = r ? 0 : twzdb__cursor_move(c, op, k, &r);
 	if (err)
 		return err == TWZDB_E_NOTFOUND ? twzdb__cursor_lost(c, op) : err;
-	twzdb__cursor_settle(c, r);
+	err = twzdb__cursor_settle(c, r);
+	if (unlikely(err))
+		return err;
 	if (key)
 		*key = (struct twzdb_slice){rec_key(r), rec_klen(r)};
 	if (value)
@@ -413,11 +443,11 @@ static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
 	if (unlikely(!r))
 		return false;
 	c->at = r;
-	c->klen = rec_klen(r);
+	c->klen = rec_klen_short(r); /* scan.c leaves long ones to others */
 	if (key)
-		*key = (struct twzdb_slice){rec_key(r), c->klen};
+		*key = (struct twzdb_slice){r->data, c->klen};
 	if (value)
-		*value = (struct twzdb_slice){rec_key(r) + c->klen, rec_vlen(r)};
+		*value = (struct twzdb_slice){r->data + c->klen, rec_vlen_short(r)};
 	return true;
 }
 

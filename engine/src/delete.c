@@ -216,7 +216,7 @@ static int bury(struct twzdb_txn *tx, uint64_t table, const struct path *path, u
 static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path, unsigned pos,
 		   uint64_t p, struct rec_pm *r)
 {
-	struct bkey key = {rec_key(r), rec_klen(r)};
+	struct bkey key = rec_bkey(r);
 	struct pnode *leaf;
 	int err;
 
@@ -245,7 +245,7 @@ int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 	unsigned pos;
 	uint64_t p = 0;
 	bool exact;
-	int err = twzdb__one_del(tx, table, key);
+	int err = likely(key.len <= TWZDB_KEY_SHORT) ? twzdb__one_del(tx, table, key) : 1;
 
 	if (err <= 0)
 		return err;
@@ -269,7 +269,7 @@ int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 static int del_in_leaf(struct twzdb_txn *tx, uint64_t table, const struct path *path,
 		       struct pnode *leaf, unsigned *pos, uint64_t p, const struct rec_pm *r)
 {
-	struct bkey key = {rec_key(r), rec_klen(r)};
+	struct bkey key = rec_bkey(r);
 	bool own = rec_is_own(tx, r);
 	int err;
 
@@ -300,7 +300,7 @@ int twzdb__del_leaf(struct twzdb_txn *tx, uint64_t table, const struct path *pat
 		uint64_t p = leaf->img.ptr[leaf->img.perm[pos]];
 
 		err = twzdb__rec_at(tx->db, p, &r);
-		if (!err && bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, to) >= 0)
+		if (!err && bkey_cmp(rec_bkey(r), to) >= 0)
 			break;
 		if (!err && rec_is_tomb(r)) {
 			pos++;
@@ -346,7 +346,7 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 /* Its leaf is at hand: with P go all others of it that may. */
 static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const struct rec_pm *r)
 {
-	struct bkey key = {rec_key(r), rec_klen(r)};
+	struct bkey key = rec_bkey(r);
 	struct path path;
 	struct pnode *leaf;
 	unsigned pos, cnt;

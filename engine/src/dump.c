@@ -65,9 +65,12 @@ static void dump_rec(const struct dump *d, uint64_t p)
 		fputs(" (out of range)\n", d->f);
 		return;
 	}
-	fprintf(d->f, " ts=%" PRIu64 " %s%s vlen=%u key=", r->ts, kinds[rec_kind(r)],
+	fprintf(d->f, " ts=%" PRIu64 " %s%s vlen=%u", r->ts, kinds[rec_kind(r)],
 		rec_is_live(r) ? "" : " (not live)", rec_vlen(r));
-	show_bytes(d->f, (struct bkey){rec_key(r), rec_klen(r)});
+	if (rec_is_long(r))
+		fprintf(d->f, " klen=%u", rec_klen(r));
+	fputs(" key=", d->f);
+	show_bytes(d->f, rec_bkey(r));
 	show_ptr(d->f, "prev", r->prev);
 	fputc('\n', d->f);
 }
@@ -86,7 +89,7 @@ static void dump_node(const struct dump *d, uint64_t p, int level)
 	fprintf(d->f,
 		"    node %" PRIu64 ":0x%" PRIx64 " level=%u n=%u pfx=%u ver=%u sts=%" PRIu64
 		" flags=0x%x tombs=%u",
-		p >> TWZ_PPTR_OFF_BITS, p & TWZ_PPTR_OFF_MASK, r.n->level, r.n->n, r.n->pfx,
+		p >> TWZ_PPTR_OFF_BITS, p & TWZ_PPTR_OFF_MASK, r.n->level, r.n->n, node_pfx(r.n),
 		r.n->ver, r.n->sts, r.n->flags, r.n->tombs);
 	show_ptr(d->f, "next", r.n->next);
 	fputs(" low=", d->f);
@@ -131,9 +134,9 @@ static int dump_table(void *ctx, const char *name, uint64_t rows)
 
 static const char *item_name(unsigned type)
 {
-	static const char *const names[] = {"?",	 "UNIT",     "NODE_NEW", "NODE_WR",
-					    "REC_LIVE",	 "REC_FULL", "WORD",	 "REC_DEAD",
-					    "NODE_DEAD", "NODE_DROP"};
+	static const char *const names[] = {"?",	 "UNIT",      "NODE_NEW", "NODE_WR",
+					    "REC_LIVE",	 "REC_FULL",  "WORD",	  "REC_DEAD",
+					    "NODE_DEAD", "NODE_DROP", "UNIT_CUT"};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
 }

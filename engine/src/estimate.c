@@ -177,12 +177,14 @@ static int sum_bytes(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_ta
 
 	if (err)
 		return err;
-	for (err = twzdb__cursor_move(c, TWZDB_FIRST, BKEY_INF, &r); !err;
-	     err = twzdb__cursor_move(c, TWZDB_NEXT, BKEY_INF, &r)) {
-		twzdb__cursor_settle(c, r);
+	err = twzdb__cursor_move(c, TWZDB_FIRST, BKEY_INF, &r);
+	while (!err) {
 		st->rows++;
 		st->key_len += rec_klen(r);
 		st->value_len += rec_vlen(r);
+		err = twzdb__cursor_settle(c, r);
+		if (!err)
+			err = twzdb__cursor_move(c, TWZDB_NEXT, BKEY_INF, &r);
 	}
 	twzdb_cursor_close(c);
 	return err == TWZDB_E_NOTFOUND ? 0 : err;

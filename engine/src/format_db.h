@@ -170,6 +170,7 @@ _Static_assert(offsetof(struct unit_cut_pm, now) == 64, "unit_cut_pm.now");
 #define TWZDB_NODE_LEN	512
 #define TWZDB_FANOUT	28
 #define TWZDB_LEVEL_MAX 24 /* 28^24 > 2^64 even at a third full */
+#define TWZDB_PFX_LONG	0x8000U
 
 enum twzdb_node_flags {
 	TWZDB_NODE_LIVE = 1,	/* allocated (D6) */
@@ -184,7 +185,8 @@ enum twzdb_node_flags {
  *      0    4 ver: seqlock; odd = being changed; never reset, not even on reuse
  *      4    1 level: 0 = leaf
  *      5    1 n: entries
- *      6    2 pfx: bytes all keys of the node's range share, at most lcp(low fence, high fence); 0 if one is infinite
+ *      6    2 pfx: bytes all keys of the node's range share, at most lcp(low fence, high fence); 0 if one is infinite. From
+ *             TWZDB_PFX_LONG on: TWZDB_PFX_LONG | its low 15 bits, so that no short key reaches beyond it
  *      8    8 next: twz_pptr of the right sibling, 0 = last of its level
  *     16    8 lof: twz_pptr of the low fence's key block (TWZDB_FENCE record), 0 = minus infinity; immutable while live.
  *             High fence = the right sibling's lof. Owned by the leaf; an inner node borrows its first leaf's
@@ -192,7 +194,7 @@ enum twzdb_node_flags {
  *     32   28 perm: a permutation of 0..27; the first n are the slots in key order, the others are free
  *     60    1 flags: enum twzdb_node_flags
  *     61    1 tombs: leaf: entries whose newest version is a tombstone
- *     62    2 zero
+ *     62    2 pfx_hi: what is above 15 bits of a prefix of TWZDB_PFX_LONG and more, else 0
  *     64  224 head[28]: by slot: 8 key bytes after the prefix, as a big-endian number, zero-padded; free slots ~0.
  *             Leaf: the record's key; inner: the child's low fence
  *    288  224 ptr[28]: by slot: twz_pptr of the newest record version (leaf) or of the child (inner)
@@ -208,13 +210,14 @@ struct node_pm {
 	uint8_t perm[TWZDB_FANOUT];
 	uint8_t flags;
 	uint8_t tombs;
-	uint16_t zero;
+	uint16_t pfx_hi;
 	uint64_t head[TWZDB_FANOUT];
 	uint64_t ptr[TWZDB_FANOUT];
 };
 _Static_assert(sizeof(struct node_pm) == TWZDB_NODE_LEN, "node_pm");
 _Static_assert(offsetof(struct node_pm, perm) == 32, "node_pm.perm");
 _Static_assert(offsetof(struct node_pm, flags) == 60, "node_pm.flags");
+_Static_assert(offsetof(struct node_pm, pfx_hi) == 62, "node_pm.pfx_hi");
 _Static_assert(offsetof(struct node_pm, head) == 64, "node_pm.head");
 _Static_assert(offsetof(struct node_pm, ptr) == 288, "node_pm.ptr");
 
@@ -237,6 +240,8 @@ enum twzdb_rec_kind {
 #define TWZDB_VLF_KIND(k) ((uint32_t)(k) << 30)
 /* rec_pm.klt */
 #define TWZDB_KLT_LEN	     0xfffU /* bytes of the key */
+#define TWZDB_KLT_LONG	     0xfffU /* instead of them: a long row */
+#define TWZDB_KEY_SHORT	     1024U  /* longest key of a row that is not long */
 #define TWZDB_KLT_TABLE(tag) ((uint32_t)(tag) << 12)
 #define TWZDB_TAG_NONE                                                                             \
 	0xfffffU /* of a table whose number does not fit: its rows are never in the accelerator */
@@ -255,8 +260,11 @@ enum twzdb_rec_kind {
  *             only that one treats it as taken
  *     24    4 vlf: bits 0..28 length of the value, bit 29 LIVE, bits 30..31 enum twzdb_rec_kind
  *     28    4 klt: bits 0..11 length of the key, bits 12..31 low bits of the table's number (0 in a fence), or TWZDB_TAG_NONE
- *     32    4 sum: low half of XXH3_64 over ts, prev, lengths, kind, table, key, value (TABLE: 8 bytes)
+ *     32    4 sum: low half of XXH3_64 over ts, prev, vlf's length, kind, klt, data (TABLE: 8 bytes of it)
  *     36      data: key, value
+ *
+ * A long record, whose key is longer than TWZDB_KEY_SHORT or whose value's length does not fit vlf (and no other): klt says
+ * TWZDB_KLT_LONG, vlf's length is 0, and data begin with struct rec_long_pm.
  */
 struct rec_pm {
 	uint64_t ts;
@@ -274,6 +282,19 @@ _Static_assert(offsetof(struct rec_pm, klt) == 28, "rec_pm.klt");
 _Static_assert(offsetof(struct rec_pm, sum) == 32, "rec_pm.sum");
 _Static_assert(offsetof(struct rec_pm, data) == TWZDB_REC_LEN, "rec_pm.data");
 _Static_assert(TWZDB_ANCHOR_OFF % 8 == 0 && TWZDB_ANCHOR_OFF >= TWZDB_REC_LEN, "anchor");
+
+/*
+ * OFFSET SIZE MEANING
+ *      0    4 klen: bytes of the key
+ *      4    4 vlen: bytes of the value
+ */
+struct rec_long_pm {
+	uint32_t klen;
+	uint32_t vlen;
+};
+_Static_assert(sizeof(struct rec_long_pm) == 8, "rec_long_pm");
+_Static_assert(offsetof(struct rec_long_pm, vlen) == 4, "rec_long_pm.vlen");
+_Static_assert(TWZDB_KEY_SHORT < TWZDB_KLT_LONG && TWZDB_REC_LEN % 4 == 0, "long rows");
 
 /* --- log records --- */
 

@@ -62,7 +62,7 @@ static struct bkey separator_of_heads(uint64_t a, uint64_t b, uint32_t pfx, stru
 static int split_fence(struct twzdb_txn *tx, const struct ents *e, unsigned cut, unsigned level,
 		       struct bkey key, uint64_t *lof)
 {
-	uint8_t buf[TWZDB_KEY_MAX];
+	uint8_t buf[TWZDB_KEY_SHORT];
 	const struct rec_pm *a, *b;
 	struct rec_pm *rec;
 	struct bkey sep;
@@ -79,8 +79,7 @@ static int split_fence(struct twzdb_txn *tx, const struct ents *e, unsigned cut,
 		err = twzdb__rec_at(tx->db, e->ptr[cut], &b);
 	if (err)
 		return err;
-	sep = separator((struct bkey){rec_key(a), rec_klen(a)},
-			(struct bkey){rec_key(b), rec_klen(b)});
+	sep = separator(rec_bkey(a), rec_bkey(b));
 	if (sep.len > rec_klen(b))
 		return twzdb__corrupt(tx->db, e->ptr[cut], "keys of a leaf out of order");
 	return twzdb__rec_new(tx, 0, sep, NULL, 0, 0, TWZDB_FENCE, lof, &rec);
@@ -206,9 +205,9 @@ static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, in
 	}
 	if (level) {
 		pn->mask |= NODE_ROW(pn->img.perm[pn->img.n]);
-		twzdb__node_insert(&pn->img, pos, twzdb__head(key, pn->img.pfx), ptr);
+		twzdb__node_insert(&pn->img, pos, node_head(&pn->img, key), ptr);
 	} else {
-		put_in_leaf(tx, table, pn, pos, twzdb__head(key, pn->img.pfx), ptr);
+		put_in_leaf(tx, table, pn, pos, node_head(&pn->img, key), ptr);
 	}
 	return 0;
 }
@@ -292,7 +291,7 @@ static bool overwrite_own(struct twzdb_txn *tx, uint64_t p, struct bkey key, con
 	struct rec_pm *r = twzdb__at(tx->db, p, sizeof(*r));
 
 	if (!r || twzdb__sp_fixed(tx, p) ||
-	    rec_len_of(key.len, vlen, TWZDB_ROW) > twzdb__block_len(tx->db, p))
+	    rec_need(key.len, vlen, TWZDB_ROW) > twzdb__block_len(tx->db, p))
 		return false;
 	key.p = rec_key(r);
 	twzdb__rec_fill(tx, r, rec_table(r), key, value, vlen, r->prev, TWZDB_ROW);
@@ -332,7 +331,7 @@ static struct pnode *tail_for(struct twzdb_txn *tx, uint64_t table, struct bkey 
 	    tx->broken)
 		return NULL;
 	r = twzdb__at(tx->db, pn->img.ptr[pn->img.perm[pn->img.n - 1]], sizeof(*r));
-	return bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, key) < 0 ? pn : NULL;
+	return bkey_cmp(rec_bkey(r), key) < 0 ? pn : NULL;
 }
 
 /*

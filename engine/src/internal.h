@@ -390,9 +390,10 @@ struct twzdb_cursor {
 	struct nref leaf;
 	unsigned pos;
 	uint64_t mods;
-	uint64_t num; /* INTKEY: the key handed out */
-	uint8_t *
-		text; /* DUPSORT: the key handed out, if it had to be decoded; TWZDB_KEY_MAX bytes */
+	uint64_t num;  /* INTKEY: the key handed out */
+	uint8_t *text; /* DUPSORT: the key handed out, if it had to be decoded */
+	uint32_t text_cap, big_cap;
+	uint8_t *big;			  /* room for the key, if it is longer than KEY */
 	struct twzdb_cursor *prev, *next; /* of the transaction's cursors */
 	const struct node_pm *soon;	  /* leaf to come, to be fetched early (scan.c) */
 	/*
@@ -401,7 +402,7 @@ struct twzdb_cursor {
 	 */
 	const struct rec_pm *at;
 	uint32_t klen;
-	uint8_t key[TWZDB_KEY_MAX];
+	uint8_t key[TWZDB_KEY_SHORT];
 };
 
 /* --- err.c --- */
@@ -517,103 +518,7 @@ void twzdb__hint_free(struct twzdb *db, uint64_t p);
 void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts);
 void twzdb__hints_forget(struct twzdb *db);
 
-/* --- record.c --- */
-static inline uint32_t rec_vlf(const struct rec_pm *r)
-{
-	return __atomic_load_n(&r->vlf, __ATOMIC_RELAXED);
-}
-static inline uint32_t rec_vlen(const struct rec_pm *r)
-{
-	return rec_vlf(r) & TWZDB_VLF_LEN;
-}
-static inline uint32_t rec_klen(const struct rec_pm *r)
-{
-	return r->klt & TWZDB_KLT_LEN;
-}
-static inline bool rec_is_live(const struct rec_pm *r)
-{
-	return rec_vlf(r) & TWZDB_VLF_LIVE;
-}
-static inline enum twzdb_rec_kind rec_kind(const struct rec_pm *r)
-{
-	return (enum twzdb_rec_kind)(rec_vlf(r) >> 30);
-}
-static inline bool rec_is_tomb(const struct rec_pm *r)
-{
-	return rec_kind(r) == TWZDB_TOMB;
-}
-static inline uint32_t rec_table(const struct rec_pm *r)
-{
-	return r->klt >> 12;
-}
-/* A table's number, of its id, as its rows carry it. */
-static inline uint32_t table_tag(uint64_t id)
-{
-	return TWZDB_TABLE_NO(id) < TWZDB_TAG_NONE ? (uint32_t)id : TWZDB_TAG_NONE;
-}
-static inline uint64_t rec_val_off(uint32_t klen, enum twzdb_rec_kind kind)
-{
-	return kind == TWZDB_TABLE ? TWZDB_ANCHOR_OFF : TWZDB_REC_LEN + klen;
-}
-static inline uint64_t rec_len_of(uint32_t klen, uint32_t vlen, enum twzdb_rec_kind kind)
-{
-	return rec_val_off(klen, kind) + vlen;
-}
-/* Bytes of a record, header included. */
-static inline uint64_t rec_len(const struct rec_pm *r)
-{
-	return rec_len_of(rec_klen(r), rec_vlen(r), rec_kind(r));
-}
-static inline const uint8_t *rec_key(const struct rec_pm *r)
-{
-	return r->data;
-}
-static inline uint8_t *rec_val(const struct rec_pm *r)
-{
-	return (uint8_t *)(uintptr_t)r + rec_val_off(rec_klen(r), rec_kind(r));
-}
-/* Anchors are read while their block is being given a new life: by whole words. */
-static inline void anchor_store(struct rec_pm *r, const void *value)
-{
-	uint64_t *to = (uint64_t *)(void *)((uint8_t *)r + TWZDB_ANCHOR_OFF), w;
-
-	for (size_t i = 0; i < sizeof(struct table_pm) / sizeof(w); i++) {
-		memcpy(&w, (const uint8_t *)value + i * sizeof(w), sizeof(w));
-		st64(&to[i], w);
-	}
-}
-uint32_t twzdb__rec_sum(const struct rec_pm *r);
-/* As if it were of that kind: replay of older log records may have stored another one there. */
-uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind);
-/*
- * Fill a reserved block. TAG: table_tag() of the row's table. VALUE may be NULL: zeroed. KEY and VALUE may lie in the
- * block itself where they are to be.
- */
-void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
-		     const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind);
-/* New record in a fresh block. */
-int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const void *value,
-		   uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind, uint64_t *p,
-		   struct rec_pm **rec);
-/* Is this live version one this transaction wrote (not committed yet)? */
-static inline bool rec_is_own(const struct twzdb_txn *tx, const struct rec_pm *r)
-{
-	return tx->writer && r->ts == tx->ts;
-}
-/* Bounds-checked address of a record with its key and value. */
-int twzdb__rec_at(struct twzdb *db, uint64_t p, const struct rec_pm **rec);
-/*
- * The version TX sees, from the newest P on: 0, or TWZDB_E_NOTFOUND (none, or a tombstone). No
- * message is set.
- */
-int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **rec);
-/*
- * The record P leaves the current version: own ones are forgotten, live ones die with the
- * commit.
- */
-int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p);
-/* Give back the reserved block P; nothing happens if it is reserved no more. */
-void twzdb__rec_unreserve(struct twzdb_txn *tx, uint64_t p);
+#include "rec.h"
 
 /* --- search.c --- */
 struct table_pm *twzdb__table_at(struct twzdb *db, uint64_t table);
@@ -642,6 +547,31 @@ static inline uint64_t twzdb__head(struct bkey k, uint32_t pfx)
 	if (k.len > pfx)
 		memcpy(&h, k.p + pfx, k.len - pfx);
 	return __builtin_bswap64(h);
+}
+/* Bytes all keys of a node's range share. */
+static inline uint32_t node_pfx(const struct node_pm *n)
+{
+	uint32_t lo = __atomic_load_n(&n->pfx, __ATOMIC_RELAXED);
+
+	return likely(lo < TWZDB_PFX_LONG)
+		       ? lo
+		       : (uint32_t)__atomic_load_n(&n->pfx_hi, __ATOMIC_RELAXED) << 15 |
+				 (lo & (TWZDB_PFX_LONG - 1));
+}
+static inline void node_pfx_set(struct node_pm *n, uint32_t pfx)
+{
+	n->pfx = (uint16_t)(pfx < TWZDB_PFX_LONG ? pfx : TWZDB_PFX_LONG | pfx);
+	n->pfx_hi = (uint16_t)(pfx >> 15);
+}
+/*
+ * A key's head in a node. A short key ends before any prefix that pfx cannot hold, so its head is 0 there, and
+ * pfx alone says so.
+ */
+static inline uint64_t node_head(const struct node_pm *n, struct bkey k)
+{
+	if (likely(k.len < TWZDB_PFX_LONG))
+		return twzdb__head(k, __atomic_load_n(&n->pfx, __ATOMIC_RELAXED));
+	return twzdb__head(k, node_pfx(n));
 }
 /* Number of slots with head < KH. */
 static inline unsigned twzdb__rank(const uint64_t head[TWZDB_FANOUT], uint64_t kh)
@@ -810,17 +740,30 @@ void twzdb__cursors_keep(struct twzdb_txn *tx);
  */
 #define TWZDB__SEEK_LT 100 /* internal: last key < K */
 int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec);
-void twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r);
+int twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r); /* 0 or -ENOMEM */
+/* Room for a key of LEN bytes; NULL: no memory. The key it has stays if it fits. */
+uint8_t *twzdb__cursor_room(struct twzdb_cursor *c, uint32_t len);
 int twzdb__cursor_lost(struct twzdb_cursor *c, int op);
 static inline struct bkey cur_key(const struct twzdb_cursor *c)
 {
-	return (struct bkey){c->at ? rec_key(c->at) : c->key, c->klen};
+	if (likely(c->at))
+		return (struct bkey){rec_key(c->at), c->klen};
+	return (struct bkey){c->klen > sizeof(c->key) ? c->big : c->key, c->klen};
 }
 
 /* --- range.c: keys in [FROM, TO) --- */
+/* Memory for a key. */
 struct keybuf {
-	uint8_t b[TWZDB_KEY_MAX + 1];
+	uint8_t *big; /* for longer ones; NULL to begin with */
+	uint8_t b[TWZDB_KEY_SHORT + 1];
 };
+/* LEN bytes of it, which hold what they held if they were enough; NULL: no memory, which is said. */
+uint8_t *twzdb__keybuf_get(struct keybuf *buf, size_t len);
+static inline void keybuf_free(struct keybuf *buf)
+{
+	if (unlikely(buf->big))
+		free(buf->big);
+}
 struct range {
 	struct bkey from, to;
 	struct keybuf from_buf, to_buf; /* hold them unless the table is plain */
@@ -828,6 +771,7 @@ struct range {
 /* A range as the user gives it: NULL means from the first on, to the last. */
 int twzdb__range_in(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
 		    struct twzdb_slice to, struct range *r, const char *what);
+void twzdb__range_free(struct range *r); /* whatever twzdb__range_in() said */
 int twzdb__del_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
 		     uint64_t *cnt);
 int twzdb__estimate(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
@@ -844,7 +788,12 @@ static inline uint32_t twzdb__tag_in(const struct twzdb_txn *tx, struct twzdb_ta
 {
 	return table_tag(TWZDB_TABLE_NO(t.tag ^ tx->db->id[0]));
 }
-/* A key as a tree has it; BUF holds it unless the table is plain. DUPSORT: below all its pairs. */
+/* TWZDB_E_TOOBIG, or TWZDB_E_INVAL (no bytes), if that is no key of a plain table. */
+int twzdb__key_check(struct twzdb_slice key, const char *what);
+/*
+ * A key as a tree has it; BUF holds it unless the table is plain, and is to be freed (but numbers take no memory).
+ * DUPSORT: below all its pairs.
+ */
 int twzdb__key_in(uint32_t kind, struct twzdb_slice key, struct keybuf *buf, struct bkey *k,
 		  const char *what);
 /* Has R a key, and if it is a pair an empty value, as a table of that kind wants? For the checker. */

@@ -42,34 +42,64 @@ static int num_in(struct twzdb_slice key, struct keybuf *buf, struct bkey *k, co
 	return 0;
 }
 
+uint8_t *twzdb__keybuf_get(struct keybuf *buf, size_t len)
+{
+	uint8_t *p = buf->b;
+
+	if (likely(!buf->big && len <= sizeof(buf->b)))
+		return p;
+	p = realloc(buf->big, len + 1);
+	if (!p) {
+		twzdb__err(-ENOMEM, "no memory for a key of %zu bytes", len);
+		return NULL;
+	}
+	if (!buf->big)
+		memcpy(p, buf->b, len < sizeof(buf->b) ? len : sizeof(buf->b));
+	buf->big = p;
+	return p;
+}
+
+static size_t zeros_in(const uint8_t *p, size_t len)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < len; i++)
+		n += !p[i];
+	return n;
+}
+
 static int escape_in(struct twzdb_slice key, struct keybuf *buf, struct bkey *k, const char *what)
 {
 	const uint8_t *p = key.ptr;
+	size_t len = key.len + zeros_in(p, key.len) + END_LEN;
 	uint32_t n = 0;
+	uint8_t *b;
 
-	for (size_t i = 0; i < key.len && n + END_LEN <= TWZDB_KEY_MAX; i++) {
-		buf->b[n++] = p[i];
-		if (!p[i])
-			buf->b[n++] = 0xff;
-	}
-	if (n + END_LEN > TWZDB_KEY_MAX)
+	if (len > TWZDB_KEY_MAX)
 		return twzdb__err(
 			TWZDB_E_TOOBIG,
-			"%s: a key of %zu bytes: with 2 bytes and one for every 0 in it %d are possible",
+			"%s: a key of %zu bytes: with 2 bytes and one for every 0 in it %zu are possible",
 			what, key.len, TWZDB_KEY_MAX);
-	buf->b[n] = buf->b[n + 1] = 0;
-	*k = (struct bkey){buf->b, n + END_LEN};
+	b = twzdb__keybuf_get(buf, len);
+	if (!b)
+		return -ENOMEM;
+	for (size_t i = 0; i < key.len; i++) {
+		b[n++] = p[i];
+		if (!p[i])
+			b[n++] = 0xff;
+	}
+	b[n] = b[n + 1] = 0;
+	*k = (struct bkey){b, n + END_LEN};
 	return 0;
 }
 
 int twzdb__key_in(uint32_t kind, struct twzdb_slice key, struct keybuf *buf, struct bkey *k,
 		  const char *what)
 {
-	if (key.len && !key.ptr)
-		return twzdb__err(TWZDB_E_INVAL, "%s: key without bytes", what);
-	if (key.len > TWZDB_KEY_MAX)
-		return twzdb__err(TWZDB_E_TOOBIG, "%s: a key of %zu bytes; %d are possible", what,
-				  key.len, TWZDB_KEY_MAX);
+	int err = twzdb__key_check(key, what);
+
+	if (err)
+		return err;
 	if (kind & TWZDB_TABLE_INTKEY)
 		return num_in(key, buf, k, what);
 	if (kind & TWZDB_TABLE_DUPSORT)
@@ -83,6 +113,7 @@ static int pair_in(uint32_t kind, struct twzdb_slice key, struct twzdb_slice val
 		   struct keybuf *buf, struct bkey *k, const char *what)
 {
 	int err = twzdb__key_in(kind, key, buf, k, what);
+	uint8_t *b;
 
 	if (err)
 		return err;
@@ -91,24 +122,32 @@ static int pair_in(uint32_t kind, struct twzdb_slice key, struct twzdb_slice val
 	if (value.len > TWZDB_KEY_MAX - k->len)
 		return twzdb__err(
 			TWZDB_E_TOOBIG,
-			"%s: a value of %zu bytes: beside its key, in a table of sorted duplicates, %u are possible",
+			"%s: a value of %zu bytes: beside its key, in a table of sorted duplicates, %zu are possible",
 			what, value.len, TWZDB_KEY_MAX - k->len);
+	b = twzdb__keybuf_get(buf, k->len + value.len);
+	if (!b)
+		return -ENOMEM;
 	if (value.len)
-		memcpy(buf->b + k->len, value.ptr, value.len);
-	k->len += (uint32_t)value.len;
+		memcpy(b + k->len, value.ptr, value.len);
+	*k = (struct bkey){b, k->len + (uint32_t)value.len};
 	return 0;
 }
 
-/* What lies just above all pairs with PREFIX. */
-static struct bkey prefix_end(struct bkey prefix, struct keybuf *buf)
+/* *END: what lies just above all pairs with PREFIX, in BUF, where the prefix may be already. */
+static int prefix_end(struct bkey prefix, struct keybuf *buf, struct bkey *end)
 {
+	bool there = prefix.p == buf->b || prefix.p == buf->big;
+	uint8_t *b = twzdb__keybuf_get(buf, prefix.len);
 	uint32_t i = prefix.len;
 
-	if (prefix.p != buf->b)
-		memcpy(buf->b, prefix.p, prefix.len);
-	while (i && ++buf->b[i - 1] == 0)
+	if (!b)
+		return -ENOMEM;
+	if (!there)
+		memcpy(b, prefix.p, prefix.len);
+	while (i && ++b[i - 1] == 0)
 		i--;
-	return i ? (struct bkey){buf->b, prefix.len} : BKEY_INF;
+	*end = i ? (struct bkey){b, prefix.len} : BKEY_INF;
+	return 0;
 }
 
 /* Length of the prefix of a pair, *ESCAPES in it; 0: the bytes are no pair (D10). */
@@ -146,7 +185,8 @@ static int no_pair(struct twzdb_txn *tx, uint64_t table)
 
 static bool has_prefix(const struct rec_pm *r, struct bkey prefix)
 {
-	return rec_klen(r) >= prefix.len && !memcmp(rec_key(r), prefix.p, prefix.len);
+	return rec_klen(r) >= prefix.len &&
+	       (!prefix.len || !memcmp(rec_key(r), prefix.p, prefix.len));
 }
 
 static struct twzdb_slice pair_value(const struct rec_pm *r, uint32_t prefix)
@@ -161,7 +201,7 @@ int twzdb__kind_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sli
 {
 	uint32_t kind = twzdb__kind(tx, t);
 	const struct rec_pm *r;
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct nref leaf;
 	struct bkey k;
 	unsigned pos;
@@ -180,6 +220,7 @@ int twzdb__kind_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sli
 		err = TWZDB_E_NOTFOUND;
 	if (!err)
 		*value = pair_value(r, k.len);
+	keybuf_free(&buf);
 	return err;
 }
 
@@ -194,18 +235,15 @@ static int dup_exists(struct twzdb_txn *tx, uint64_t table, struct bkey prefix, 
 	return err == TWZDB_E_NOTFOUND ? 0 : err;
 }
 
-static int dup_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
-		   struct twzdb_slice value, uint32_t flags)
+/* Put pair K, whose value has VLEN bytes. */
+static int put_pair(struct twzdb_txn *tx, struct twzdb_table t, struct bkey k, uint32_t vlen,
+		    uint32_t flags)
 {
-	uint32_t kind = twzdb__kind(tx, t);
-	struct keybuf buf;
-	struct bkey k, prefix;
 	bool there;
-	int err = pair_in(kind, key, value, &buf, &k, "put");
+	int err = 0;
 
-	if (!err && flags & (TWZDB_INSERT | TWZDB_UPDATE)) {
-		prefix = (struct bkey){k.p, k.len - (uint32_t)value.len};
-		err = dup_exists(tx, t.h, prefix, &there);
+	if (flags & (TWZDB_INSERT | TWZDB_UPDATE)) {
+		err = dup_exists(tx, t.h, (struct bkey){k.p, k.len - vlen}, &there);
 		if (!err && there && flags & TWZDB_INSERT)
 			err = twzdb__err(TWZDB_E_EXIST, "insert: the key exists");
 		if (!err && !there && flags & TWZDB_UPDATE)
@@ -220,11 +258,24 @@ static int dup_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slic
 	return flags & TWZDB_NODUP ? twzdb__err(err, "put: the pair exists") : 0;
 }
 
+static int dup_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+		   struct twzdb_slice value, uint32_t flags)
+{
+	struct keybuf buf = {.big = NULL};
+	struct bkey k;
+	int err = pair_in(twzdb__kind(tx, t), key, value, &buf, &k, "put");
+
+	if (!err)
+		err = put_pair(tx, t, k, (uint32_t)value.len, flags);
+	keybuf_free(&buf);
+	return err;
+}
+
 int twzdb__kind_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
 		    struct twzdb_slice value, uint32_t flags)
 {
 	uint32_t kind = twzdb__kind(tx, t);
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct bkey k;
 	int err;
 
@@ -236,26 +287,33 @@ int twzdb__kind_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sli
 
 int twzdb__dup_del(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key)
 {
-	struct keybuf buf, end;
-	struct bkey k;
+	struct keybuf buf = {.big = NULL}, end_buf = {.big = NULL};
+	struct bkey k, end;
 	uint64_t cnt;
 	int err = twzdb__key_in(twzdb__kind(tx, t), key, &buf, &k, "del");
 
 	if (!err)
-		err = twzdb__del_range(tx, t.h, k, prefix_end(k, &end), &cnt);
+		err = prefix_end(k, &end_buf, &end);
+	if (!err)
+		err = twzdb__del_range(tx, t.h, k, end, &cnt);
 	if (!err && !cnt)
 		err = twzdb__err(TWZDB_E_NOTFOUND, "delete: no such key");
+	keybuf_free(&buf);
+	keybuf_free(&end_buf);
 	return err;
 }
 
 int twzdb__dup_del_pair(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
 			struct twzdb_slice value)
 {
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct bkey k;
 	int err = pair_in(twzdb__kind(tx, t), key, value, &buf, &k, "del_if");
 
-	return err ? err : twzdb__del(tx, t.h, k);
+	if (!err)
+		err = twzdb__del(tx, t.h, k);
+	keybuf_free(&buf);
+	return err;
 }
 
 /* --- cursors --- */
@@ -282,10 +340,14 @@ static int key_out(struct twzdb_cursor *c, uint32_t kind, const struct rec_pm *r
 	*key = (struct twzdb_slice){p, prefix - END_LEN - escapes};
 	if (!escapes)
 		return 0;
-	if (!c->text)
-		c->text = malloc(TWZDB_KEY_MAX);
-	if (!c->text)
-		return twzdb__err(-ENOMEM, "cursor: no memory for a key");
+	if (!c->text || c->text_cap < prefix) {
+		uint8_t *text = realloc(c->text, prefix);
+
+		if (!text)
+			return twzdb__err(-ENOMEM, "cursor: no memory for a key");
+		c->text = text;
+		c->text_cap = prefix;
+	}
 	unescape(p, prefix - END_LEN, c->text);
 	key->ptr = c->text;
 	return 0;
@@ -304,7 +366,9 @@ static int arrive(struct twzdb_cursor *c, uint32_t kind, const struct rec_pm *r,
 	err = key_out(c, kind, r, prefix, escapes, &k);
 	if (err)
 		return err;
-	twzdb__cursor_settle(c, r);
+	err = twzdb__cursor_settle(c, r);
+	if (err)
+		return err;
 	if (key)
 		*key = k;
 	if (value && kind & TWZDB_TABLE_DUPSORT)
@@ -317,12 +381,13 @@ static int arrive(struct twzdb_cursor *c, uint32_t kind, const struct rec_pm *r,
 /* Prefix of the pair the cursor is at. */
 static int current_prefix(const struct twzdb_cursor *c, uint32_t kind, struct bkey *prefix)
 {
-	uint32_t escapes, len = prefix_len(kind, c->key, c->klen, &escapes);
+	uint32_t escapes;
 
 	if (c->state != CUR_AT)
 		return twzdb__err(TWZDB_E_NOTFOUND, "cursor: at no row");
-	*prefix = (struct bkey){c->key, len};
-	return len ? 0 : no_pair(c->tx, c->table);
+	*prefix = cur_key(c);
+	prefix->len = prefix_len(kind, prefix->p, prefix->len, &escapes);
+	return prefix->len ? 0 : no_pair(c->tx, c->table);
 }
 
 /* NEXT_DUP and its like: the row OP and K lead to, if it is one of the present key. */
@@ -338,15 +403,11 @@ static int move_dup(struct twzdb_cursor *c, struct bkey prefix, int op, struct b
 	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "cursor: no such value of this key") : err;
 }
 
-static int from_here(struct twzdb_cursor *c, uint32_t kind, int op, const struct rec_pm **r)
+static int move_from(struct twzdb_cursor *c, int op, struct bkey prefix, struct bkey end,
+		     const struct rec_pm **r)
 {
-	struct keybuf buf;
-	struct bkey prefix, end;
-	int err = current_prefix(c, kind, &prefix);
+	int err;
 
-	if (err)
-		return err;
-	end = prefix_end(prefix, &buf);
 	switch (op) {
 	case TWZDB_FIRST_DUP:
 		return move_dup(c, prefix, TWZDB_SEEK_GE, prefix, r);
@@ -366,6 +427,20 @@ static int from_here(struct twzdb_cursor *c, uint32_t kind, int op, const struct
 	}
 }
 
+static int from_here(struct twzdb_cursor *c, uint32_t kind, int op, const struct rec_pm **r)
+{
+	struct keybuf buf = {.big = NULL};
+	struct bkey prefix, end;
+	int err = current_prefix(c, kind, &prefix);
+
+	if (!err)
+		err = prefix_end(prefix, &buf, &end);
+	if (!err)
+		err = move_from(c, op, prefix, end, r);
+	keybuf_free(&buf);
+	return err;
+}
+
 /* What a SEEK of the user means in the tree. WANT: what the row found must begin with. */
 static int seek_plan(uint32_t kind, int op, const struct twzdb_slice *key,
 		     const struct twzdb_slice *value, struct keybuf *buf, struct bkey *k,
@@ -378,7 +453,7 @@ static int seek_plan(uint32_t kind, int op, const struct twzdb_slice *key,
 	if (op == TWZDB_SEEK_BOTH || op == TWZDB_SEEK_BOTH_GE) {
 		err = pair_in(kind, *key, *value, buf, k, "cursor");
 		if (!err)
-			want->len = k->len - (uint32_t)value->len;
+			*want = (struct bkey){k->p, k->len - (uint32_t)value->len};
 		return err;
 	}
 	err = twzdb__key_in(kind, *key, buf, k, "cursor");
@@ -389,8 +464,8 @@ static int seek_plan(uint32_t kind, int op, const struct twzdb_slice *key,
 	else if (op == TWZDB_SEEK)
 		*want = *k;
 	else if (op == TWZDB_SEEK_LE) {
-		*k = prefix_end(*k, buf);
 		*tree_op = TWZDB__SEEK_LT;
+		return prefix_end(*k, buf, k);
 	}
 	return 0;
 }
@@ -398,16 +473,19 @@ static int seek_plan(uint32_t kind, int op, const struct twzdb_slice *key,
 static int seek(struct twzdb_cursor *c, uint32_t kind, int op, const struct twzdb_slice *key,
 		const struct twzdb_slice *value, const struct rec_pm **r)
 {
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct bkey k, want;
 	int tree_op, err = seek_plan(kind, op, key, value, &buf, &k, &want, &tree_op);
 
-	if (err)
-		return err;
-	err = twzdb__cursor_move(c, tree_op, k, r);
-	if (!err && !has_prefix(*r, want))
-		err = TWZDB_E_NOTFOUND;
-	return err == TWZDB_E_NOTFOUND ? twzdb__cursor_lost(c, op) : err;
+	if (!err) {
+		err = twzdb__cursor_move(c, tree_op, k, r);
+		if (!err && !has_prefix(*r, want))
+			err = TWZDB_E_NOTFOUND;
+		if (err == TWZDB_E_NOTFOUND)
+			err = twzdb__cursor_lost(c, op);
+	}
+	keybuf_free(&buf);
+	return err;
 }
 
 int twzdb__kind_cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
@@ -440,25 +518,13 @@ int twzdb__kind_cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *k
 	return err ? err : arrive(c, kind, r, key, value);
 }
 
-/* The pair the cursor is at becomes (same key, VALUE). The new one first: that may fail. */
-int twzdb__dup_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value)
+/* The pair the cursor is at becomes K, and the cursor is there. The new one first: that may fail. */
+static int become_pair(struct twzdb_cursor *c, struct bkey k)
 {
 	const struct rec_pm *r;
-	struct keybuf buf;
-	struct bkey prefix, k;
-	int err = current_prefix(c, twzdb__kind(c->tx, c->t), &prefix);
+	uint8_t *room = twzdb__cursor_room(c, k.len);
+	int err = room ? twzdb__get(c->tx, c->table, cur_key(c), &r) : -ENOMEM;
 
-	if (err)
-		return err;
-	if (value.len > TWZDB_KEY_MAX - prefix.len || (value.len && !value.ptr))
-		return twzdb__err(value.ptr ? TWZDB_E_TOOBIG : TWZDB_E_INVAL,
-				  "cursor: a value of %zu bytes; %u are possible here", value.len,
-				  TWZDB_KEY_MAX - prefix.len);
-	memcpy(buf.b, prefix.p, prefix.len);
-	if (value.len)
-		memcpy(buf.b + prefix.len, value.ptr, value.len);
-	k = (struct bkey){buf.b, prefix.len + (uint32_t)value.len};
-	err = twzdb__get(c->tx, c->table, cur_key(c), &r);
 	if (err)
 		return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "update: no such pair") : err;
 	if (!bkey_cmp(k, cur_key(c)))
@@ -467,9 +533,33 @@ int twzdb__dup_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value)
 	if (!err || err == TWZDB_E_EXIST)
 		err = twzdb__break(c->tx, twzdb__del(c->tx, c->table, cur_key(c)));
 	if (!err) {
-		memcpy(c->key, k.p, k.len);
+		memcpy(room, k.p, k.len);
 		c->klen = k.len;
 	}
+	return err;
+}
+
+int twzdb__dup_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value)
+{
+	struct keybuf buf = {.big = NULL};
+	struct bkey prefix;
+	uint8_t *b;
+	int err = current_prefix(c, twzdb__kind(c->tx, c->t), &prefix);
+
+	if (err)
+		return err;
+	if (value.len > TWZDB_KEY_MAX - prefix.len || (value.len && !value.ptr))
+		return twzdb__err(value.ptr ? TWZDB_E_TOOBIG : TWZDB_E_INVAL,
+				  "cursor: a value of %zu bytes; %zu are possible here", value.len,
+				  TWZDB_KEY_MAX - prefix.len);
+	b = twzdb__keybuf_get(&buf, prefix.len + value.len);
+	if (!b)
+		return -ENOMEM;
+	memcpy(b, prefix.p, prefix.len);
+	if (value.len)
+		memcpy(b + prefix.len, value.ptr, value.len);
+	err = become_pair(c, (struct bkey){b, prefix.len + (uint32_t)value.len});
+	keybuf_free(&buf);
 	return err;
 }
 
@@ -487,7 +577,9 @@ int twzdb__dup_cursor_count(struct twzdb_cursor *c, uint64_t *cnt)
 	for (err = twzdb__cursor_move(walk, TWZDB_SEEK_GE, prefix, &r);
 	     !err && has_prefix(r, prefix);
 	     err = twzdb__cursor_move(walk, TWZDB_NEXT, prefix, &r)) {
-		twzdb__cursor_settle(walk, r);
+		err = twzdb__cursor_settle(walk, r);
+		if (err)
+			break;
 		++*cnt;
 	}
 	twzdb_cursor_close(walk);

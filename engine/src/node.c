@@ -218,7 +218,7 @@ void twzdb__node_remove(struct node_pm *n, unsigned pos)
 void twzdb__ents_get(const struct node_pm *n, struct ents *e)
 {
 	e->n = n->n;
-	e->pfx = n->pfx;
+	e->pfx = node_pfx(n);
 	for (unsigned i = 0; i < n->n; i++) {
 		e->ptr[i] = n->ptr[n->perm[i]];
 		e->head[i] = n->head[n->perm[i]];
@@ -254,7 +254,7 @@ static int set_pfx(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e
 
 	if (err)
 		return err;
-	n->pfx = (uint16_t)pfx;
+	node_pfx_set(n, pfx);
 	for (unsigned i = 0; i < n->n; i++) {
 		n->head[n->perm[i]] = e->head[from + i];
 		if (pfx == e->pfx)
@@ -302,7 +302,7 @@ static bool pfx_stays(const struct ents *e, unsigned from, unsigned to)
 int twzdb__ents_right(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned cut)
 {
 	ents_put(n, e, cut, e->n);
-	n->pfx = (uint16_t)e->pfx;
+	node_pfx_set(n, e->pfx);
 	return pfx_stays(e, cut, e->n) ? 0 : set_pfx(tx, n, e, cut);
 }
 

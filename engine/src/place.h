@@ -87,7 +87,7 @@ static inline bool place_in_leaf(struct twzdb *db, const struct stop *s, struct 
 		p = ld64(&w->n->ptr[w->slot]);
 		if (twzdb__rec_at(db, p, &w->r) || !twzdb__is_rec(db, p))
 			return false;
-		if (rec_klen(w->r) == w->k.len && key_same(w->r->data, w->k.p, w->k.len)) {
+		if (rec_klen_short(w->r) == w->k.len && key_same(w->r->data, w->k.p, w->k.len)) {
 			w->old = p;
 			return true;
 		}

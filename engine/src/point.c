@@ -14,12 +14,23 @@ static inline bool is_quick(const struct twzdb_txn *tx)
 	return likely(!tx->writer || tx->mods == tx->mods0);
 }
 
-/* The version TX sees, P being the newest, at R. */
+/* Internal result: found, and it is a long row (struct rec_long_pm). */
+#define LONG_ROW 2
+
+static inline int say_long(int err, const struct rec_pm *r)
+{
+	return !err && rec_is_long(r) ? LONG_ROW : err;
+}
+
+/* The version TX sees, P being the newest, at R, not a long one. */
 static inline int visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm *r,
 			  const struct rec_pm **rec)
 {
-	if (unlikely(ld64(&r->ts) > tx->read_ts || rec_kind(r) != TWZDB_ROW))
-		return twzdb__rec_visible(tx, p, rec);
+	if (unlikely(ld64(&r->ts) > tx->read_ts || rec_kind(r) != TWZDB_ROW)) {
+		int err = twzdb__rec_visible(tx, p, rec);
+
+		return say_long(err, *rec);
+	}
 	*rec = r;
 	return 0;
 }
@@ -53,11 +64,11 @@ static bool is_key(struct twzdb *db, uint64_t p, struct bkey k, const struct rec
 {
 	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(db, p, sizeof(*r));
 
-	if (unlikely(!r || rec_klen(r) != k.len ||
-		     !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len + rec_vlen(r))))
+	if (unlikely(!r || rec_klen_short(r) != k.len ||
+		     !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len + rec_vlen_short(r))))
 		return false;
 	*rec = r;
-	return key_same(rec_key(r), k.p, k.len);
+	return key_same(r->data, k.p, k.len);
 }
 
 /* Newest version of K in the leaf the way has come to; 0: search.c knows. */
@@ -118,7 +129,8 @@ static int get_slow(struct twzdb_txn *tx, uint64_t table, const struct want *w,
 	do
 		err = get_once(tx, table, w->k, &leaf, &p, rec);
 	while (twzdb__again(tx, &again, leaf.p, &err));
-	/* The version seen is the newest if it is LIVE. */
+	/* The version seen is the newest if it is LIVE. The accelerator knows no long rows. */
+	err = say_long(err, *rec);
 	if (!err)
 		learn(tx->db, w, p, *rec);
 	return err;
@@ -154,18 +166,13 @@ static inline int get(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct
 
 int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec)
 {
-	*rec = NULL;
-	return get(tx, table, twzdb__tag_of(tx->db, table), key, rec);
-}
+	struct want w = {key, 0, 0, false};
+	int err;
 
-static inline int check_key(struct twzdb_slice key, const char *what)
-{
-	if (likely(key.len <= TWZDB_KEY_MAX && (key.ptr || !key.len)))
-		return 0;
-	if (key.len <= TWZDB_KEY_MAX)
-		return twzdb__err(TWZDB_E_INVAL, "%s: key without bytes", what);
-	return twzdb__err(TWZDB_E_TOOBIG, "%s: a key of %zu bytes; %d are possible", what, key.len,
-			  TWZDB_KEY_MAX);
+	*rec = NULL;
+	err = key.len > TWZDB_KEY_SHORT ? get_slow(tx, table, &w, rec)
+					: get(tx, table, twzdb__tag_of(tx->db, table), key, rec);
+	return err == LONG_ROW ? 0 : err;
 }
 
 static inline struct bkey to_bkey(struct twzdb_slice s)
@@ -189,7 +196,7 @@ static int get_checked(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_
 	if (!err)
 		err = twzdb__table_use(tx, t, "get");
 	if (!err)
-		err = check_key(key, "get");
+		err = twzdb__key_check(key, "get");
 	if (err)
 		return err;
 	if (twzdb__kind(tx, t))
@@ -212,12 +219,16 @@ int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 	const struct rec_pm *r;
 	int err;
 
-	if (likely(is_usual(tx, t) && value && key.ptr && key.len <= TWZDB_KEY_MAX)) {
+	if (likely(is_usual(tx, t) && value && key.ptr && key.len <= TWZDB_KEY_SHORT)) {
 		*value = (struct twzdb_slice){NULL, 0};
 		err = get(tx, t.h, twzdb__tag_in(tx, t), (struct bkey){key.ptr, (uint32_t)key.len},
 			  &r);
 		if (likely(!err)) {
-			*value = (struct twzdb_slice){r->data + key.len, rec_vlen(r)};
+			*value = (struct twzdb_slice){r->data + key.len, rec_vlen_short(r)};
+			return 0;
+		}
+		if (err == LONG_ROW) {
+			*value = (struct twzdb_slice){rec_val(r), rec_vlen(r)};
 			return 0;
 		}
 	} else {
@@ -321,6 +332,7 @@ static int get_some(struct twzdb_txn *tx, struct twzdb_table t, unsigned n,
 	for (unsigned i = 0; i < n && (!err || err == TWZDB_E_NOTFOUND); i++) {
 		err = j[i].p ? visible(tx, j[i].p, j[i].r, &j[i].r)
 			     : get_slow(tx, t.h, &j[i].w, &j[i].r);
+		err = err == LONG_ROW ? 0 : err;
 		results[i] = err;
 		if (!err)
 			values[i] = (struct twzdb_slice){rec_val(j[i].r), rec_vlen(j[i].r)};
@@ -328,30 +340,38 @@ static int get_some(struct twzdb_txn *tx, struct twzdb_table t, unsigned n,
 	return err == TWZDB_E_NOTFOUND ? 0 : err;
 }
 
+/* *QUICK: no key is a long one. */
 static int check_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
-		      const struct twzdb_slice *keys, struct twzdb_slice *values, int *results)
+		      const struct twzdb_slice *keys, struct twzdb_slice *values, int *results,
+		      bool *quick)
 {
+	size_t longest = 0;
 	int err = twzdb__txn_use(tx, "get_many", false);
 
 	if (!err)
 		err = twzdb__table_use(tx, t, "get_many");
 	if (!err && cnt && (!keys || !values || !results))
 		err = twzdb__err(TWZDB_E_INVAL, "get_many: no keys, or no place for the values");
-	for (size_t i = 0; i < cnt && !err; i++)
-		err = check_key(keys[i], "get_many");
+	for (size_t i = 0; i < cnt && !err; i++) {
+		longest = longest > keys[i].len ? longest : keys[i].len;
+		if (unlikely(!keys[i].ptr || keys[i].len > TWZDB_KEY_SHORT))
+			err = twzdb__key_check(keys[i], "get_many");
+	}
+	*quick = longest <= TWZDB_KEY_SHORT;
 	return err;
 }
 
 int twzdb_get_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
 		   const struct twzdb_slice keys[], struct twzdb_slice values[], int results[])
 {
-	int err = check_many(tx, t, cnt, keys, values, results);
+	bool quick;
+	int err = check_many(tx, t, cnt, keys, values, results, &quick);
 
 	for (size_t i = 0; i < cnt && !err; i++) {
 		values[i] = (struct twzdb_slice){NULL, 0};
 		results[i] = TWZDB_E_NOTFOUND;
 	}
-	if (!err && (twzdb__kind(tx, t) || !is_quick(tx))) {
+	if (!err && (twzdb__kind(tx, t) || !is_quick(tx) || !quick)) {
 		for (size_t i = 0; i < cnt && !err; i++) {
 			results[i] = get_checked(tx, t, keys[i], &values[i]);
 			err = results[i] == TWZDB_E_NOTFOUND ? 0 : results[i];

@@ -9,13 +9,22 @@ int twzdb__range_in(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sli
 	uint32_t kind = twzdb__kind(tx, t);
 	int err = 0;
 
+	r->from_buf.big = r->to_buf.big = NULL;
 	r->from = (struct bkey){(const uint8_t *)"", 0};
 	r->to = BKEY_INF;
 	if (from.ptr || from.len)
 		err = twzdb__key_in(kind, from, &r->from_buf, &r->from, what);
 	if (!err && (to.ptr || to.len))
 		err = twzdb__key_in(kind, to, &r->to_buf, &r->to, what);
+	if (err)
+		twzdb__range_free(r);
 	return err;
+}
+
+void twzdb__range_free(struct range *r)
+{
+	keybuf_free(&r->from_buf);
+	keybuf_free(&r->to_buf);
 }
 
 static int check_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
@@ -33,6 +42,7 @@ static int high_fence(struct twzdb_txn *tx, const struct nref *leaf, struct keyb
 		      struct bkey *next)
 {
 	uint64_t right = leaf->n->next, lof;
+	uint8_t *b;
 	int err;
 
 	*next = BKEY_INF;
@@ -43,16 +53,18 @@ static int high_fence(struct twzdb_txn *tx, const struct nref *leaf, struct keyb
 		err = twzdb__fence_key(tx, lof, next);
 	if (err)
 		return err;
-	memcpy(buf->b, next->p, next->len);
-	next->p = buf->b;
+	b = twzdb__keybuf_get(buf, next->len);
+	if (!b)
+		return -ENOMEM;
+	memcpy(b, next->p, next->len);
+	next->p = b;
 	return 0;
 }
 
 /* Leaf by leaf. A leaf may be merged away when it is done: the way goes by keys. */
-int twzdb__del_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
-		     uint64_t *cnt)
+static int del_leaves(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
+		      struct keybuf buf[2], uint64_t *cnt)
 {
-	struct keybuf buf[2];
 	struct bkey next;
 	struct path path;
 	unsigned pos;
@@ -76,6 +88,17 @@ int twzdb__del_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, str
 	return 0;
 }
 
+int twzdb__del_range(struct twzdb_txn *tx, uint64_t table, struct bkey from, struct bkey to,
+		     uint64_t *cnt)
+{
+	struct keybuf buf[2] = {{.big = NULL}, {.big = NULL}};
+	int err = del_leaves(tx, table, from, to, buf, cnt);
+
+	keybuf_free(&buf[0]);
+	keybuf_free(&buf[1]);
+	return err;
+}
+
 int twzdb_del_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice from,
 		    struct twzdb_slice to, uint64_t *cnt)
 {
@@ -83,8 +106,10 @@ int twzdb_del_range(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sli
 	uint64_t n = 0;
 	int err = check_range(tx, t, from, to, true, &r, "del_range");
 
-	if (!err)
+	if (!err) {
 		err = twzdb__del_range(tx, t.h, r.from, r.to, &n);
+		twzdb__range_free(&r);
+	}
 	if (cnt)
 		*cnt = n;
 	return err;
@@ -100,5 +125,9 @@ int twzdb_estimate(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slic
 		return twzdb__err(TWZDB_E_INVAL, "estimate: no place for the number");
 	*rows = 0;
 	err = check_range(tx, t, from, to, false, &r, "estimate");
-	return err ? err : twzdb__estimate(tx, t.h, r.from, r.to, rows);
+	if (err)
+		return err;
+	err = twzdb__estimate(tx, t.h, r.from, r.to, rows);
+	twzdb__range_free(&r);
+	return err;
 }

@@ -10,12 +10,15 @@
 uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind)
 {
 	uint64_t seed = r->ts * 0x9e3779b97f4a7c15ULL ^ r->prev ^ (uint64_t)r->klt << 32 ^
-			rec_vlen(r) ^ TWZDB_VLF_KIND(kind);
+			rec_vlen_short(r) ^ TWZDB_VLF_KIND(kind);
 
 	if (kind == TWZDB_TABLE)
 		return (uint32_t)XXH3_64bits_withSeed((const uint8_t *)r + TWZDB_ANCHOR_OFF,
 						      sizeof(uint64_t), seed);
-	return (uint32_t)XXH3_64bits_withSeed(r->data, (size_t)rec_klen(r) + rec_vlen(r), seed);
+	if (rec_is_long(r))
+		return (uint32_t)XXH3_64bits_withSeed(r->data, rec_len(r) - TWZDB_REC_LEN, seed);
+	return (uint32_t)XXH3_64bits_withSeed(r->data,
+					      (size_t)rec_klen_short(r) + rec_vlen_short(r), seed);
 }
 
 uint32_t twzdb__rec_sum(const struct rec_pm *r)
@@ -23,20 +26,43 @@ uint32_t twzdb__rec_sum(const struct rec_pm *r)
 	return twzdb__rec_sum_as(r, rec_kind(r));
 }
 
-void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
-		     const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind)
+/*
+ * Whoever still reads the block's former life sees the timestamp change before anything else does. LIVE is not
+ * stored here (D6); the link keeps the block ours until the transaction ends.
+ */
+static inline void begin_life(struct twzdb_txn *tx, struct rec_pm *r, uint64_t prev)
 {
-	uint8_t *v = (uint8_t *)r + rec_val_off(key.len, kind);
-
-	/*
-	 * Whoever still reads the block's former life sees the timestamp change before anything
-	 * else does. LIVE is not stored here (D6); the link keeps the block ours until the
-	 * transaction ends.
-	 */
 	st64(&r->ts, tx->ts);
 	r->link = TWZDB_LINK_RESERVED | tx->stamp;
 	__atomic_thread_fence(__ATOMIC_RELEASE);
 	r->prev = prev;
+}
+
+/* The value first: where it lies in the block already, the key may be written over it. */
+static void fill_long(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
+		      const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind)
+{
+	uint8_t *k = r->data + sizeof(struct rec_long_pm), *v = k + key.len;
+
+	begin_life(tx, r, prev);
+	if (!value)
+		memset(v, 0, vlen);
+	else if (vlen && v != value)
+		memmove(v, value, vlen);
+	if (k != key.p)
+		memmove(k, key.p, key.len);
+	*rec_long(r) = (struct rec_long_pm){key.len, vlen};
+	__atomic_store_n(&r->vlf, TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
+	r->klt = TWZDB_KLT_LONG | TWZDB_KLT_TABLE(tag);
+	r->sum = twzdb__rec_sum(r);
+}
+
+static inline void fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
+			const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind)
+{
+	uint8_t *v = (uint8_t *)r + rec_len_of(key.len, 0, kind);
+
+	begin_life(tx, r, prev);
 	__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
 	r->klt = key.len | TWZDB_KLT_TABLE(tag);
 	if (kind == TWZDB_TABLE)
@@ -50,11 +76,21 @@ void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struc
 	r->sum = twzdb__rec_sum(r);
 }
 
+void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
+		     const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind)
+{
+	if (row_is_long(key.len, vlen))
+		fill_long(tx, r, tag, key, value, vlen, prev, kind);
+	else
+		fill(tx, r, tag, key, value, vlen, prev, kind);
+}
+
 int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const void *value,
 		   uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind, uint64_t *p,
 		   struct rec_pm **rec)
 {
-	uint64_t len = rec_len_of(key.len, vlen, kind);
+	bool is_long = row_is_long(key.len, vlen);
+	uint64_t len = rec_len_of(key.len, vlen, kind) + (is_long ? sizeof(struct rec_long_pm) : 0);
 	unsigned cls = kind == TWZDB_TABLE ? TWZDB_CLS_TABLE : twzdb__class_of(len);
 	int err;
 
@@ -69,8 +105,32 @@ int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const vo
 	if (err)
 		return err;
 	tx->anchors |= kind == TWZDB_TABLE;
-	twzdb__rec_fill(tx, *rec, tag, key, value, vlen, prev, kind);
+	if (is_long)
+		fill_long(tx, *rec, tag, key, value, vlen, prev, kind);
+	else
+		fill(tx, *rec, tag, key, value, vlen, prev, kind);
 	return 0;
+}
+
+bool twzdb__rec_fits(const struct rec_pm *r, uint64_t room)
+{
+	uint64_t head = TWZDB_REC_LEN + sizeof(struct rec_long_pm);
+
+	if (!rec_is_long(r))
+		return rec_len(r) <= room;
+	return rec_klen_short(r) == TWZDB_KLT_LONG && !rec_vlen_short(r) &&
+	       rec_kind(r) != TWZDB_TABLE && head <= room && rec_len(r) <= room &&
+	       rec_len(r) - head <= TWZDB_ROW_MAX &&
+	       (rec_klen(r) > TWZDB_KEY_SHORT || rec_vlen(r) > TWZDB_VLF_LEN);
+}
+
+/* Of a block that has its record: the lengths do not change between two looks at them. */
+static bool long_is_mapped(struct twzdb *db, uint64_t p, const struct rec_pm *r)
+{
+	uint64_t head = TWZDB_REC_LEN + sizeof(struct rec_long_pm);
+
+	return twzdb__at(db, p, head) && twzdb__at(db, p, rec_len(r)) &&
+	       twzdb__rec_fits(r, rec_len(r));
 }
 
 int twzdb__rec_at(struct twzdb *db, uint64_t p, const struct rec_pm **rec)
@@ -80,11 +140,21 @@ int twzdb__rec_at(struct twzdb *db, uint64_t p, const struct rec_pm **rec)
 	*rec = NULL;
 	if (unlikely(!r))
 		return twzdb__corrupt(db, p, "record pointer outside the data objects");
-	if (unlikely(rec_klen(r) > TWZDB_KEY_MAX || rec_vlen(r) > TWZDB_VALUE_MAX ||
-		     !twzdb__at(db, p, rec_len(r))))
+	if (unlikely(rec_klen_short(r) > TWZDB_KEY_SHORT ? !long_is_mapped(db, p, r)
+							 : !twzdb__at(db, p, rec_len(r))))
 		return twzdb__corrupt(db, p, "record longer than its object");
 	*rec = r;
 	return 0;
+}
+
+int twzdb__rec_key(struct twzdb *db, uint64_t p, struct bkey *k)
+{
+	const struct rec_pm *r;
+	int err = twzdb__rec_at(db, p, &r);
+
+	if (!err)
+		*k = rec_bkey(r);
+	return err;
 }
 
 int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **rec)

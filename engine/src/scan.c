@@ -63,7 +63,7 @@ void twzdb__scan_start(struct twzdb_cursor *c)
 		look_ahead(c, c->pos + i);
 }
 
-/* A row the transaction sees at once; NULL otherwise. */
+/* A row the transaction sees at once, and no long one; NULL otherwise. */
 static inline const struct rec_pm *row_of(struct twzdb_txn *tx, uint64_t p)
 {
 	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(tx->db, p, sizeof(*r));
@@ -71,10 +71,10 @@ static inline const struct rec_pm *row_of(struct twzdb_txn *tx, uint64_t p)
 
 	if (unlikely(!r))
 		return NULL;
-	klen = rec_klen(r);
+	klen = rec_klen_short(r);
 	if (unlikely(ld64(&r->ts) > tx->read_ts || rec_kind(r) != TWZDB_ROW ||
-		     klen > TWZDB_KEY_MAX ||
-		     !twzdb__at(tx->db, p, TWZDB_REC_LEN + (uint64_t)klen + rec_vlen(r))))
+		     klen > TWZDB_KEY_SHORT ||
+		     !twzdb__at(tx->db, p, TWZDB_REC_LEN + (uint64_t)klen + rec_vlen_short(r))))
 		return NULL;
 	return r;
 }
@@ -123,7 +123,7 @@ const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
 	if (unlikely(!r))
 		return NULL;
 	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
-	if (unlikely(!pos && bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, cur_key(c)) <= 0))
+	if (unlikely(!pos && bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, cur_key(c)) <= 0))
 		return NULL;
 	look_ahead(c, pos + AHEAD);
 	c->pos = pos;
@@ -145,7 +145,7 @@ static bool lower_bound(struct twzdb_txn *tx, const struct nref *leaf, const str
 		r = *pos < HDR_N(s->hdr) ? row_at(tx, leaf, *pos) : NULL;
 		if (!r)
 			return false;
-		*pos += bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, k) < 0;
+		*pos += bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, k) < 0;
 	}
 	return *pos < HDR_N(s->hdr);
 }
@@ -175,7 +175,7 @@ const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 	 * An entry >= K proves that the leaf covers K, and only then does K have the prefix the heads
 	 * were compared behind: whoever comes from a root that has just split may be left of its leaf.
 	 */
-	if (!r || unlikely(bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, k) < 0))
+	if (!r || unlikely(bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, k) < 0))
 		return NULL;
 	c->leaf = leaf;
 	c->pos = pos;

@@ -16,7 +16,14 @@
 uint32_t twzdb__lcp(struct bkey a, struct bkey b)
 {
 	uint32_t n = 0, max = a.len < b.len ? a.len : b.len;
+	uint64_t x, y;
 
+	for (; max - n >= sizeof(x); n += (uint32_t)sizeof(x)) {
+		memcpy(&x, a.p + n, sizeof(x));
+		memcpy(&y, b.p + n, sizeof(y));
+		if (x != y)
+			return n + (uint32_t)__builtin_ctzll(x ^ y) / 8;
+	}
 	while (n < max && a.p[n] == b.p[n])
 		n++;
 	return n;
@@ -123,19 +130,9 @@ int twzdb__node_get(struct twzdb_txn *tx, uint64_t p, int level, struct nref *r)
 
 int twzdb__fence_key(struct twzdb_txn *tx, uint64_t lof, struct bkey *k)
 {
-	const struct rec_pm *r;
-	int err;
-
 	k->p = (const uint8_t *)"";
 	k->len = 0;
-	if (!lof)
-		return 0;
-	err = twzdb__rec_at(tx->db, lof, &r);
-	if (err)
-		return err;
-	k->p = rec_key(r);
-	k->len = rec_klen(r);
-	return 0;
+	return lof ? twzdb__rec_key(tx->db, lof, k) : 0;
 }
 
 /* A live node's low fence never changes, so it may be read without looking at its version. */
@@ -156,7 +153,6 @@ int twzdb__entry_key(struct twzdb_txn *tx, const struct nref *r, unsigned slot, 
 {
 	uint64_t p = ld64_acq(&r->n->ptr[slot]), lof;
 	uint8_t level = __atomic_load_n(&r->n->level, __ATOMIC_RELAXED);
-	const struct rec_pm *rec;
 	int err;
 
 	if (!nref_ok(r))
@@ -165,12 +161,7 @@ int twzdb__entry_key(struct twzdb_txn *tx, const struct nref *r, unsigned slot, 
 		err = twzdb__node_lof(tx, p, &lof);
 		return err ? err : twzdb__fence_key(tx, lof, k);
 	}
-	err = twzdb__rec_at(tx->db, p, &rec);
-	if (err)
-		return err;
-	k->p = rec_key(rec);
-	k->len = rec_klen(rec);
-	return 0;
+	return twzdb__rec_key(tx->db, p, k);
 }
 
 /*
@@ -203,8 +194,7 @@ int twzdb__bound(struct twzdb_txn *tx, const struct nref *r, struct bkey k, unsi
 		*pos = __atomic_load_n(&r->n->n, __ATOMIC_RELAXED);
 		return *pos <= TWZDB_FANOUT ? 0 : TWZDB__RETRY;
 	}
-	err = tie_range(tx, r, twzdb__head(k, __atomic_load_n(&r->n->pfx, __ATOMIC_RELAXED)), &lo,
-			&hi);
+	err = tie_range(tx, r, node_head(r->n, k), &lo, &hi);
 	while (!err && lo < hi) {
 		unsigned mid = (lo + hi) / 2;
 		int slot = node_slot(r->n, mid);

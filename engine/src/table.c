@@ -3,12 +3,12 @@
  */
 #include "internal.h"
 
-static int check_key(struct twzdb_slice key, const char *what)
+int twzdb__key_check(struct twzdb_slice key, const char *what)
 {
 	if (key.len && !key.ptr)
 		return twzdb__err(TWZDB_E_INVAL, "%s: key without bytes", what);
 	if (key.len > TWZDB_KEY_MAX)
-		return twzdb__err(TWZDB_E_TOOBIG, "%s: a key of %zu bytes; %d are possible", what,
+		return twzdb__err(TWZDB_E_TOOBIG, "%s: a key of %zu bytes; %zu are possible", what,
 				  key.len, TWZDB_KEY_MAX);
 	return 0;
 }
@@ -32,7 +32,9 @@ static int check_row(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_sl
 {
 	int err = check_table(tx, t, write, what);
 
-	return err ? err : check_key(key, what);
+	if (likely(!err && key.ptr && key.len <= TWZDB_KEY_SHORT))
+		return 0;
+	return err ? err : twzdb__key_check(key, what);
 }
 
 /* --- rows --- */
@@ -63,9 +65,44 @@ static int check_last(struct twzdb_txn *tx, uint64_t table, struct bkey k)
 
 	if (err)
 		return err == TWZDB_E_NOTFOUND ? 0 : err;
-	if (bkey_cmp((struct bkey){rec_key(r), rec_klen(r)}, k) < 0)
+	if (bkey_cmp(rec_bkey(r), k) < 0)
 		return 0;
 	return twzdb__err(TWZDB_E_ORDER, "append: the key is not greater than the last one");
+}
+
+static int put_anywhere(struct twzdb_txn *tx, uint64_t table, struct bkey key,
+			struct twzdb_slice value, uint32_t flags)
+{
+	int err = flags & TWZDB_APPEND ? check_last(tx, table, key) : 0;
+
+	return err ? err
+		   : twzdb__put(tx, table, key, value.ptr, (uint32_t)value.len,
+				flags & (TWZDB_INSERT | TWZDB_UPDATE));
+}
+
+/*
+ * Short ways are for short rows. The fence a split needs may be as long as a key, and find no space when the leaf
+ * has been changed already: the savepoint takes that back.
+ */
+static int put_long(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
+		    uint32_t flags)
+{
+	uint32_t sp = 0;
+	int err, undo = 0;
+
+	if (value.len > TWZDB_ROW_MAX - key.len)
+		return twzdb__err(TWZDB_E_TOOBIG,
+				  "put: a key of %u and a value of %zu bytes; %zu are possible",
+				  key.len, value.len, TWZDB_ROW_MAX);
+	err = key.len > TWZDB_KEY_SHORT ? twzdb_savepoint(tx, &sp) : 0;
+	if (err)
+		return err;
+	err = put_anywhere(tx, table, key, value, flags);
+	if (sp && tx->broken)
+		undo = twzdb_rollback_to(tx, sp);
+	if (sp && !undo)
+		undo = twzdb_release(tx, sp);
+	return err ? err : undo;
 }
 
 int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
@@ -73,9 +110,8 @@ int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct
 {
 	int err;
 
-	if (value.len > TWZDB_VALUE_MAX)
-		return twzdb__err(TWZDB_E_TOOBIG, "put: a value of %zu bytes; %zu are possible",
-				  value.len, TWZDB_VALUE_MAX);
+	if (row_is_long(key.len, value.len))
+		return put_long(tx, table, key, value, flags);
 	err = twzdb__one_put(tx, table, key, value.ptr, (uint32_t)value.len, flags);
 	if (err <= 0)
 		return err;
@@ -84,11 +120,7 @@ int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct
 		err = twzdb__put_new(tx, table, key, value.ptr, (uint32_t)value.len, flags);
 	if (err <= 0)
 		return err;
-	err = flags & TWZDB_APPEND ? check_last(tx, table, key) : 0;
-	if (err)
-		return err;
-	return twzdb__put(tx, table, key, value.ptr, (uint32_t)value.len,
-			  flags & (TWZDB_INSERT | TWZDB_UPDATE));
+	return put_anywhere(tx, table, key, value, flags);
 }
 
 int twzdb_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
@@ -126,7 +158,7 @@ static int compare(struct twzdb_txn *tx, struct twzdb_table t, struct bkey k,
 int twzdb_put_if(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
 		 const struct twzdb_slice *expected, struct twzdb_slice value)
 {
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct bkey k;
 	int err = check_row(tx, t, key, true, "put_if");
 
@@ -143,12 +175,15 @@ int twzdb_put_if(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice 
 		err = compare(tx, t, k, expected);
 	if (err == TWZDB_E_NOTFOUND)
 		err = twzdb__err(TWZDB_E_MISMATCH, "the row does not exist");
-	return err ? err : twzdb__put_row(tx, t.h, k, value, 0);
+	if (!err)
+		err = twzdb__put_row(tx, t.h, k, value, 0);
+	keybuf_free(&buf);
+	return err;
 }
 
 int twzdb_del(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key)
 {
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct bkey k;
 	int err = check_row(tx, t, key, true, "del");
 
@@ -165,7 +200,7 @@ int twzdb_del(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 int twzdb_del_if(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
 		 struct twzdb_slice expected)
 {
-	struct keybuf buf;
+	struct keybuf buf = {.big = NULL};
 	struct bkey k;
 	int err = check_row(tx, t, key, true, "del_if");
 

@@ -46,6 +46,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_cut,
 	&wl_db_large,
 	&wl_db_values,
+	&wl_db_long,
 	&wl_db_changes,
 	&wl_db_keep,
 	&wl_db_savepoint,

@@ -13,20 +13,32 @@ static struct twzdb_slice text(const char *s)
 	return (struct twzdb_slice){s, strlen(s)};
 }
 
+#define LONG_KEY 9000 /* keys from here on are long, and differ at their ends */
+#define LONG_MAX 80000
+
+static struct twzdb_slice key_of(int i)
+{
+	static char key[LONG_MAX];
+	int len = i < LONG_KEY ? 0 : i < LONG_KEY + 500 ? 1100 : i < LONG_KEY + 800 ? 5000 : 70000;
+
+	memset(key, 'l', (size_t)len);
+	snprintf(key + len, sizeof(key) - (size_t)len, "k%04d", i);
+	return text(key);
+}
+
 /* A step of a transaction: key I gets LEN bytes that depend on V; LEN < 0 deletes it. */
 static int put_row(struct twzdb_txn *txn, struct twzdb_table t, int i, int len, int v)
 {
 	uint8_t *buf = malloc((size_t)(len > 0 ? len : 1));
-	char key[32];
+	struct twzdb_slice key = key_of(i);
 	int rc;
 
 	if (!buf)
 		return TWZ_E_NOMEM;
-	snprintf(key, sizeof(key), "k%04d", i);
 	for (int n = 0; n < len; n++)
 		buf[n] = (uint8_t)(n * 7 + v);
-	rc = len < 0 ? twzdb_del(txn, t, text(key))
-		     : twzdb_put(txn, t, text(key), (struct twzdb_slice){buf, (size_t)len}, 0);
+	rc = len < 0 ? twzdb_del(txn, t, key)
+		     : twzdb_put(txn, t, key, (struct twzdb_slice){buf, (size_t)len}, 0);
 	free(buf);
 	return rc;
 }
@@ -200,6 +212,25 @@ static int run_values(struct crash *c)
 }
 ENGINE_WL(wl_db_values, "values", "values of several units of 64 KiB", CRASH_LINE | CRASH_PAGE,
 	  false, setup_rows, run_values);
+
+/* Long keys: alone, in a leaf that splits (the fences are as long), deleted, in the room of one deleted. */
+static int run_long(struct crash *c)
+{
+	CRASH_OP(c, rows(c, "t", LONG_KEY, 1, 1, 10, 1));
+	CRASH_OP(c, rows(c, "t", LONG_KEY, 1, 1, 3000, 2));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 900, 1, 1, 10, 3));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 800, 1, 1, 100000, 4));
+	CRASH_OP(c, rows(c, "t", LONG_KEY, 1, 1, -1, 0));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 100, 30, 2, 10, 5));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 500, 30, 1, 10, 6));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 900, 1, 1, -1, 0));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 100, 30, 2, -1, 0));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, rows(c, "t", LONG_KEY + 901, 1, 1, 20, 7));
+	return 0;
+}
+ENGINE_WL(wl_db_long, "long", "keys longer than a short row has", CRASH_LINE | CRASH_PAGE, false,
+	  setup_rows, run_long);
 
 /* --- the other calls that change rows, and the other ways to commit --- */
 

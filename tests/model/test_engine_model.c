@@ -37,7 +37,7 @@ static const char *const table_name[TABLES] = {"alpha", "beta", "gamma"};
 
 static struct twzdb_slice key_of(unsigned i)
 {
-	static char ring[8][600];
+	static char ring[8][41000];
 	static unsigned next;
 	char *b = ring[next++ % 8];
 	int n;
@@ -49,8 +49,14 @@ static struct twzdb_slice key_of(unsigned i)
 	else if (i < 2000)
 		n = sprintf(b, "common/prefix/of/many/keys/%03u/%.*s", i / 10 % 1000 + i / 1000,
 			    (int)(i % 10), "zzzzzzzzzz");
-	else
+	else if (i < 2970)
 		n = sprintf(b, "long%0500u", i);
+	else if (i < 2990) /* beyond what is stored the short way */
+		n = sprintf(b, "m%01023u", i) + (int)(i % 3);
+	else /* long common prefixes, and a unit each */
+		n = sprintf(b, "n%040000u", i);
+	for (int z = 1024; z < n && i < 2990; z++)
+		b[z] = 0;
 	/* Keys of the middle group end in 0 to 9 letters: a key may be a prefix of the next. */
 	return (struct twzdb_slice){b, (size_t)n};
 }

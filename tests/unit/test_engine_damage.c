@@ -241,6 +241,49 @@ static int record_of_the_future(struct twzdb *db)
 	return 0;
 }
 
+/* Lengths of a long row that are out of range, or stored as no long row's are. */
+static int long_row_damaged(struct twzdb *db)
+{
+	static const struct {
+		uint32_t klt, vlf, klen, vlen;
+	} bad[] = {{TWZDB_KLT_LONG, 0, UINT32_MAX, 5},	 {TWZDB_KLT_LONG, 0, 3000, UINT32_MAX},
+		   {TWZDB_KLT_LONG, 0, 3000, 1U << 30},	 {TWZDB_KLT_LONG, 0, 1U << 30, 0},
+		   {TWZDB_KLT_LONG, 7, 3000, 5},	 {TWZDB_KLT_LONG, 0, 100, 5},
+		   {TWZDB_KLT_LONG - 1, 0, 3000, 5},	 {TWZDB_KEY_SHORT + 1, 5, 3000, 5},
+		   {UINT32_MAX & TWZDB_KLT_LEN, 0, 0, 0}};
+	static uint8_t bytes[3000];
+	struct twzdb_slice key = {bytes, sizeof(bytes)}, v;
+	const struct rec_pm *found;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	uint64_t cnt;
+	struct rec_pm *r;
+
+	memset(bytes, 0x7f, sizeof(bytes));
+	WANT(!twzdb_begin(db, 0, &tx) && !twzdb_table_open(tx, "t", 0, &t) &&
+	     !twzdb_put(tx, t, key, et_val(1, 5), 0) && !twzdb_commit(tx));
+	WANT(!twzdb_begin(db, TWZDB_RDONLY, &tx) &&
+	     !twzdb__get(tx, t.h, (struct bkey){bytes, sizeof(bytes)}, &found));
+	r = (struct rec_pm *)(uintptr_t)found;
+	for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++) {
+		r->klt = (r->klt & ~TWZDB_KLT_LEN) | bad[i].klt;
+		r->vlf = (r->vlf & ~TWZDB_VLF_LEN) | bad[i].vlf;
+		*rec_long(r) = (struct rec_long_pm){bad[i].klen, bad[i].vlen};
+		WANT(twzdb_get(tx, t, key, &v) == TWZDB_E_CORRUPT);
+		WANT(scan(tx, t, TWZDB_FIRST, TWZDB_NEXT) == TWZDB_E_CORRUPT);
+		WANT(scan(tx, t, TWZDB_LAST, TWZDB_PREV) == TWZDB_E_CORRUPT);
+		WANT(!twzdb_check(db, NULL, NULL, &cnt) && cnt);
+		WANT(!twzdb__rec_fits(r, 65536));
+	}
+	r->klt |= TWZDB_KLT_LONG;
+	r->vlf &= ~TWZDB_VLF_LEN;
+	*rec_long(r) = (struct rec_long_pm){3000, 5};
+	WANT(!twzdb_get(tx, t, key, &v) && v.len == 5);
+	WANT(!twzdb_check(db, NULL, NULL, &cnt) && !cnt);
+	twzdb_abort(tx);
+	return 0;
+}
+
 /* The unit table remembers what the header was; nobody may look for it there all the same. */
 static int anchors_without_header(struct twzdb *db)
 {
@@ -301,6 +344,7 @@ CASE(counts_in_the_root_are_clamped, counts_of_the_root)
 CASE(an_exact_seek_stays_in_its_leaf, seek_beside_damage)
 CASE(a_record_of_the_future_is_damage, record_of_the_future)
 CASE(anchors_need_no_header_once_known, anchors_without_header)
+CASE(long_rows_have_sound_lengths, long_row_damaged)
 
 /* --- records of the log --- */
 
@@ -408,6 +452,20 @@ static void future_record(struct twzdb *db, struct crafted *r)
 	r->pl[0] = UINT64_MAX - 1;
 }
 
+/* Longer than its item, though it says it is not. */
+static void endless_record(struct twzdb *db, struct crafted *r)
+{
+	struct rec_pm *rec = (struct rec_pm *)(void *)r->pl;
+	uint64_t p;
+	const struct node_pm *n = some_leaf(db, &p);
+
+	r->it = (struct item_pm){TWZDB_IT_REC_FULL, 0, 64, n->ptr[n->perm[0]]};
+	rec->ts = r->h.ts;
+	rec->vlf = TWZDB_VLF_LIVE;
+	rec->klt = TWZDB_KLT_LONG;
+	*rec_long(rec) = (struct rec_long_pm){UINT32_MAX, UINT32_MAX};
+}
+
 static const struct hostile_case hostile[] = {
 	{"number of data objects", no_objects},
 	{"number of data objects", many_objects},
@@ -419,6 +477,7 @@ static const struct hostile_case hostile[] = {
 	{"new node with", twisted_node},
 	{"cannot come next", last_commit_ever},
 	{"another commit", future_record},
+	{"wrong lengths", endless_record},
 };
 
 static int append_and_die(void *arg)
@@ -516,6 +575,7 @@ int main(int argc, char **argv)
 		T_CASE(an_exact_seek_stays_in_its_leaf),
 		T_CASE(a_record_of_the_future_is_damage),
 		T_CASE(anchors_need_no_header_once_known),
+		T_CASE(long_rows_have_sound_lengths),
 		T_CASE(hostile_log_records_are_refused),
 		T_CASE(a_damaged_count_is_not_logged),
 		T_CASE(check_does_not_wait_for_its_own_thread),

@@ -15,6 +15,17 @@
 
 static const char *path;
 
+#define LONGS 40
+
+static struct twzdb_slice long_key(uint64_t i)
+{
+	static uint8_t key[34000];
+
+	memcpy(key + 1100, &i, sizeof(i));
+	memcpy(key + sizeof(key) - sizeof(i), &i, sizeof(i));
+	return (struct twzdb_slice){key, i % 8 ? 1100 + sizeof(i) : sizeof(key)};
+}
+
 static int fill(void)
 {
 	struct twzdb *db;
@@ -31,6 +42,8 @@ static int fill(void)
 		for (uint64_t i = 0; i < ROWS && !err; i += 1 + (uint64_t)round)
 			err = twzdb_put(tx, t, et_key(i), et_val(i, i % 90 == 0 ? 5000 : i % 50),
 					0);
+		for (uint64_t i = 0; i < LONGS && !err; i++)
+			err = twzdb_put(tx, t, long_key(i), et_val(i, 30), 0);
 		if (!err)
 			err = twzdb_commit(tx);
 	}
@@ -59,6 +72,8 @@ static void read_all(struct twzdb *db)
 		(void)!twzdb_count(tx, t, &cnt);
 		for (uint64_t i = 0; i < ROWS; i += 7)
 			(void)!twzdb_get(tx, t, et_key(i), &v);
+		for (uint64_t i = 0; i < LONGS; i++)
+			(void)!twzdb_get(tx, t, long_key(i), &v);
 		if (!twzdb_cursor_open(tx, t, &c)) {
 			/* Comes to an end even when damage bent the tree into a ring. */
 			for (; !twzdb_cursor_get(c, op, &k, &v); op = TWZDB_NEXT)
@@ -84,6 +99,11 @@ static void change_all(struct twzdb *db)
 				(void)!twzdb_put(tx, t, et_key(t_rand_below(ROWS * 2)),
 						 et_val(i, i % 70), 0);
 				(void)!twzdb_del(tx, t, et_key(t_rand_below(ROWS * 2)));
+				if (i % 8 == 0)
+					(void)!twzdb_put(tx, t, long_key(t_rand_below(LONGS)),
+							 et_val(i, 40), 0);
+				if (i % 16 == 0)
+					(void)!twzdb_del(tx, t, long_key(t_rand_below(LONGS)));
 			}
 		}
 		if (round == 3)

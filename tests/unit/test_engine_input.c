@@ -273,8 +273,8 @@ static void readers_do_not_write(void)
 
 static void lengths_and_flags_have_limits(void)
 {
-	static uint8_t big[TWZDB_KEY_MAX + 1];
-	struct twzdb_slice k = {big, sizeof(big)}, huge = {big, TWZDB_VALUE_MAX + 1}, v,
+	static uint8_t big[1]; /* what is too long is not looked at */
+	struct twzdb_slice k = {big, TWZDB_KEY_MAX + 1}, huge = {big, TWZDB_VALUE_MAX + 1}, v,
 			   bad = {NULL, 4}, one = et_str("one");
 	struct twzdb_cursor *c;
 	char name[TWZDB_NAME_MAX + 2];

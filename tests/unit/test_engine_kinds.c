@@ -5,6 +5,8 @@
 
 #include "../../engine/src/internal.h"
 
+#include <sys/mman.h>
+
 static struct twzdb *db;
 static struct twzdb_txn *tx;
 static struct twzdb_table tab;
@@ -280,36 +282,45 @@ static void pairs_are_deleted_and_replaced(void)
 
 static void lengths_have_a_limit_together(void)
 {
-	static uint8_t big[TWZDB_KEY_MAX + 8];
-	struct twzdb_slice k = {big, 1000}, v = {big + 1, 22};
+	uint8_t *big = mmap(NULL, TWZDB_KEY_MAX, PROT_READ,
+			    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	struct twzdb_slice k = {big, 1000}, v = {big + 1, TWZDB_KEY_MAX - 2001};
 
+	T_TRUE(big != MAP_FAILED);
 	start("duplimit.twz", DUP);
-	memset(big, 'x', sizeof(big));
-	T_OK(twzdb_put(tx, tab, k, v, 0)); /* 1000 + 2 + 22 */
-	v.len++;
-	T_ERR(twzdb_put(tx, tab, k, v, 0), TWZDB_E_TOOBIG);
-	big[0] = 0; /* takes two bytes */
-	v.len--;
-	T_ERR(twzdb_put(tx, tab, k, v, 0), TWZDB_E_TOOBIG);
-	v.len--;
-	T_OK(twzdb_put(tx, tab, k, v, 0));
-	memset(big, 0, sizeof(big));
-	k.len = 511;
-	T_OK(twzdb_put(tx, tab, k, mem(NULL, 0), 0));
-	k.len = 512;
+	T_ERR(twzdb_put(tx, tab, k, v, 0), TWZDB_E_TOOBIG); /* 2 * 1000 + 2 + the value */
+	k.len = TWZDB_KEY_MAX / 2;			    /* each byte takes two */
 	T_ERR(twzdb_put(tx, tab, k, mem(NULL, 0), 0), TWZDB_E_TOOBIG);
+	v.len = 5;
+	for (k.len = 505; k.len < 520; k.len++) /* a short key, then a long one */
+		T_OK(twzdb_put(tx, tab, k, v, 0));
+	k.len = 3000;
+	T_OK(twzdb_put(tx, tab, k, v, 0));
 	T_ERR(twzdb_put(tx, tab, mem(NULL, 5), v, 0), TWZDB_E_INVAL);
 	T_ERR(twzdb_put(tx, tab, et_str("k"), mem(NULL, 5), 0), TWZDB_E_INVAL);
 	go_to(TWZDB_SEEK_GE, "y", NULL, NULL, NULL);
-	v.len = 5;
 	k = mem("x", 1);
 	T_ERR(twzdb_cursor_get(cur, TWZDB_SEEK_BOTH, &k, NULL), TWZDB_E_INVAL);
 	k = mem(big, 0);
 	T_OK(twzdb_cursor_get(cur, TWZDB_SEEK_GE, &k, &v));
-	T_EQ(k.len, 511); /* decoded again */
-	T_TRUE(!((const uint8_t *)k.ptr)[510]);
-	T_ERR(twzdb_cursor_put(cur, (struct twzdb_slice){big, 8}), TWZDB_E_TOOBIG);
+	for (size_t len = 505; len < 520; len++) {
+		T_EQ(k.len, len); /* decoded again */
+		T_EQ(v.len, 5);
+		T_TRUE(!((const uint8_t *)k.ptr)[len - 1]);
+		T_OK(twzdb_cursor_get(cur, TWZDB_NEXT_NODUP, &k, &v));
+	}
+	T_EQ(k.len, 3000);
+	T_ERR(twzdb_cursor_put(cur, (struct twzdb_slice){big, TWZDB_KEY_MAX - 6001}),
+	      TWZDB_E_TOOBIG);
+	T_OK(twzdb_cursor_put(cur, (struct twzdb_slice){big, 70000}));
+	T_OK(twzdb_cursor_get(cur, TWZDB_CURRENT, &k, &v));
+	T_TRUE(k.len == 3000 && v.len == 70000);
+	T_OK(twzdb_cursor_get(cur, TWZDB_PREV_NODUP, &k, &v));
+	T_EQ(k.len, 519);
+	T_OK(twzdb_del(tx, tab, (struct twzdb_slice){big, 3000}));
+	T_ERR(twzdb_cursor_get(cur, TWZDB_NEXT, &k, &v), TWZDB_E_NOTFOUND);
 	stop();
+	munmap(big, TWZDB_KEY_MAX);
 }
 
 /* --- random pairs against a sorted array --- */
