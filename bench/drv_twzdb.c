@@ -138,7 +138,8 @@ static int get(void *th, const char *key, size_t klen, char *buf, size_t cap)
 	return len;
 }
 
-#define MGET_MAX 64
+#define MGET_MAX  64
+#define BATCH_MAX 256
 
 static int mget(void *th, const struct drv_kv *keys, int cnt, char *buf, size_t stride, int *len)
 {
@@ -223,18 +224,25 @@ static int modify(void *th, const char *key, size_t klen, drv_edit *edit, void *
 	return finish(tx, err, "read and write");
 }
 
+/* By the call for many rows. */
 static int batch(void *th, const struct drv_kv *kv, int cnt, bool sorted)
 {
 	struct handle *h = th;
+	struct twzdb_slice key[BATCH_MAX], value[BATCH_MAX];
 	struct twzdb_txn *tx;
 	int err = 0;
 
 	if (begin(h, &tx))
 		return DRV_FAIL;
-	for (int i = 0; i < cnt && !err; i++)
-		err = twzdb_put(tx, h->table, slice(kv[i].key, kv[i].klen),
-				slice(kv[i].value, kv[i].vlen),
-				sorted ? TWZDB_APPEND : TWZDB_INSERT);
+	for (int i = 0, n; i < cnt && !err; i += n) {
+		n = cnt - i < BATCH_MAX ? cnt - i : BATCH_MAX;
+		for (int k = 0; k < n; k++) {
+			key[k] = slice(kv[i + k].key, kv[i + k].klen);
+			value[k] = slice(kv[i + k].value, kv[i + k].vlen);
+		}
+		err = twzdb_put_many(tx, h->table, (size_t)n, key, value,
+				     sorted ? TWZDB_APPEND : TWZDB_INSERT, NULL);
+	}
 	return finish(tx, err, "batch");
 }
 
@@ -305,7 +313,7 @@ static void settings(void *store, char *buf, size_t len)
 
 	if (twzdb_stats(store, &st))
 		failed("statistics");
-	snprintf(buf, len, "commit = %s; log ring %llu KiB; defaults otherwise",
+	snprintf(buf, len, "commit = %s; loads by put_many; log ring %llu KiB; defaults otherwise",
 		 g == TWZ_GRAN_PAGE ? "one range sync of the log"
 				    : "clwb of the record, log line, one sfence",
 		 (unsigned long long)st.log_len >> 10);

@@ -90,7 +90,7 @@ static void add_new_nodes(struct twzdb_txn *tx, struct buf *b)
 				   : NULL;
 
 		if (at)
-			memcpy(at, &pn->img, TWZDB_NODE_LEN);
+			twzdb__node_copy(at, &pn->img);
 	}
 }
 

@@ -334,36 +334,109 @@ static struct pnode *tail_for(struct twzdb_txn *tx, uint64_t table, struct bkey 
 	return bkey_cmp(rec_bkey(r), key) < 0 ? pn : NULL;
 }
 
-/*
- * A new row in a leaf that has room: the way there is not kept, for nothing above the leaf changes. 1: it is
- * not that simple.
- */
+bool twzdb__tail_takes(struct twzdb_txn *tx, uint64_t table, struct bkey key)
+{
+	return tail_for(tx, table, key) != NULL;
+}
+
+/* A new row in leaf W->leaf, if it has room: nothing above changes. 1: it is not that simple. */
+static int put_in_place(struct twzdb_txn *tx, uint64_t table, struct stop *s, struct place *w,
+			const void *value, uint32_t vlen)
+{
+	struct rec_pm *rec;
+	struct pnode *pn;
+	uint64_t p;
+	int err;
+
+	if (!place_in_leaf(tx->db, s, w) || w->old || w->n->n >= TWZDB_FANOUT)
+		return 1;
+	err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), w->k, value, vlen, 0, TWZDB_ROW, &p,
+			     &rec);
+	if (err)
+		return err;
+	tx->mods++;
+	err = twzdb__node_cow_words(tx, w->leaf, &pn);
+	if (err)
+		return twzdb__break(tx, err);
+	put_in_leaf(tx, table, pn, w->pos, w->head, p);
+	return 0;
+}
+
 int twzdb__put_new(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
 		   uint32_t vlen, uint32_t put_flags)
 {
 	struct place w = {.k = key};
-	struct rec_pm *rec;
-	struct pnode *pn;
 	struct stop s;
-	uint64_t p, root;
+	uint64_t root;
 	int err;
 
 	if (tx->one.kind || put_flags & (TWZDB_UPDATE | TWZDB_APPEND))
 		return 1;
 	root = twzdb__table_root(tx, table, &err);
-	if (!root || !leaf_by_root(tx, root, &w, &s) || !place_in_leaf(tx->db, &s, &w) || w.old ||
-	    w.n->n >= TWZDB_FANOUT)
+	if (!root || !leaf_by_root(tx, root, &w, &s))
 		return 1;
-	err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, value, vlen, 0, TWZDB_ROW, &p,
-			     &rec);
-	if (err)
-		return err;
-	tx->mods++;
-	err = twzdb__node_cow_words(tx, w.leaf, &pn);
-	if (err)
-		return twzdb__break(tx, err);
-	put_in_leaf(tx, table, pn, w.pos, w.head, p);
+	return put_in_place(tx, table, &s, &w, value, vlen);
+}
+
+int twzdb__put_at(struct twzdb_txn *tx, uint64_t table, struct place *w, struct twzdb_slice value,
+		  uint32_t put_flags)
+{
+	const struct node_pm *n = node_at(tx->db, w->leaf);
+	struct stop s;
+
+	if (tx->one.kind || put_flags & (TWZDB_UPDATE | TWZDB_APPEND) || !n ||
+	    row_is_long(w->k.len, value.len))
+		return 1;
+	n = writer_node(tx, w->leaf, 0);
+	if (!n || !arrive(n, &s) || HDR_LEVEL(s.hdr))
+		return 1;
+	w->n = (struct node_pm *)(uintptr_t)n;
+	return put_in_place(tx, table, &s, w, value.ptr, (uint32_t)value.len);
+}
+
+/* The way to PN, the last leaf of the table. */
+static int tail_path(struct twzdb_txn *tx, uint64_t table, const struct pnode *pn,
+		     struct path *path)
+{
+	int err, slot, level = -1;
+	struct nref r;
+	uint64_t p;
+
+	for (p = twzdb__table_root(tx, table, &err); p != pn->p;) {
+		err = twzdb__node_get(tx, p, level, &r);
+		if (err)
+			return err;
+		if (level < 0)
+			path->depth = r.n->level + 1;
+		level = r.n->level;
+		slot = r.n->n && r.n->n <= TWZDB_FANOUT ? node_slot(r.n, r.n->n - 1U) : -1;
+		if (!level || level > TWZDB_LEVEL_MAX || slot < 0)
+			return twzdb__corrupt(tx->db, p, "the last leaf is not where it was");
+		path->e[level] = r;
+		path->idx[level] = (uint8_t)(r.n->n - 1);
+		p = r.n->ptr[slot];
+		level--;
+	}
+	if (level > 0)
+		return twzdb__corrupt(tx->db, p, "a leaf among inner nodes");
+	if (level < 0)
+		path->depth = 1;
+	path->e[0] = twzdb__node_ref(pn);
+	path->idx[0] = pn->img.n;
 	return 0;
+}
+
+/* Put behind the last row of a table, whose leaf PN is full: it stays so, and the row begins the next one. */
+static int put_behind(struct twzdb_txn *tx, uint64_t table, struct pnode *pn, struct bkey key,
+		      const void *value, uint32_t vlen)
+{
+	struct path path;
+	int err;
+
+	if (pn->img.tombs)
+		return 1;
+	err = tail_path(tx, table, pn, &path);
+	return err ? err : insert_new(tx, table, &path, TWZDB_FANOUT, key, value, vlen);
 }
 
 int twzdb__put_tail(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
@@ -374,8 +447,10 @@ int twzdb__put_tail(struct twzdb_txn *tx, uint64_t table, struct bkey key, const
 	uint64_t p;
 	int err;
 
-	if (!pn || put_flags & TWZDB_UPDATE || pn->img.n == TWZDB_FANOUT)
+	if (!pn || put_flags & TWZDB_UPDATE)
 		return 1;
+	if (pn->img.n == TWZDB_FANOUT)
+		return put_behind(tx, table, pn, key, value, vlen);
 	err = twzdb__rec_new(tx, twzdb__tag_of(tx->db, table), key, value, vlen, 0, TWZDB_ROW, &p,
 			     &rec);
 	if (err)

@@ -639,6 +639,17 @@ static inline int node_slot(const struct node_pm *n, unsigned pos)
 int twzdb__node_bad(struct twzdb_txn *tx, const struct nref *r, const char *rule);
 
 /* --- node.c: private nodes --- */
+/*
+ * Copy a node. If the compiler knows the length it takes "rep movs", which does not go ahead of lines it waits for as
+ * a row of loads does.
+ */
+static inline void twzdb__node_copy(void *to, const void *from)
+{
+	size_t len = TWZDB_NODE_LEN;
+
+	__asm__("" : "+r"(len));
+	memcpy(to, from, len);
+}
 int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out); /* from the stock */
 /* Level, count and permutation are in range: what a writer will index with. */
 bool twzdb__node_sound(const struct node_pm *n);
@@ -669,13 +680,6 @@ void twzdb__ents_get(const struct node_pm *n, struct ents *e);
 /* Give N the entries [FROM, TO) of E. N's fences are final already. */
 int twzdb__ents_build(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned from,
 		      unsigned to);
-/*
- * A node's entries E, a new one among them at POS, are split at CUT: N, the new right node, gets the rest; N, the left
- * one, which has all but the new one, keeps the first. The fences of both are final.
- */
-int twzdb__ents_right(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned cut);
-int twzdb__ents_left(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned pos,
-		     unsigned cut);
 void twzdb__node_insert(struct node_pm *n, unsigned pos, uint64_t head, uint64_t ptr);
 void twzdb__node_remove(struct node_pm *n, unsigned pos);
 /* Longest prefix for the node's present fences. */
@@ -687,7 +691,7 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped);
 /* --- insert.c --- */
 /* Pure: how many of the N + 1 entries stay left when one is inserted at POS of a full node. */
 unsigned twzdb__plan_split(unsigned n, unsigned pos, bool last);
-/* Put a new row if that changes its leaf alone; 1: it does not. */
+/* Put a new row if that changes its leaf alone, the way there not being kept; 1: it does not. */
 int twzdb__put_new(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
 		   uint32_t vlen, uint32_t put_flags);
 /* Put behind the last row, if that is where the last one went and K belongs; 1: not here. */
@@ -697,6 +701,12 @@ int twzdb__put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void
 	       uint32_t vlen, uint32_t put_flags);
 int twzdb__set_root(struct twzdb_txn *tx, uint64_t table, uint64_t root);
 int twzdb__break(struct twzdb_txn *tx, int err);
+
+/* --- bulk.c --- */
+/* Rows of a plain table, all arguments good; *DONE counts them. */
+int twzdb__put_rows(struct twzdb_txn *tx, uint64_t table, size_t cnt,
+		    const struct twzdb_slice *keys, const struct twzdb_slice *values,
+		    uint32_t flags, size_t *done);
 
 /* --- delete.c --- */
 enum merge_plan { MERGE_NONE, MERGE_RIGHT, MERGE_LEFT };

@@ -4,7 +4,7 @@
  * Nothing here touches a live node: changes go to private images, become a log record at commit,
  * and reach the homes in apply.c only.
  */
-#include "internal.h"
+#include "place.h"
 
 #define CHUNK_NODES 64
 #define PFX_LAG	    3  /* bytes by which a node's prefix may be shorter than it could */
@@ -150,7 +150,7 @@ static int cow_home(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 	err = pnode_add(tx, p, PN_COPY, out);
 	if (err)
 		return err;
-	memcpy(&(*out)->img, home, sizeof(*home));
+	twzdb__node_copy(&(*out)->img, home);
 	tx->levels |= (uint64_t)1 << home->level;
 	return 0;
 }

@@ -97,4 +97,20 @@ static inline bool place_in_leaf(struct twzdb *db, const struct stop *s, struct 
 	return !m.eq && m.below <= HDR_N(s->hdr);
 }
 
+/* --- node.c --- */
+/*
+ * A node's entries E, a new one among them at POS, are split at CUT: N, the new right node, gets the rest; N, the left
+ * one, which has all but the new one, keeps the first. The fences of both are final.
+ */
+int twzdb__ents_right(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned cut);
+int twzdb__ents_left(struct twzdb_txn *tx, struct node_pm *n, const struct ents *e, unsigned pos,
+		     unsigned cut);
+
+/* --- insert.c --- */
+/* twzdb__put_new() with the leaf known: W's key, W->leaf. */
+int twzdb__put_at(struct twzdb_txn *tx, uint64_t table, struct place *w, struct twzdb_slice value,
+		  uint32_t put_flags);
+/* Would twzdb__put_tail() take it? */
+bool twzdb__tail_takes(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+
 #endif

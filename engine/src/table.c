@@ -137,6 +137,37 @@ int twzdb_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 	return twzdb__put_row(tx, t.h, to_bkey(key), value, flags);
 }
 
+int twzdb_put_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
+		   const struct twzdb_slice keys[], const struct twzdb_slice values[],
+		   uint32_t flags, size_t *done)
+{
+	size_t n = 0;
+	int err = check_table(tx, t, true, "put_many");
+
+	if (done)
+		*done = 0;
+	if (!err && cnt && (!keys || !values))
+		err = twzdb__err(TWZDB_E_INVAL, "put_many: no keys, or no values");
+	for (size_t i = 0; i < cnt && !err; i++) {
+		err = twzdb__key_check(keys[i], "put_many");
+		if (!err)
+			err = check_put(tx, t, values[i], flags);
+	}
+	if (err)
+		return err;
+	if (likely(!twzdb__kind(tx, t)))
+		err = twzdb__put_rows(tx, t.h, cnt, keys, values, flags, &n);
+	else
+		for (; n < cnt; n++) {
+			err = twzdb__kind_put(tx, t, keys[n], values[n], flags);
+			if (err)
+				break;
+		}
+	if (done)
+		*done = n;
+	return err;
+}
+
 /* Is the key's value EXPECTED (NULL: is there none)? 0, TWZDB_E_MISMATCH, TWZDB_E_NOTFOUND. */
 static int compare(struct twzdb_txn *tx, struct twzdb_table t, struct bkey k,
 		   const struct twzdb_slice *expected)

@@ -107,11 +107,38 @@ ENGINE_WL(wl_db_commit, "commit", "one-row transactions", CRASH_ALL, true, setup
 
 /* --- splits, up to a new root, and merges back --- */
 
+#define MANY_ROWS 40
+
+/* Rows between those that are there, in falling order, by one call: leaves split in the middle. */
+static int many(struct crash *c, const char *name, int from, int step)
+{
+	struct twzdb_slice keys[MANY_ROWS], values[MANY_ROWS];
+	char key[MANY_ROWS][16];
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+	int rc = twzdb_begin(c->db, 0, &txn);
+
+	if (rc)
+		return rc;
+	for (int i = 0; i < MANY_ROWS; i++) {
+		snprintf(key[i], sizeof(key[i]), "k%04d+", from + (MANY_ROWS - 1 - i) * step);
+		keys[i] = values[i] = text(key[i]);
+	}
+	rc = twzdb_table_open(txn, name, 0, &t);
+	if (!rc)
+		rc = twzdb_put_many(txn, t, MANY_ROWS, keys, values, TWZDB_INSERT, NULL);
+	if (!rc)
+		return twzdb_commit(txn);
+	twzdb_abort(txn);
+	return rc;
+}
+
 static int run_split(struct crash *c)
 {
 	for (int i = 0; i < 6; i++)
 		CRASH_OP(c, rows(c, "t", i * 10, 10, 1, 16, i));
 	CRASH_OP(c, rows(c, "t", 500, 30, 1, 16, 3));
+	CRASH_OP(c, many(c, "t", 5, 1));
 	return 0;
 }
 ENGINE_WL(wl_db_split, "split", "inserts that split leaves and the root", CRASH_ALL, true, NULL,

@@ -22,7 +22,7 @@
  * asked for from the host. After one that was refused, or took longer than small pages do, the kernel is left alone
  * so many times, twice as many each time until one is quick.
  */
-#define REST_MIN 16
+#define REST_MIN 64
 #define REST_MAX 1024
 #define SLOW_NS	 800000
 
