@@ -35,6 +35,28 @@ void twzvfs__group_remove(struct twzvfs_file *f)
 	pthread_mutex_unlock(&mutex);
 }
 
+/*
+ * By name, not by sqlite3_database_file_object(): with another VFS on top of this one, that object
+ * is the other's. The list is kept in the order of last use, so whoever writes is found at once.
+ */
+struct twzvfs_buf *twzvfs__group_journal(const char *name)
+{
+	const char *db = sqlite3_filename_database(name);
+	struct twzvfs_file **p, *f;
+
+	pthread_mutex_lock(&mutex);
+	for (p = &files; *p && (*p)->name != db; p = &(*p)->next)
+		;
+	f = *p;
+	if (f && p != &files) {
+		*p = f->next;
+		f->next = files;
+		files = f;
+	}
+	pthread_mutex_unlock(&mutex);
+	return f && !f->journal.in_use ? &f->journal : NULL;
+}
+
 static bool same_connection(const struct twzvfs_file *a, const struct twzvfs_file *b)
 {
 	return a->conn && b->conn && *a->conn == *b->conn;

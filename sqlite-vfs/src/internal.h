@@ -19,6 +19,7 @@
 struct twzvfs_buf {
 	unsigned char *p;
 	sqlite3_int64 len, cap;
+	bool in_use; /* by one open journal file at a time */
 };
 
 /*
@@ -35,6 +36,8 @@ struct twzvfs_file {
 	struct twzvfs_file *next; /* all open ones, for super-journal groups */
 	struct twzdb *db;
 	struct twzdb_txn *txn;
+	const char
+		*name; /* SQLite's own copy of the path: valid, and the same pointer, until close */
 	char *path;
 	dev_t dev;
 	ino_t ino;
@@ -55,6 +58,7 @@ struct twzvfs_file {
 	uint64_t page_cnt;
 	uint32_t base_counter; /* change counter of the snapshot the writer started from */
 	sqlite3_int64 mmap_size;
+	int fetched; /* pages handed out by xFetch */
 	struct twzvfs_buf journal;
 };
 
@@ -73,6 +77,9 @@ extern const sqlite3_io_methods twzvfs__io;
 /* journal.c: open a volatile file in FILE; BUF NULL = it owns its bytes. */
 void twzvfs__journal_open(sqlite3_file *file, struct twzvfs_buf *buf);
 size_t twzvfs__journal_size(void);
+
+/* foreign.c: PATH is no store; needs no more memory than struct twzvfs_file has. */
+int twzvfs__foreign_open(sqlite3_file *file, const char *path);
 
 /* lock.c */
 int twzvfs__lock(sqlite3_file *file, int level);
@@ -105,6 +112,11 @@ int twzvfs__pages_seal(struct twzvfs_file *f); /* before commit: change counter 
 void twzvfs__group_add(struct twzvfs_file *f);
 void twzvfs__group_remove(struct twzvfs_file *f);
 int twzvfs__group_commit(const char *super);
+/*
+ * The buffer of the handle whose journal has this name (SQLite's own string), or NULL when that
+ * handle is not known or has a journal open.
+ */
+struct twzvfs_buf *twzvfs__group_journal(const char *name);
 /* locking_mode, for all files of the connection */
 void twzvfs__group_exclusive(struct twzvfs_file *f, bool on);
 /* F learnt its connection: take its locking mode over */

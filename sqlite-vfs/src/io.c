@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * io.c -- the methods of a main database file
  */
+#include <stdlib.h>
 #include <sys/stat.h>
 
 #include "internal.h"
@@ -65,11 +66,30 @@ static int io_read(sqlite3_file *file, void *buf, int amt, sqlite3_int64 off)
 	return is_short ? SQLITE_IOERR_SHORT_READ : SQLITE_OK;
 }
 
+/*
+ * A VFS on top that keeps one database in several files (multiplex) passes locks and controls on
+ * to the first file only. The others would be read at other moments than it: refused, because
+ * it could not be right.
+ */
+static int check_split(struct twzvfs_file *f)
+{
+	if (f->lock != SQLITE_LOCK_NONE || f->conn)
+		return SQLITE_OK;
+	sqlite3_log(SQLITE_IOERR_WRITE,
+		    "twz: %s: written to without a lock: a database cannot be split over several "
+		    "files here",
+		    f->path);
+	return SQLITE_IOERR_WRITE;
+}
+
 static int io_write(sqlite3_file *file, const void *buf, int amt, sqlite3_int64 off)
 {
 	struct twzvfs_file *f = file_of(file);
-	int err = twzvfs__writer(f);
+	int err = check_split(f);
 
+	if (err)
+		return err;
+	err = twzvfs__writer(f);
 	if (!err)
 		err = twzvfs__pages_write(f, buf, (uint64_t)amt, (uint64_t)off);
 	return twzvfs__rc(err, "write", f->path);
@@ -145,6 +165,16 @@ static int pragma(struct twzvfs_file *f, char **arg)
 	return SQLITE_NOTFOUND;
 }
 
+/* A name no file has, where temporary files go. */
+static char *temp_name(void)
+{
+	const char *dir = getenv("TMPDIR");
+	sqlite3_uint64 rnd;
+
+	sqlite3_randomness((int)sizeof(rnd), &rnd);
+	return sqlite3_mprintf("%s/etilqs_%llx", dir && *dir ? dir : "/tmp", rnd);
+}
+
 static int io_control(sqlite3_file *file, int op, void *arg)
 {
 	struct twzvfs_file *f = file_of(file);
@@ -169,13 +199,24 @@ static int io_control(sqlite3_file *file, int op, void *arg)
 		return SQLITE_OK;
 	case SQLITE_FCNTL_MMAP_SIZE:
 		old = f->mmap_size;
-		if (*(sqlite3_int64 *)arg >= 0)
+		/* As with files: not while pages are handed out. */
+		if (*(sqlite3_int64 *)arg >= 0 && !f->fetched)
 			f->mmap_size = *(sqlite3_int64 *)arg;
 		*(sqlite3_int64 *)arg = old;
 		return SQLITE_OK;
 	case SQLITE_FCNTL_VFSNAME:
 		*(char **)arg = sqlite3_mprintf("twz");
 		return *(char **)arg ? SQLITE_OK : SQLITE_NOMEM;
+	case SQLITE_FCNTL_LAST_ERRNO:
+		*(int *)arg = 0; /* no call of the system is SQLite's to look at */
+		return SQLITE_OK;
+	case SQLITE_FCNTL_TEMPFILENAME:
+		*(char **)arg = temp_name();
+		return *(char **)arg ? SQLITE_OK : SQLITE_NOMEM;
+	case SQLITE_FCNTL_POWERSAFE_OVERWRITE:
+		if (*(int *)arg < 0)
+			*(int *)arg = 1; /* a commit is all or nothing: cannot be switched off */
+		return SQLITE_OK;
 	case SQLITE_FCNTL_SIZE_HINT:
 	case SQLITE_FCNTL_CHUNK_SIZE:
 		return SQLITE_OK; /* the store grows by itself */
@@ -199,7 +240,7 @@ static int io_traits(sqlite3_file *file)
 }
 
 /*
- * Zero-copy reads (PRAGMA mmap_size). A page blob is immutable and outlives the snapshot that
+ * Zero-copy reads of the first mmap_size bytes (PRAGMA mmap_size). A page blob is immutable and outlives the snapshot that
  * reads it (R10). Not for a writer: its own new pages may still be overwritten in place.
  */
 static int io_fetch(sqlite3_file *file, sqlite3_int64 off, int amt, void **out)
@@ -209,18 +250,19 @@ static int io_fetch(sqlite3_file *file, sqlite3_int64 off, int amt, void **out)
 	int err = 0;
 
 	*out = NULL;
-	if (!f->mmap_size || !f->txn || twzdb_txn_is_writer(f->txn))
+	if (off + amt > f->mmap_size || !f->txn || twzdb_txn_is_writer(f->txn))
 		return SQLITE_OK;
 	err = twzvfs__pages_fetch(f, (uint64_t)off, (uint32_t)amt, &p);
 	memcpy(out, &p, sizeof(p));
+	f->fetched += p != NULL;
 	return twzvfs__rc(err, "fetch", f->path);
 }
 
 static int io_unfetch(sqlite3_file *file, sqlite3_int64 off, void *p)
 {
-	(void)file;
 	(void)off;
-	(void)p;
+	if (p)
+		file_of(file)->fetched--;
 	return SQLITE_OK;
 }
 

@@ -26,6 +26,7 @@ static int j_close(sqlite3_file *file)
 		memset(j->buf, 0, sizeof(*j->buf));
 	}
 	j->buf->len = 0;
+	j->buf->in_use = false;
 	return SQLITE_OK;
 }
 
@@ -163,5 +164,6 @@ void twzvfs__journal_open(sqlite3_file *file, struct twzvfs_buf *buf)
 	memset(j, 0, sizeof(*j));
 	j->buf = buf ? buf : &j->own;
 	j->buf->len = 0;
+	j->buf->in_use = true;
 	j->base.pMethods = &journal_io;
 }

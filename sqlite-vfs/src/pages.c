@@ -328,6 +328,18 @@ int twzvfs__pages_write(struct twzvfs_file *f, const unsigned char *buf, uint64_
 	return write_partial(f, buf, len, off);
 }
 
+/* The backup API cuts a file to a length that is not whole pages of the size it had before. */
+static int truncate_rechunk(struct twzvfs_file *f, uint64_t len)
+{
+	uint32_t size = f->page_size;
+
+	while (size > 512 && len % size)
+		size /= 2;
+	return len < f->page_cnt * f->page_size && size < f->page_size && len % size == 0
+		       ? rechunk(f, size)
+		       : 0;
+}
+
 int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len)
 {
 	unsigned char key[4];
@@ -337,6 +349,9 @@ int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len)
 
 	if (!f->page_size)
 		return 0;
+	err = truncate_rechunk(f, len);
+	if (err)
+		return err;
 	cnt = (len + f->page_size - 1) / f->page_size;
 	err = twzdb_del_range(f->txn, f->table, key_of(key, cnt + 1), to, NULL);
 	if (err)

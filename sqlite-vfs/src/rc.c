@@ -43,6 +43,7 @@ static int translate(int err)
 	case TWZ_E_TRUNCATED:
 	case TWZ_E_FS:
 	case TWZ_E_MAPS:
+	case TWZ_E_PERM:
 	case -EACCES:
 	case -EISDIR:
 		return SQLITE_CANTOPEN;

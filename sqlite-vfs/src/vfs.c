@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "twz/err.h"
 #include "vfs.h"
 
 static sqlite3_vfs *root;
@@ -58,16 +59,17 @@ static int open_main(const char *name, struct twzvfs_file *f, int flags, int *ou
 	int err;
 
 	memset(f, 0, sizeof(*f));
+	f->name = name;
 	opt.name = sqlite3_uri_parameter(name, "db");
 	f->path = sqlite3_mprintf("%s", name);
 	if (!f->path)
 		return SQLITE_NOMEM;
 	err = twzdb_open(name, &opt, &f->db);
 	if (err) {
-		int rc = twzvfs__rc(err, "open", name);
-
 		sqlite3_free(f->path);
-		return rc;
+		if (err == TWZ_E_NOTSTORE)
+			return twzvfs__foreign_open(&f->base, name);
+		return twzvfs__rc(err, "open", name);
 	}
 	if (stat(name, &st) == 0) {
 		f->dev = st.st_dev;
@@ -89,11 +91,9 @@ static int vfs_open(sqlite3_vfs *vfs, const char *name, sqlite3_file *file, int 
 	if (name && (flags & SQLITE_OPEN_MAIN_DB))
 		return open_main(name, (struct twzvfs_file *)file, flags, out_flags);
 	if (name && (flags & (SQLITE_OPEN_MAIN_JOURNAL | SQLITE_OPEN_SUPER_JOURNAL))) {
-		struct twzvfs_buf *buf = NULL;
-
-		if (flags & SQLITE_OPEN_MAIN_JOURNAL)
-			buf = &((struct twzvfs_file *)sqlite3_database_file_object(name))->journal;
-		twzvfs__journal_open(file, buf);
+		twzvfs__journal_open(file, flags & SQLITE_OPEN_MAIN_JOURNAL
+						   ? twzvfs__group_journal(name)
+						   : NULL);
 		if (out_flags)
 			*out_flags = flags;
 		return SQLITE_OK;
@@ -194,8 +194,31 @@ static int vfs_time64(sqlite3_vfs *vfs, sqlite3_int64 *out)
 	return root->xCurrentTimeInt64(root, out);
 }
 
+/* System calls are the root VFS's: temporary files use them, stores do not. */
+static int vfs_set_call(sqlite3_vfs *vfs, const char *name, sqlite3_syscall_ptr call)
+{
+	(void)vfs;
+	if (root->iVersion < 3 || !root->xSetSystemCall)
+		return SQLITE_NOTFOUND;
+	return root->xSetSystemCall(root, name, call);
+}
+
+static sqlite3_syscall_ptr vfs_get_call(sqlite3_vfs *vfs, const char *name)
+{
+	(void)vfs;
+	return root->iVersion < 3 || !root->xGetSystemCall ? NULL
+							   : root->xGetSystemCall(root, name);
+}
+
+static const char *vfs_next_call(sqlite3_vfs *vfs, const char *name)
+{
+	(void)vfs;
+	return root->iVersion < 3 || !root->xNextSystemCall ? NULL
+							    : root->xNextSystemCall(root, name);
+}
+
 static sqlite3_vfs twz_vfs = {
-	.iVersion = 2,
+	.iVersion = 3,
 	.mxPathname = 1024,
 	.zName = "twz",
 	.xOpen = vfs_open,
@@ -211,6 +234,9 @@ static sqlite3_vfs twz_vfs = {
 	.xCurrentTime = vfs_time,
 	.xGetLastError = vfs_last_error,
 	.xCurrentTimeInt64 = vfs_time64,
+	.xSetSystemCall = vfs_set_call,
+	.xGetSystemCall = vfs_get_call,
+	.xNextSystemCall = vfs_next_call,
 };
 
 int twzvfs__init(int make_default)
