@@ -34,7 +34,23 @@
 #define ACC_GROW      8			/* buckets split when one overflowed */
 #define ACC_RAM_SHARE 8
 
+uint64_t twzdb__acc_secret[3] = {0xa0761d6478bd642fULL, 0xe7037ed1a0b428dbULL,
+				 0x8ebc6af09c88c6e3ULL};
+
 /* --- opening --- */
+
+/* Of whoever does without: no buckets, but one is looked into all the same. */
+static struct acc_head no_head;
+static uint64_t no_bucket[1][ACC_SLOTS] __attribute__((aligned(64)));
+static struct acc_unit no_unit;
+
+static void none(struct twzdb__accel *a)
+{
+	memset(a, 0, sizeof(*a));
+	a->head = &no_head;
+	a->bucket = no_bucket;
+	a->unit = &no_unit;
+}
 
 /* Bytes it may have: TWZDB_ACCEL (MiB, 0 = none), or a share of the machine's memory. */
 static uint64_t bound(void)
@@ -71,13 +87,23 @@ static bool head_init(struct acc_head *h)
 	return ld64_acq(&h->magic) == ACC_MAGIC && ld64_acq(&h->n) >= ACC_MIN;
 }
 
-void twzdb__acc_open(struct twzdb *db)
+/* Mostly address space: so large a piece comes from the kernel, and pages of it with the units that are read. */
+static bool units_init(struct twzdb__accel *a)
+{
+	struct acc_unit *unit = calloc(ACC_UNITS, sizeof(*unit));
+
+	if (unit)
+		a->unit = unit;
+	return unit;
+}
+
+void twzdb__acc_open(struct twzdb *db, bool wanted)
 {
 	struct twzdb__accel *a = &db->acc;
 	uint64_t len = bound();
 
-	memset(a, 0, sizeof(*a));
-	if (len < (uint64_t)1 << 20)
+	none(a);
+	if (!wanted || len < (uint64_t)1 << 20)
 		return;
 	/* Less address space than asked for is as good. */
 	while (twz_scratch_open(db->s, db->root_id, len, &a->sc)) {
@@ -87,7 +113,8 @@ void twzdb__acc_open(struct twzdb *db)
 	}
 	a->head = twz_scratch_ptr(a->sc);
 	a->bucket = (void *)((uint8_t *)twz_scratch_ptr(a->sc) + ACC_HEAD_LEN);
-	if (twz_scratch_grow(a->sc, ACC_HEAD_LEN + ACC_MIN * 64) || !head_init(a->head)) {
+	if (twz_scratch_grow(a->sc, ACC_HEAD_LEN + ACC_MIN * 64) || !head_init(a->head) ||
+	    !units_init(a)) {
 		twzdb__acc_close(db);
 		return;
 	}
@@ -97,7 +124,71 @@ void twzdb__acc_open(struct twzdb *db)
 void twzdb__acc_close(struct twzdb *db)
 {
 	twz_scratch_close(db->acc.sc);
-	memset(&db->acc, 0, sizeof(db->acc));
+	if (db->acc.unit != &no_unit)
+		free(db->acc.unit);
+	none(&db->acc);
+}
+
+/* --- what reads keep in mind (fast.h) --- */
+
+static void look_at_buckets(struct twzdb__accel *a)
+{
+	uint64_t n = ld64_acq(&a->head->n);
+
+	if (n == ld64(&a->n) || n - 1 >= a->max)
+		return;
+	/*
+	 * Whoever reads some of these old gets the number of a bucket there is all the same: one that
+	 * is not below the N read has HALF applied, and a HALF is below the N it was stored with.
+	 */
+	st64(&a->half, acc_mask(n) >> 1);
+	st64(&a->n, n);
+	st64(&a->mask, acc_mask(n));
+}
+
+/* db->mutex is held. SEQ: an even value of cut_seq; what was found at another one goes. */
+static void units_of(struct twzdb__accel *a, uint64_t seq)
+{
+	if (a->unit_seq == seq)
+		return;
+	for (uint64_t u = a->unit_low; u < a->unit_end; u++)
+		st64_rel(&a->unit[u].word, 0);
+	a->unit_low = a->unit_end = 0;
+	st64_rel(&a->unit_seq, seq);
+}
+
+/* db->mutex is held. */
+static void unit_learn(struct twzdb__accel *a, uint64_t u, uint64_t at, struct grid grid)
+{
+	struct acc_unit learnt = {.at = at, .grid = grid};
+
+	st64(&a->unit[u].at, learnt.at);
+	st64_rel(&a->unit[u].word, learnt.word);
+	a->unit_low = a->unit_end && a->unit_low < u ? a->unit_low : u;
+	a->unit_end = a->unit_end > u ? a->unit_end : u + 1;
+}
+
+void twzdb__acc_look(struct twzdb *db, uint64_t p)
+{
+	uint64_t no = p >> TWZ_PPTR_OFF_BITS, off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+	uint64_t u = ACC_UNIT(acc_entry(0, p)), start = p - off % TWZDB_UNIT_LEN;
+	uint64_t seq = ld64_acq(&db->sh->cut_seq);
+	const uint8_t *unit = twzdb__at(db, start, TWZDB_UNIT_LEN);
+	uint32_t e;
+
+	look_at_buckets(&db->acc);
+	if (seq & 1 || !unit || !db->map[no].units ||
+	    (seq == db->acc.unit_seq && ld64(&db->acc.unit[u].word)))
+		return;
+	e = __atomic_load_n(&db->map[no].units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_ACQUIRE);
+	pthread_mutex_lock(&db->mutex);
+	if (ld64_acq(&db->sh->cut_seq) == seq) {
+		units_of(&db->acc, seq);
+		if (e & TWZDB_UT_KNOWN)
+			unit_learn(&db->acc, u, (uintptr_t)unit + sizeof(struct unit_pm),
+				   twzdb__grids[TWZDB_UT_CLASS(e) % TWZDB_CLASSES]);
+	}
+	pthread_mutex_unlock(&db->mutex);
 }
 
 /* --- growing --- */
@@ -142,7 +233,7 @@ static void split(struct twzdb__accel *a, uint64_t n)
 {
 	unsigned k = 63 - (unsigned)__builtin_clzll(n), cnt = 0;
 	uint64_t *from = a->bucket[n - ((uint64_t)1 << k)], *to = a->bucket[n];
-	uint64_t bit = (uint64_t)1 << (ACC_PTR_BITS + k - ACC_LOW_BITS);
+	uint64_t bit = (uint64_t)1 << (k - ACC_LOW_BITS);
 	uint64_t moved[ACC_SLOTS] = {0};
 	unsigned slot[ACC_SLOTS];
 
@@ -202,7 +293,7 @@ static bool try_empty(uint64_t *b, uint64_t e)
  */
 static bool is_waste(struct twzdb *db, uint64_t i, uint64_t e)
 {
-	uint64_t hash = (e >> ACC_PTR_BITS << ACC_LOW_BITS) | (i & (ACC_MIN - 1)), p = acc_ptr(e);
+	uint64_t hash = (e & ACC_TAG_MASK) | i << (64 - ACC_LOW_BITS), p = acc_ptr(e);
 	const struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
 	uint64_t n = ld64(&db->acc.head->n);
 	struct bkey k;
@@ -212,7 +303,7 @@ static bool is_waste(struct twzdb *db, uint64_t i, uint64_t e)
 		return true;
 	k = (struct bkey){r->data, rec_klen_short(r)};
 	return k.len > TWZDB_KEY_SHORT || !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len) ||
-	       acc_tag(acc_hash(rec_table(r), k)) != (e & ~ACC_PTR_MASK);
+	       (acc_hash(rec_table(r), k) ^ e) & ACC_TAG_MASK;
 }
 
 /* The bucket is full. */
@@ -236,7 +327,7 @@ static void overflow(struct twzdb *db, uint64_t *b, uint64_t hash, uint64_t e)
 
 void twzdb__acc_put(struct twzdb *db, uint64_t hash, uint64_t p)
 {
-	uint64_t *b = acc_bucket(db, hash), e = acc_tag(hash) | p >> 4;
+	uint64_t *b = acc_bucket(db, hash), e = acc_entry(hash, p);
 
 	if (!b || __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)->words(b, UINT64_MAX, e))
 		return;
@@ -246,9 +337,9 @@ void twzdb__acc_put(struct twzdb *db, uint64_t hash, uint64_t p)
 
 void twzdb__acc_replace(struct twzdb *db, uint64_t hash, uint64_t old, uint64_t p)
 {
-	uint64_t *b = acc_bucket(db, hash), e = acc_tag(hash) | p >> 4;
+	uint64_t *b = acc_bucket(db, hash), e = acc_entry(hash, p);
 	unsigned m = b ? __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)
-				     ->words(b, UINT64_MAX, acc_tag(hash) | old >> 4)
+				     ->words(b, UINT64_MAX, acc_entry(hash, old))
 		       : 0;
 
 	if (likely(m))

@@ -10,51 +10,110 @@
 #include <xxhash.h>
 
 /*
- * An entry: bits 0..34 the record's pointer / 16, bits 35..63 its tag: bits 10..38 of the hash.
- * 0 = empty. The tag includes every bit the bucket's number can be made of but the lowest ten.
+ * An entry: bits 0..28 of the hash, its tag; above them where a record is: the distance, in units of
+ * 16 bytes, from the first block object 0 would have. 0 = empty. The number of its bucket is made of
+ * the hash's highest ten bits, and the tag's from the lowest on above them: the tag includes all of it but
+ * the lowest ten.
  */
-#define ACC_PTR_BITS 35
-#define ACC_PTR_MASK (((uint64_t)1 << ACC_PTR_BITS) - 1)
+#define ACC_TAG_BITS 29
+#define ACC_TAG_MASK (((uint64_t)1 << ACC_TAG_BITS) - 1)
 #define ACC_LOW_BITS 10
-#define ACC_TAG_BITS (64 - ACC_PTR_BITS)
 #define ACC_SLOTS    8
 #define ACC_MIN	     ((uint64_t)1 << ACC_LOW_BITS) /* buckets at the start */
+#define ACC_FIRST    (TWZ_DATA_OFF + sizeof(struct unit_pm))
 _Static_assert((uint64_t)(TWZDB_NO_DATA + TWZDB_OBJ_MAX) << (TWZ_PPTR_OFF_BITS - 4) <=
-		       ACC_PTR_MASK + 1,
+		       (uint64_t)1 << (64 - ACC_TAG_BITS),
 	       "every record's pointer fits");
+/* Parts of an entry: the unit, counted through all objects there could be, and bytes in it. */
+#define ACC_UNIT(e) ((e) >> (ACC_TAG_BITS + TWZDB_UNIT_SHIFT - 4))
+#define ACC_OFF(e)  ((uint32_t)((e) >> (ACC_TAG_BITS - 4)) & (TWZDB_UNIT_LEN - 16))
+#define ACC_UNITS   ((uint64_t)1 << (64 - ACC_TAG_BITS - TWZDB_UNIT_SHIFT + 4))
 
+/* What keys are mixed with. Numbers without meaning; in memory, where they cost no instruction. */
+extern uint64_t twzdb__acc_secret[3] __attribute__((visibility("hidden")));
+
+static inline uint64_t acc_word(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return w;
+}
+__extension__ typedef unsigned __int128 acc_u128;
+static inline uint64_t acc_mix(uint64_t a, uint64_t b)
+{
+	acc_u128 p = (acc_u128)a * b;
+
+	return (uint64_t)p ^ (uint64_t)(p >> 64);
+}
+
+/* Two to four words cover such a key; they overlap if there is not enough for them. */
+static inline bool key_is_short(uint64_t len)
+{
+	return len - 8 <= 24;
+}
+/* WANT: twzdb__rec_want() of the table. */
+static inline uint64_t short_hash(const uint8_t *p, uint64_t len, uint64_t want)
+{
+	const uint64_t *s = twzdb__acc_secret;
+	uint64_t h = acc_word(p) ^ s[0];
+
+	if (likely(len > 16))
+		h = acc_mix(h, acc_word(p + 8) ^ s[1]);
+	if (unlikely(len > 24))
+		h = acc_mix(h, acc_word(p + 16) ^ s[2]);
+	return acc_mix(h ^ len, acc_word(p + len - 8) ^ want);
+}
+static inline bool short_same(const uint8_t *a, const uint8_t *b, uint64_t len)
+{
+	uint64_t diff =
+		(acc_word(a) ^ acc_word(b)) | (acc_word(a + len - 8) ^ acc_word(b + len - 8));
+
+	if (likely(len >= 16))
+		diff |= (acc_word(a + 8) ^ acc_word(b + 8)) |
+			(acc_word(a + len - 16) ^ acc_word(b + len - 16));
+	return !diff;
+}
 static inline uint64_t acc_hash(uint32_t table_tag, struct bkey k)
 {
+	if (likely(key_is_short(k.len)))
+		return short_hash(k.p, k.len, twzdb__rec_want(table_tag));
 	return XXH3_64bits_withSeed(k.p, k.len, table_tag);
 }
-static inline uint64_t acc_tag(uint64_t hash)
+/* What an entry of a row with this hash at P is. */
+static inline uint64_t acc_entry(uint64_t hash, uint64_t p)
 {
-	return hash >> ACC_LOW_BITS << ACC_PTR_BITS;
+	return (hash & ACC_TAG_MASK) | (p - ACC_FIRST) >> 4 << ACC_TAG_BITS;
 }
 static inline uint64_t acc_ptr(uint64_t entry)
 {
-	return (entry & ACC_PTR_MASK) << 4;
+	return (entry >> ACC_TAG_BITS << 4) + ACC_FIRST;
 }
 
 /*
- * Number of the bucket among N (not 0): the low bits of the hash, one fewer if that bucket has
- * not been split off yet.
+ * Number of the bucket among N (not 0; MASK has as many bits as it, HALF one less): the low bits of
+ * the number, one fewer if that bucket has not been split off yet.
  */
+static inline uint64_t acc_index_in(uint64_t hash, uint64_t n, uint64_t mask, uint64_t half)
+{
+	uint64_t i = (hash << ACC_LOW_BITS | hash >> (64 - ACC_LOW_BITS)) & mask, before = i & half;
+
+	return i < n ? i : before;
+}
+static inline uint64_t acc_mask(uint64_t n)
+{
+	return ~(uint64_t)0 >> __builtin_clzll(n);
+}
 static inline uint64_t acc_index(uint64_t hash, uint64_t n)
 {
-	uint64_t mask = ~(uint64_t)0 >> __builtin_clzll(n), i = hash & mask;
-
-	return i < n ? i : i & mask >> 1;
+	return acc_index_in(hash, n, acc_mask(n), acc_mask(n) >> 1);
 }
 
 /* NULL: there is no accelerator, or its head is damaged. */
 static inline uint64_t *acc_bucket(const struct twzdb *db, uint64_t hash)
 {
-	uint64_t n;
+	uint64_t n = ld64_acq(&db->acc.head->n);
 
-	if (unlikely(!db->acc.max))
-		return NULL;
-	n = ld64_acq(&db->acc.head->n);
 	if (unlikely(n - 1 >= db->acc.max))
 		return NULL;
 	return db->acc.bucket[acc_index(hash, n)];
@@ -62,8 +121,7 @@ static inline uint64_t *acc_bucket(const struct twzdb *db, uint64_t hash)
 
 static inline unsigned acc_match(const uint64_t *bucket, uint64_t hash)
 {
-	return __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)
-		->words(bucket, ~ACC_PTR_MASK, acc_tag(hash));
+	return __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)->words(bucket, ACC_TAG_MASK, hash);
 }
 
 static inline bool key_same(const uint8_t *a, const uint8_t *b, uint32_t len)

@@ -62,7 +62,11 @@ int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *w
 	tx->use = t;
 	tx->anchor = t.h == twzdb__catalog() ? NULL : twzdb__table_at(tx->db, t.h);
 	tx->opening = tx->db->serial;
-	tx->quick = tx->writer || twzdb__kind(tx, t) ? 0 : t.h;
+	tx->want = twzdb__rec_want(twzdb__tag_in(tx, t));
+	tx->use_id = t.tag ^ tx->db->id[0];
+	tx->use_quick = twzdb__kind(tx, t) ? 0 : t.h;
+	tx->cut_seq = ld64_acq(&tx->db->acc.unit_seq);
+	tx->quick = tx->writer ? 0 : tx->use_quick;
 	return 0;
 }
 

@@ -59,14 +59,10 @@ void twzdb_cursor_close(struct twzdb_cursor *c)
 	free(c);
 }
 
-void twzdb__cursors_keep(struct twzdb_txn *tx)
+void twzdb__cursor_keep(struct twzdb_cursor *c)
 {
-	for (struct twzdb_cursor *c = tx->cursors; c; c = c->next) {
-		if (!c->at)
-			continue;
-		memcpy(c->klen > sizeof(c->key) ? c->big : c->key, rec_key(c->at), c->klen);
-		c->at = NULL;
-	}
+	memcpy(c->klen > sizeof(c->key) ? c->big : c->key, rec_key(c->at), c->klen);
+	c->at = NULL;
 }
 
 uint8_t *twzdb__cursor_room(struct twzdb_cursor *c, uint32_t len)
@@ -342,6 +338,7 @@ int twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
 	c->klen = klen;
 	c->mods = c->tx->mods;
 	c->at = c->tx->quick == c->table ? r : NULL;
+	c->tx->pointing |= c->at != NULL;
 	if (c->at)
 		twzdb__scan_start(c);
 	else
@@ -437,7 +434,7 @@ static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
 	const struct rec_pm *r;
 
 	if (unlikely(!c->at || tx->quick != c->table || tx->use.tag != c->t.tag ||
-		     tx->serial != c->serial || c->mods != tx->mods || twzdb__enter(tx->db)))
+		     tx->serial != c->serial || c->mods != tx->mods))
 		return false;
 	r = twzdb__scan_next(c);
 	if (unlikely(!r))

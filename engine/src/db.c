@@ -582,8 +582,7 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, uint3
 	err = db->name ? open_parts(db) : twzdb__err(-ENOMEM, "open: no memory");
 	if (!err) {
 		twzdb__snap_open(db);
-		if (!(flags & TWZDB_NO_ACCEL))
-			twzdb__acc_open(db);
+		twzdb__acc_open(db, !(flags & TWZDB_NO_ACCEL));
 		twzdb__handles_open(db);
 	}
 	if (err)

@@ -30,6 +30,7 @@ static __thread struct {
 } mine __attribute__((tls_model("initial-exec")));
 
 static struct queue pool; /* under pool_mutex */
+static struct twzdb_txn *every;
 static struct twzdb *open_list;
 static uint64_t last_opening;
 /* Before a db->mutex. */
@@ -162,6 +163,19 @@ static void slot_put(struct twzdb *db, struct sh_reader *rd)
 
 /* --- handles --- */
 
+static struct twzdb_txn *handle_make(void)
+{
+	struct twzdb_txn *tx = calloc(1, sizeof(*tx));
+
+	if (!tx)
+		return NULL;
+	tx->each = __atomic_load_n(&every, __ATOMIC_RELAXED);
+	while (!__atomic_compare_exchange_n(&every, &tx->each, tx, true, __ATOMIC_RELEASE,
+					    __ATOMIC_RELAXED))
+		;
+	return tx;
+}
+
 static struct twzdb_txn *handle_more(void)
 {
 	struct twzdb_txn *tx = NULL;
@@ -170,7 +184,7 @@ static struct twzdb_txn *handle_more(void)
 	if (pool.cnt > RESTING)
 		tx = pop(&pool);
 	pthread_mutex_unlock(&pool_mutex);
-	return tx ? tx : calloc(1, sizeof(*tx));
+	return tx ? tx : handle_make();
 }
 
 static void handle_put(struct twzdb_txn *tx)
@@ -222,6 +236,87 @@ void twzdb__txn_end(struct twzdb_txn *tx)
 	handle_put(tx);
 }
 
+/* --- a snapshot after the other --- */
+
+static inline bool is_in(const struct twzdb_txn *tx, uint64_t magic)
+{
+	return likely(tx && ld64(&tx->magic) == magic);
+}
+
+static inline void renew(struct twzdb_txn *tx)
+{
+	uint64_t ts = twzdb__snap_set(tx->db, tx->rd);
+
+	tx->snap = ts;
+	tx->read_ts = ts;
+	tx->mods++;
+	twzdb__use_renew(tx);
+}
+
+__attribute__((noinline)) static int renew_any(struct twzdb_txn *tx)
+{
+	int err = twzdb__txn_enter(tx, "renew");
+
+	if (!err && tx->writer)
+		err = twzdb__err(TWZDB_E_STATE, "renew: is a writer");
+	if (err)
+		return err;
+	twzdb__cursors_keep(tx);
+	renew(tx);
+	return 0;
+}
+
+int twzdb_renew(struct twzdb_txn *tx)
+{
+	uint64_t ts;
+
+	if (unlikely(!is_in(tx, TWZDB__TXN_RESET)))
+		return renew_any(tx);
+	/* So it is a reader, and its cursors point nowhere. */
+	st64(&tx->magic, TWZDB__TXN_MAGIC);
+	ts = twzdb__snap_set(tx->db, tx->rd);
+	if (ts ==
+	    tx->snap) { /* all is as it was, and what cursors know is true as long as versions say so */
+		tx->quick = tx->use_quick;
+		return 0;
+	}
+	tx->snap = ts;
+	tx->read_ts = ts;
+	tx->mods++;
+	twzdb__use_renew(tx);
+	return 0;
+}
+
+static inline void reset(struct twzdb_txn *tx)
+{
+	st64(&tx->magic, TWZDB__TXN_RESET);
+	tx->quick = 0;
+	twzdb__snap_clear(tx->rd);
+}
+
+__attribute__((noinline)) static int reset_any(struct twzdb_txn *tx)
+{
+	int err = twzdb__txn_enter(tx, "reset");
+
+	if (!err && tx->writer)
+		err = twzdb__err(TWZDB_E_STATE, "reset: is a writer");
+	if (err)
+		return err;
+	twzdb__cursors_keep(tx);
+	tx->use_quick = tx->quick; /* none: renew shall not think otherwise */
+	reset(tx);
+	return 0;
+}
+
+int twzdb_reset(struct twzdb_txn *tx)
+{
+	/* Only a reader that has a snapshot has QUICK. */
+	if (unlikely(!tx || !tx->quick || tx->pointing))
+		return reset_any(tx);
+	reset(tx);
+	return 0;
+}
+
 int twzdb__txn_refuse(const struct twzdb_txn *tx, const char *what)
 {
 	uint64_t magic = tx ? ld64(&tx->magic) : 0;
@@ -231,9 +326,9 @@ int twzdb__txn_refuse(const struct twzdb_txn *tx, const char *what)
 	if (magic == TWZDB__TXN_RESET)
 		return twzdb__err(TWZDB_E_STATE, "%s: the transaction is reset: renew it first",
 				  what);
-	if (magic != TWZDB__TXN_MAGIC)
-		return twzdb__err(TWZDB_E_STATE, "%s: the transaction has ended", what);
-	return twzdb__forked();
+	if (magic == TWZDB__TXN_FORK)
+		return twzdb__forked();
+	return twzdb__err(TWZDB_E_STATE, "%s: the transaction has ended", what);
 }
 
 int twzdb__txn_denied(const struct twzdb_txn *tx, const char *what)
@@ -300,6 +395,16 @@ void twzdb__handles_close(struct twzdb *db)
 void twzdb__handles_forked(void)
 {
 	pthread_mutex_init(&pool_mutex, NULL);
+	/*
+	 * So that nobody else need ask whether it is in the child: transactions that were open say
+	 * so. Those that had ended can be used for others.
+	 */
+	for (struct twzdb_txn *tx = every; tx; tx = tx->each) {
+		if (tx->magic == TWZDB__TXN_OVER || !tx->magic)
+			continue;
+		tx->magic = TWZDB__TXN_FORK;
+		tx->quick = 0;
+	}
 	open_list = NULL;
 	mine.rd = NULL;
 	memset(&pool, 0, sizeof(pool)); /* may have been caught half-changed */

@@ -205,6 +205,14 @@ struct twzdb__map {
 	uint32_t *units; /* unit table: shared, one word per unit */
 };
 
+/*
+ * Blocks of a class of rows. One word, little-endian: bytes of a block for key and value, bytes of
+ * all blocks, 2^32 / length of a block, rounded up.
+ */
+struct grid {
+	uint16_t room, end;
+	uint32_t inverse;
+};
 /* Head of the accelerator's memory (accel.c). Hostile like all of it. */
 struct acc_head {
 	uint64_t magic;
@@ -213,11 +221,23 @@ struct acc_head {
 	uint64_t pad[5];
 	uint64_t grower __attribute__((aligned(64))); /* process that splits buckets, 0 = none */
 };
+/* What a read's short way must know of a unit of rows. */
+struct acc_unit {
+	uint64_t at; /* address of its first block */
+	union {
+		uint64_t word;	  /* grid_of() the class; 0: this process has not looked at it yet */
+		struct grid grid; /* the same */
+	};
+};
 struct twzdb__accel {
 	uint64_t max; /* buckets there may ever be; 0: no accelerator */
 	struct acc_head *head;
 	uint64_t (*bucket)[8];
 	struct twz_scratch *sc;
+	struct acc_unit *unit; /* by number, all objects' */
+	uint64_t unit_seq;     /* the (even) value of cut_seq for which they are right */
+	uint64_t unit_low, unit_end; /* those looked at are among them */
+	uint64_t n, mask, half; /* of head->n, when a read last missed: what reads begin with (fast.h) */
 	uint32_t turn, tries; /* races do no harm */
 	bool no_more;	      /* cannot grow */
 };
@@ -299,15 +319,17 @@ struct one {
 };
 
 /* States of a handle: words that freed or foreign memory does not hold by chance. */
-#define TWZDB__TXN_MAGIC 0x31306e7874627a74ULL /* has begun and not ended */
-#define TWZDB__TXN_RESET 0x74657365627a7474ULL /* a reader without a snapshot */
-#define TWZDB__TXN_OVER	 0x7265766f62647a74ULL /* waits for the next transaction */
+#define TWZDB__TXN_MAGIC 0xffffffffa3786e74ULL /* has begun and not ended */
+#define TWZDB__TXN_RESET 0xffffffffb2736572ULL /* a reader without a snapshot */
+#define TWZDB__TXN_OVER	 0xffffffffc76f7665ULL /* waits for the next transaction */
+#define TWZDB__TXN_FORK	 0xffffffffd2666b64ULL /* came through a fork */
 
 struct twzdb_txn {
 	uint64_t magic;
 	struct twzdb *db;
 	struct sh_reader *rd;	/* its reader slot */
 	struct twzdb_txn *next; /* while it waits (handle.c) */
+	struct twzdb_txn *each; /* the handle made before it */
 	uint64_t serial;	/* of its lives: cursors remember it */
 	struct twzdb_table
 		use; /* the last table found to be good here (catalog.c); kept for the next life */
@@ -316,6 +338,11 @@ struct twzdb_txn {
 	struct twzdb_cursor *cursors, *spare; /* open; one that was closed */
 	uint64_t
 		quick; /* use.h, if TX is a reader and USE a plain table: most reads check no more */
+	uint64_t use_id;		      /* table_pm.id of USE */
+	uint64_t use_quick;		      /* QUICK of a reader that finds USE good */
+	bool pointing;			      /* some cursor may point to its row */
+	uint64_t cut_seq;		      /* a value of acc.unit_seq: read before what it is about */
+	uint64_t want;			      /* a LIVE row's of USE, without lengths: rec_what() (fast.h); no row's, if they are not in the accelerator */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
 	struct u64map nodes;  /* pptr -> struct pnode * */
 	struct u64map words;  /* pptr -> value */
@@ -742,8 +769,6 @@ int twzdb__find_right(struct twzdb_txn *tx, uint64_t table, struct bkey k, bool 
 int twzdb__find_left(struct twzdb_txn *tx, uint64_t table, struct bkey k, struct nref *leaf,
 		     unsigned *pos, const struct rec_pm **rec);
 int twzdb__cursor_use(struct twzdb_cursor *c, bool write);
-/* The snapshot goes, the cursors stay: they copy the keys they point to. */
-void twzdb__cursors_keep(struct twzdb_txn *tx);
 /*
  * The row OP leads to. The cursor stands there once twzdb__cursor_settle() was told; or
  * twzdb__cursor_lost() says that there is none (NOTFOUND, always).

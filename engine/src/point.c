@@ -161,7 +161,11 @@ static inline int get(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct
 	struct want w = want(tx, tag, key);
 	uint64_t p = likely(w.acc) ? acc_find(tx->db, tag, key, w.hash, rec) : 0;
 
-	return likely(p) ? visible(tx, p, *rec, rec) : get_tree(tx, table, &w, rec);
+	if (unlikely(!p))
+		return get_tree(tx, table, &w, rec);
+	twzdb__acc_look(tx->db, p);
+	tx->cut_seq = ld64_acq(&tx->db->acc.unit_seq);
+	return visible(tx, p, *rec, rec);
 }
 
 int twzdb__get(struct twzdb_txn *tx, uint64_t table, struct bkey key, const struct rec_pm **rec)
@@ -209,13 +213,21 @@ static int get_checked(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_
 
 static inline bool is_usual(const struct twzdb_txn *tx, struct twzdb_table t)
 {
-	return likely(tx && t.h == tx->quick && t.tag == tx->use.tag && t.h &&
-		      !twzdb__enter(tx->db));
+	return likely(tx && t.h == tx->quick && t.tag == tx->use.tag && t.h);
 }
 
 int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
 	      struct twzdb_slice *value)
 {
+	return __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)
+		->get(tx, t.h, t.tag, key.ptr, key.len, value);
+}
+
+int twzdb__get_any(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *ptr, size_t len,
+		   struct twzdb_slice *value)
+{
+	struct twzdb_table t = {h, tag};
+	struct twzdb_slice key = {ptr, len};
 	const struct rec_pm *r;
 	int err;
 
@@ -235,6 +247,11 @@ int twzdb_get(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 		err = get_checked(tx, t, key, value);
 	}
 	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "get: no such key") : err;
+}
+
+int twzdb__get_usual(struct twzdb_txn *tx, const void *key, size_t len, struct twzdb_slice *value)
+{
+	return twzdb__get_any(tx, tx->use.h, tx->use.tag, key, len, value);
 }
 
 /* --- many: each step for all keys before the next one, so that their misses overlap --- */

@@ -19,9 +19,10 @@ static inline void twzdb__snap_clear(struct sh_reader *slot)
  * this processor's buffer while TS is read; a writer's membarrier flushes it before the writer
  * believes what it sees in the slot (snap.c has the proof).
  */
-static inline uint64_t twzdb__snap_set(struct twzdb *db, struct sh_reader *slot)
+static inline uint64_t twzdb__snap_set(const struct twzdb *db, struct sh_reader *slot)
 {
-	uint64_t ts = ld64_acq(&db->sh->ts), again;
+	const struct twzdb__shared *sh = db->sh;
+	uint64_t ts = ld64_acq(&sh->ts), again;
 
 	for (;; ts = again) {
 		if (likely(db->plain))
@@ -29,7 +30,7 @@ static inline uint64_t twzdb__snap_set(struct twzdb *db, struct sh_reader *slot)
 		else
 			__atomic_exchange_n(&slot->snap, ts, __ATOMIC_SEQ_CST);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);
-		again = __atomic_load_n(&db->sh->ts, __ATOMIC_SEQ_CST);
+		again = __atomic_load_n(&sh->ts, __ATOMIC_SEQ_CST);
 		if (likely(again == ts))
 			return ts;
 	}
@@ -58,6 +59,9 @@ static inline bool twzdb__is_past(struct twzdb_txn *tx, uint64_t ts)
 /* Before space is taken that a newer minimum might spare: true if it rose. */
 bool twzdb__min_now(struct twzdb_txn *tx);
 
+/* --- cursor.c --- */
+void twzdb__cursor_keep(struct twzdb_cursor *c);
+
 /* --- handle.c: transaction handles, which are never given back to the C library --- */
 /* A handle that is TWZDB__TXN_MAGIC, with a reader slot that is cleared. */
 int twzdb__txn_new(struct twzdb *db, struct twzdb_txn **out);
@@ -67,7 +71,7 @@ int twzdb__txn_refuse(const struct twzdb_txn *tx, const char *what);
 int twzdb__txn_denied(const struct twzdb_txn *tx, const char *what);
 static inline int twzdb__txn_enter(const struct twzdb_txn *tx, const char *what)
 {
-	if (likely(tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC && !twzdb__enter(tx->db)))
+	if (likely(tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC))
 		return 0;
 	return twzdb__txn_refuse(tx, what);
 }
@@ -80,12 +84,35 @@ static inline int twzdb__txn_use(const struct twzdb_txn *tx, const char *what, b
 		return 0;
 	return err ? err : twzdb__txn_denied(tx, what);
 }
+/* A reset transaction may be renewed, and ended. */
+static inline bool twzdb__is_reset(const struct twzdb_txn *tx)
+{
+	return tx && ld64(&tx->magic) == TWZDB__TXN_RESET;
+}
+/* The snapshot goes, the cursors stay: they copy the keys they point to. */
+static inline void twzdb__cursors_keep(struct twzdb_txn *tx)
+{
+	for (struct twzdb_cursor *c = tx->cursors; c && tx->pointing; c = c->next)
+		if (c->at)
+			twzdb__cursor_keep(c);
+	tx->pointing = false;
+}
 void twzdb__handles_open(struct twzdb *db);
 uint32_t twzdb__handles_active(struct twzdb *db);
 void twzdb__handles_close(struct twzdb *db);
 void twzdb__handles_forked(void); /* in a forked child */
 
+/* --- point.c --- */
+/* twzdb_get(): of a row fast.h does not find, in the table last used; whatever its arguments are. */
+int twzdb__get_usual(struct twzdb_txn *tx, const void *key, size_t len, struct twzdb_slice *value);
+int twzdb__get_any(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key, size_t len,
+		   struct twzdb_slice *value);
+
 /* --- catalog.c --- */
+static inline const struct rec_pm *anchor_rec(const struct table_pm *t)
+{
+	return (const struct rec_pm *)(const void *)((const uint8_t *)t - TWZDB_ANCHOR_OFF);
+}
 /*
  * A snapshot was taken: does the table used last exist in it? It did in an older one, so it does
  * unless it was dropped since; its block may hold another table's anchor by now.
@@ -93,18 +120,11 @@ void twzdb__handles_forked(void); /* in a forked child */
 static inline void twzdb__use_renew(struct twzdb_txn *tx)
 {
 	const struct table_pm *t = tx->anchor;
-	const struct rec_pm *r;
 
-	tx->quick = 0;
-	if (unlikely(!t))
-		tx->use.h = 0;
-	if (!tx->use.h)
-		return;
-	r = (const struct rec_pm *)(const void *)((const uint8_t *)t - TWZDB_ANCHOR_OFF);
-	if (unlikely(!rec_is_live(r) || (ld64(&t->id) ^ tx->db->id[0]) != tx->use.tag))
-		tx->use.h = 0;
-	else if (likely(!twzdb__kind(tx, tx->use)))
-		tx->quick = tx->use.h;
+	if (likely(tx->use.h && t && rec_is_live(anchor_rec(t)) && ld64(&t->id) == tx->use_id))
+		tx->quick = tx->use_quick;
+	else
+		tx->use.h = tx->quick = tx->use_quick = 0;
 }
 
 /* --- scan.c: the cursor has come to a row, and may go on from there --- */
@@ -114,34 +134,53 @@ const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c); /* from the row i
 const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k); /* first >= K */
 
 /* --- space.c, for readers --- */
-/* Blocks of a class in units of 16 bytes, for twzdb__is_row(); cnt 0: ask twzdb__is_rec(). */
-struct twzdb__grid {
-	uint32_t inverse; /* 2^32 / len, rounded up */
-	uint16_t len, cnt;
-};
-extern struct twzdb__grid twzdb__grids[TWZDB_CLASSES] __attribute__((visibility("hidden")));
+/*
+ * Does a block begin OFF bytes behind the first one? A multiple of the length, times its inverse,
+ * has (nearly) no fraction: 32 bits are enough to tell for 16 bits of OFF and 15 of length.
+ */
+static inline bool grid_has(const struct grid *g, uint32_t off)
+{
+	return off < g->end && off * g->inverse < g->inverse;
+}
+/* Lengths, kind, LIVE and table of a record as one word. */
+static inline uint64_t twzdb__rec_what(const struct rec_pm *r)
+{
+	return ld64_acq((const uint64_t *)(const void *)&r->vlf);
+}
+_Static_assert(offsetof(struct rec_pm, vlf) % 8 == 0 &&
+		       offsetof(struct rec_pm, klt) == offsetof(struct rec_pm, vlf) + 4,
+	       "read as one word");
+/* The same of a row whose lengths are 0; of no row, if those of the table are not in the accelerator. */
+static inline uint64_t twzdb__rec_want(uint32_t tag)
+{
+	return tag == TWZDB_TAG_NONE ? UINT64_MAX
+				     : (uint64_t)TWZDB_KLT_TABLE(tag) << 32 | TWZDB_VLF_LIVE;
+}
+/* Of each class, for twzdb__is_row(); end 0: ask twzdb__is_rec(). */
+extern struct grid twzdb__grids[TWZDB_CLASSES] __attribute__((visibility("hidden")));
 /* twzdb__is_rec() for rows that are not large, at bytes that are mapped. */
 static inline bool twzdb__is_row(struct twzdb *db, uint64_t p)
 {
 	uint64_t off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
 	const uint32_t *units = db->map[p >> TWZ_PPTR_OFF_BITS].units;
-	uint32_t e, x = ((uint32_t)(off & (TWZDB_UNIT_LEN - 1)) - sizeof(struct unit_pm)) / 16, q;
-	struct twzdb__grid g;
+	uint32_t e;
+	const struct grid *g;
 
 	if (unlikely(!units)) /* the root object's bytes */
 		return false;
 	e = __atomic_load_n(&units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_RELAXED);
-	g = twzdb__grids[TWZDB_UT_CLASS(e) % TWZDB_CLASSES];
-	if (unlikely(!(e & TWZDB_UT_KNOWN) || !g.cnt))
+	g = &twzdb__grids[TWZDB_UT_CLASS(e) % TWZDB_CLASSES];
+	if (unlikely(!(e & TWZDB_UT_KNOWN) || !g->end))
 		return twzdb__is_rec(db, p);
-	/* x below 4096, so the product is exact. */
-	q = (uint32_t)((uint64_t)x * g.inverse >> 32);
-	return q * g.len == x && q < g.cnt;
+	return grid_has(g,
+			(uint32_t)(off & (TWZDB_UNIT_LEN - 1)) - (uint32_t)sizeof(struct unit_pm));
 }
 
 /* --- accel.c: the accelerator. Holds no truth; everything works without it --- */
-void twzdb__acc_open(struct twzdb *db); /* or does without */
+void twzdb__acc_open(struct twzdb *db, bool wanted); /* or does without */
 void twzdb__acc_close(struct twzdb *db);
+/* A row was read, at P: the next time it shall be found by fast.h. */
+void twzdb__acc_look(struct twzdb *db, uint64_t p);
 uint64_t twzdb__acc_hash(uint32_t table_tag, struct bkey k);
 /*
  * The newest version of K's row (it may be newer than the caller's snapshot, or deleted), checked,

@@ -64,7 +64,7 @@ static inline void fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, st
 
 	begin_life(tx, r, prev);
 	__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
-	r->klt = key.len | TWZDB_KLT_TABLE(tag);
+	__atomic_store_n(&r->klt, key.len | TWZDB_KLT_TABLE(tag), __ATOMIC_RELAXED);
 	if (kind == TWZDB_TABLE)
 		anchor_store(r, value);
 	else if (!value)

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * simd.c -- choosing the variant, and the one that runs everywhere
  */
-#include "simd.h"
-
-#include "internal.h"
+#include "fast.h"
 
 static bool always(void)
 {
@@ -34,7 +32,18 @@ __attribute__((no_sanitize("thread"))) static unsigned words(const uint64_t word
 	return m;
 }
 
-const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads, words};
+static unsigned tags(const uint64_t entry[8], uint64_t hash)
+{
+	return words(entry, ACC_TAG_MASK, hash);
+}
+
+static int get(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key, size_t len,
+	       struct twzdb_slice *value)
+{
+	return fast_get(tx, h, tag, key, len, value, (struct fast){heads, tags, short_same});
+}
+
+const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads, words, get};
 
 const struct twzdb__simd *const twzdb__simds[] = {
 #if defined(__x86_64__)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "format_db.h"
+#include "twzdb.h"
 
 /* How many heads are below a key's head, and which are equal to it: bit i for slot i. */
 struct headmask {
@@ -26,6 +27,9 @@ struct twzdb__simd {
 	struct headmask (*heads)(const uint64_t head[TWZDB_FANOUT], uint64_t kh);
 	/* Of the eight words of one aligned line: bit i if (word[i] ^ want) has no bit of MASK. */
 	unsigned (*words)(const uint64_t word[8], uint64_t mask, uint64_t want);
+	/* twzdb_get(), with these comparisons in it (fast.h). */
+	int (*get)(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key, size_t len,
+		   struct twzdb_slice *value);
 };
 
 extern const struct twzdb__simd twzdb__simd_scalar;

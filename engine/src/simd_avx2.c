@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: MIT
  * simd_avx2.c -- comparisons four words at a time (x86-64 only)
  */
-#include "simd.h"
+#include "fast.h"
 
 #include <immintrin.h>
 
-#define AVX2 __attribute__((target("avx2,popcnt"), no_sanitize("thread")))
+#define AVX2_FAST __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt")))
+#define AVX2	  __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt"), no_sanitize("thread")))
 
 static bool usable(void)
 {
@@ -47,4 +48,15 @@ AVX2 static unsigned words(const uint64_t word[8], uint64_t mask, uint64_t want)
 	return out;
 }
 
-const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads, words};
+AVX2 static unsigned tags(const uint64_t entry[8], uint64_t hash)
+{
+	return words(entry, ACC_TAG_MASK, hash);
+}
+
+AVX2_FAST static int get(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key,
+			 size_t len, struct twzdb_slice *value)
+{
+	return fast_get(tx, h, tag, key, len, value, (struct fast){heads, tags, short_same});
+}
+
+const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads, words, get};

@@ -1,11 +1,15 @@
 /* SPDX-License-Identifier: MIT
  * simd_avx512.c -- comparisons eight words at a time (x86-64 only)
  */
-#include "simd.h"
+#include "fast.h"
 
 #include <immintrin.h>
 
-#define AVX512 __attribute__((target("avx512f,popcnt"), no_sanitize("thread")))
+#define AVX512_FAST                                                                                \
+	__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,popcnt,bmi,bmi2,lzcnt")))
+#define AVX512                                                                                     \
+	__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,popcnt,bmi,bmi2,lzcnt"),         \
+		       no_sanitize("thread")))
 
 static bool usable(void)
 {
@@ -39,4 +43,51 @@ AVX512 static unsigned words(const uint64_t word[8], uint64_t mask, uint64_t wan
 	return _mm512_testn_epi64_mask(x, _mm512_set1_epi64((int64_t)mask));
 }
 
-const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads, words};
+/*
+ * The same for fast.h, in registers above 15: those have no older half, so none must be cleared
+ * before other code runs, and more of them are free.
+ */
+AVX512 static inline unsigned tags(const uint64_t entry[8], uint64_t hash)
+{
+	static const uint64_t mask = ACC_TAG_MASK;
+	unsigned m;
+
+	__asm__("vpbroadcastq %[hash], %%zmm16\n\t"
+		"vpxorq %[entry], %%zmm16, %%zmm16\n\t"
+		"vptestnmq %[mask]%{1to8%}, %%zmm16, %%k1\n\t"
+		"kmovb %%k1, %[m]"
+		: [m] "=r"(m)
+		: [hash] "r"(hash), [entry] "m"(*(const uint64_t(*)[8])entry), [mask] "m"(mask)
+		: "xmm16", "k1");
+	return m;
+}
+
+/* Up to 32 bytes. What lies behind them is not read, even if it is not there. */
+AVX512 static inline bool same(const uint8_t *a, const uint8_t *b, uint64_t len)
+{
+	static const uint32_t ones[33] = {
+		0,	   1,	       3,	   7,	       0xf,	  0x1f,	     0x3f,
+		0x7f,	   0xff,       0x1ff,	   0x3ff,      0x7ff,	  0xfff,     0x1fff,
+		0x3fff,	   0x7fff,     0xffff,	   0x1ffff,    0x3ffff,	  0x7ffff,   0xfffff,
+		0x1fffff,  0x3fffff,   0x7fffff,   0xffffff,   0x1ffffff, 0x3ffffff, 0x7ffffff,
+		0xfffffff, 0x1fffffff, 0x3fffffff, 0x7fffffff, 0xffffffff};
+	bool eq;
+
+	__asm__("kmovd %[bits], %%k1\n\t"
+		"vmovdqu8 %[a], %%ymm16%{%%k1%}%{z%}\n\t"
+		"vpcmpnequb %[b], %%ymm16, %%k1%{%%k1%}\n\t"
+		"kortestd %%k1, %%k1"
+		: "=@ccz"(eq)
+		: [bits] "m"(ones[len]), [a] "m"(*(const uint8_t(*)[32])a),
+		  [b] "m"(*(const uint8_t(*)[32])b)
+		: "xmm16", "k1");
+	return eq;
+}
+
+AVX512_FAST static int get(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key,
+			   size_t len, struct twzdb_slice *value)
+{
+	return fast_get(tx, h, tag, key, len, value, (struct fast){heads, tags, same});
+}
+
+const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads, words, get};

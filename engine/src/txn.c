@@ -191,17 +191,11 @@ int twzdb_downgrade(struct twzdb_txn *tx)
 	return 0;
 }
 
-/* A reset transaction may be renewed, and ended. */
-static bool is_reset(const struct twzdb_txn *tx)
-{
-	return tx && ld64(&tx->magic) == TWZDB__TXN_RESET && !twzdb__enter(tx->db);
-}
-
 int twzdb_commit(struct twzdb_txn *tx)
 {
 	int err = twzdb__txn_enter(tx, "commit");
 
-	if (err && !is_reset(tx))
+	if (err && !twzdb__is_reset(tx))
 		return err;
 	if (tx->writer)
 		err = twzdb__commit(tx);
@@ -254,42 +248,11 @@ int twzdb_commit_next(struct twzdb_txn *tx)
 
 void twzdb_abort(struct twzdb_txn *tx)
 {
-	if (!tx || (!is_reset(tx) && twzdb__txn_enter(tx, "abort")))
+	if (!tx || (!twzdb__is_reset(tx) && twzdb__txn_enter(tx, "abort")))
 		return;
 	if (tx->writer)
 		twzdb__discard(tx);
 	end(tx);
-}
-
-int twzdb_renew(struct twzdb_txn *tx)
-{
-	int err = is_reset(tx) ? 0 : twzdb__txn_enter(tx, "renew");
-
-	if (unlikely(err))
-		return err;
-	if (unlikely(tx->writer))
-		return twzdb__err(TWZDB_E_STATE, "renew: is a writer");
-	twzdb__cursors_keep(tx);
-	st64(&tx->magic, TWZDB__TXN_MAGIC);
-	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
-	tx->mods++;
-	twzdb__use_renew(tx);
-	return 0;
-}
-
-int twzdb_reset(struct twzdb_txn *tx)
-{
-	int err = twzdb__txn_enter(tx, "reset");
-
-	if (unlikely(err))
-		return err;
-	if (unlikely(tx->writer))
-		return twzdb__err(TWZDB_E_STATE, "reset: is a writer");
-	twzdb__cursors_keep(tx);
-	st64(&tx->magic, TWZDB__TXN_RESET);
-	tx->quick = 0;
-	twzdb__snap_clear(tx->rd);
-	return 0;
 }
 
 uint64_t twzdb_txn_ts(const struct twzdb_txn *tx)

@@ -40,7 +40,7 @@ unsigned twzdb__class_of(uint64_t len)
 /* --- units --- */
 
 uint32_t twzdb__block_lens[TWZDB_CLASSES], twzdb__block_cnts[TWZDB_CLASSES];
-struct twzdb__grid twzdb__grids[TWZDB_CLASSES];
+struct grid twzdb__grids[TWZDB_CLASSES];
 
 __attribute__((constructor)) static void block_tables(void)
 {
@@ -52,10 +52,10 @@ __attribute__((constructor)) static void block_tables(void)
 		twzdb__block_cnts[c] = c == TWZDB_CLS_NODE ? TWZDB_UNIT_LEN / TWZDB_NODE_LEN - 1
 							   : UNIT_ROOM / twzdb__block_lens[c];
 		if (used && c != TWZDB_CLS_NODE && c != TWZDB_CLS_TABLE)
-			twzdb__grids[c] = (struct twzdb__grid){
-				(uint32_t)(((uint64_t)1 << 32) / (twzdb__block_lens[c] / 16) + 1),
-				(uint16_t)(twzdb__block_lens[c] / 16),
-				(uint16_t)twzdb__block_cnts[c]};
+			twzdb__grids[c] = (struct grid){
+				(uint16_t)(twzdb__block_lens[c] - TWZDB_REC_LEN),
+				(uint16_t)(twzdb__block_lens[c] * twzdb__block_cnts[c]),
+				(uint32_t)(((uint64_t)1 << 32) / twzdb__block_lens[c] + 1)};
 	}
 }
 

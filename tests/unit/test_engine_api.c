@@ -130,8 +130,13 @@ static void close_waits_for_nobody_but_refuses(void)
 static int use_inherited(void *arg)
 {
 	struct twzdb_txn *t;
+	struct twzdb_slice v;
 
 	(void)arg;
+	if (twzdb_get(tx, tab, et_key(1), &v) != TWZ_E_FORKED || twzdb_reset(tx) != TWZ_E_FORKED ||
+	    twzdb_renew(tx) != TWZ_E_FORKED || twzdb_commit(tx) != TWZ_E_FORKED)
+		return 2;
+	twzdb_abort(tx);
 	return twzdb_begin(db, TWZDB_RDONLY, &t) == TWZ_E_FORKED && twzdb_close(db) == TWZ_E_FORKED
 		       ? 0
 		       : 1;
@@ -158,7 +163,17 @@ static void a_handle_does_not_survive_fork(void)
 	writer();
 	put(1, "one");
 	T_OK(twzdb_commit(tx));
-	T_EQ(t_fork(use_inherited, NULL), 0);
+	for (int state = 0; state < 3; state++) { /* a reader, one that is reset, a writer */
+		if (state == 2)
+			writer();
+		else
+			T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+		T_TRUE(has(tx, 1, "one"));
+		if (state == 1)
+			T_OK(twzdb_reset(tx));
+		T_EQ(t_fork(use_inherited, NULL), 0);
+		twzdb_abort(tx);
+	}
 	T_EQ(t_fork(open_again, (void *)(uintptr_t)path), 0);
 	close_db();
 }

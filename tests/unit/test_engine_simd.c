@@ -109,6 +109,64 @@ static void words_agree(void)
 	}
 }
 
+/* --- twzdb_get(), of which each variant has its own --- */
+
+#define LEN_MAX 40
+
+static struct twzdb_slice key_of(uint8_t buf[LEN_MAX], unsigned len)
+{
+	for (unsigned i = 0; i < len; i++)
+		buf[i] = (uint8_t)('a' + i);
+	return (struct twzdb_slice){buf, len};
+}
+
+static void all_lengths(struct twzdb_txn *tx, struct twzdb_table t, const char *name)
+{
+	struct twzdb_slice key, val;
+	uint8_t buf[LEN_MAX];
+
+	for (unsigned len = 1; len <= LEN_MAX; len++) {
+		key = key_of(buf, len);
+		if (T_OK(twzdb_get(tx, t, key, &val)) || !T_TRUE(val.len == len * 3))
+			fprintf(stderr, "%s: key of %u bytes\n", name, len);
+		for (unsigned i = 0; i < len; i++) { /* each byte counts */
+			buf[i] ^= 0x80;
+			T_EQ(twzdb_get(tx, t, key, &val), TWZDB_E_NOTFOUND);
+			buf[i] ^= 0x80;
+		}
+	}
+}
+
+static void get_agrees_for_every_length(void)
+{
+	const struct twzdb__simd *v[8], *before;
+	unsigned n = usable(v);
+	uint8_t buf[LEN_MAX], value[LEN_MAX * 3] = {0};
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+
+	T_REQ(et_open(et_path(ET_LINE, "get.twz"), &db));
+	before = twzdb__simd;
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_REQ(twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t));
+	for (unsigned len = 1; len <= LEN_MAX; len++)
+		T_REQ(twzdb_put(tx, t, key_of(buf, len), (struct twzdb_slice){value, len * 3}, 0));
+	T_REQ(twzdb_commit(tx));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	for (unsigned i = 0; i < 3 * n;
+	     i++) { /* from the tree, and each from what another put there */
+		twzdb__simd = v[i % n];
+		all_lengths(tx, t, v[i % n]->name);
+	}
+	T_ERR(v[0]->get(tx, t.h, t.tag, NULL, 23, &(struct twzdb_slice){NULL, 0}), TWZDB_E_INVAL);
+	T_ERR(v[0]->get(tx, t.h, t.tag, buf, 23, NULL), TWZDB_E_INVAL);
+	T_ERR(v[0]->get(tx, 0, t.tag, buf, 23, &(struct twzdb_slice){NULL, 0}), TWZDB_E_INVAL);
+	twzdb__simd = before;
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
 static const struct twzdb__simd *by_name(const char *name)
 {
 	for (int i = 0; twzdb__simds[i]; i++)
@@ -154,6 +212,7 @@ int main(int argc, char **argv)
 		T_CASE(heads_agree_on_random_nodes),
 		T_CASE(heads_agree_at_the_edges),
 		T_CASE(words_agree),
+		T_CASE(get_agrees_for_every_length),
 		T_CASE(twz_cpu_chooses_or_says_why_not),
 		T_END,
 	};
