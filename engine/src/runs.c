@@ -67,7 +67,8 @@ static int obj_room(struct twzdb *db, uint32_t i, uint32_t need, bool grow)
 
 	if (want > (uint64_t)TWZDB_UNITS_PER_OBJ << TWZDB_UNIT_SHIFT)
 		return -ENOSPC;
-	err = twz_obj_refresh(o);
+	len = twz_obj_len(o);
+	err = len < want ? twz_obj_refresh(o) : 0; /* another process may have made it longer */
 	len = twz_obj_len(o);
 	if (err)
 		return twzdb__from_twz(err, "data object");

@@ -163,12 +163,16 @@ static bool is_block(struct twzdb *db, uint64_t p, bool node)
 		return false;
 	if (cls < 0 || cls == TWZDB_CLS_LARGE)
 		return is_block_strict(db, p, node);
-	off = (uint32_t)((p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF) & (TWZDB_UNIT_LEN - 1);
-	len = twzdb__block_lens[cls];
-	first = class_first((unsigned)cls);
-	if ((cls == TWZDB_CLS_NODE) != node || off < first || (off - first) % len)
+	if ((cls == TWZDB_CLS_NODE) != node)
 		return false;
-	return (off - first) / len < twzdb__block_cnts[cls];
+	off = (uint32_t)((p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF) & (TWZDB_UNIT_LEN - 1);
+	first = class_first((unsigned)cls);
+	if (off < first)
+		return false;
+	if (twzdb__grids[cls].end) /* no division, which would take longest */
+		return grid_has(&twzdb__grids[cls], off - first);
+	len = cls == TWZDB_CLS_NODE ? TWZDB_NODE_LEN : twzdb__block_lens[cls];
+	return (off - first) % len == 0 && (off - first) / len < twzdb__block_cnts[cls];
 }
 
 uint32_t twzdb__obj_cnt(struct twzdb *db)

@@ -22,8 +22,8 @@
  * asked for from the host. After one that was refused, or took longer than small pages do, the kernel is left alone
  * so many times, twice as many each time until one is quick.
  */
-#define REST_MIN 64
-#define REST_MAX 1024
+#define REST_MIN 256
+#define REST_MAX 4096
 #define SLOW_NS	 800000
 
 static int rest, next_rest = REST_MIN;
