@@ -53,7 +53,7 @@ static bool batch_same(struct twzdb_txn *tx, struct twzdb_table one, struct twzd
 {
 	static struct row rows[BATCH];
 	struct twzdb_slice keys[BATCH], values[BATCH];
-	char text[BATCH][8];
+	char text[BATCH][24];
 	size_t cnt = 1 + t_rand_below(BATCH), done = 77, n;
 	int err = 0, ret;
 
