@@ -42,10 +42,12 @@ int twzdb__forked(void)
 			  "a database handle does not survive fork: open it again in the child");
 }
 
+/* A file that was deleted or renamed is another store than the one that has its name now. */
 static struct twzdb__store *store_find(const char *path, const void *backend)
 {
 	for (struct twzdb__store *st = stores; st; st = st->next)
-		if (!strcmp(st->path, path) && st->backend == backend)
+		if (!strcmp(st->path, path) && st->backend == backend &&
+		    twz_store_is_at(st->s, path))
 			return st;
 	return NULL;
 }

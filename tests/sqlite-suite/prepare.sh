@@ -21,6 +21,8 @@ logged() { # LOG COMMAND...: quiet unless it fails
 for t in apt-get dpkg-source dpkg-query tclsh8.6 make gcc pkg-config; do
 	command -v "$t" >/dev/null || cannot "needs $t: install dpkg-dev, tcl-dev, make, gcc (./dev test sqlite-suite does)"
 done
+# What the distribution's library has beyond the default.
+features=(--enable-load-extension --enable-fts3 --enable-fts4 --enable-fts5 --enable-rtree --enable-session --enable-update-limit)
 version=$(dpkg-query -W -f '${source:Version}' libsqlite3-0 2>/dev/null) || cannot "libsqlite3-0 is not installed as a Debian package"
 mkdir -p "$dir"
 cd "$dir"
@@ -56,13 +58,14 @@ compile() {
 	mkdir obj
 	cd obj
 	echo "sqlite-suite: compiling SQLite's test program"
-	logged ../configure.log ../sqlite/configure "--with-tcl=$tcl" --enable-load-extension || die "configure failed"
+	logged ../configure.log ../sqlite/configure "--with-tcl=$tcl" "${features[@]}" || die "configure failed"
 	logged ../make.log make sqlite3.c fts5.c lemon mksourceid parse.c || die "make failed"
 	logged ../make.log make testfixture 'LTLINK=$(TCC) -r' LIBTCL= TLIBS= OPTS=-DSQLITE_EXTRA_INIT=twz_suite_init || die "make failed"
 	mv testfixture ../testfixture.o
 	mv sqlite3.h ..
 	cd ..
 	rm -rf obj
+	echo "${features[*]}" >features
 }
 
 link() {
@@ -77,5 +80,5 @@ if [ "$(cat version 2>/dev/null)" != "$version" ]; then
 	rm -f version testfixture.o
 	fetch
 fi
-[ -f testfixture.o ] || compile
+[ -f testfixture.o ] && [ "$(cat features 2>/dev/null)" = "${features[*]}" ] || compile
 link

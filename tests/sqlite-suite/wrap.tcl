@@ -9,7 +9,7 @@ set argv [lrange $argv 1 end]
 load {} Twzsuite
 
 # No shared memory, no WAL mode: the suite's own switch for builds without it.
-array set sqlite_options {wal 0}
+if {[lsearch [split $env(TWZ_SUITE_SWITCH) ,] wal] < 0} { array set sqlite_options {wal 0} }
 
 namespace eval suite {
 	variable image ;# channel -> {store, plain copy, bytes at opening}

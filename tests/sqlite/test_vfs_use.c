@@ -288,6 +288,38 @@ static void a_database_cannot_be_split_over_files(void)
 	sqlite3_free_filename((char *)name);
 }
 
+/* As with files: whoever has a deleted database open keeps it, and the name may be used again. */
+static void a_deleted_database_and_its_successor_are_two(void)
+{
+	const char *path = fresh("again.twz");
+	sqlite3 *old = open_on(path, "twz"), *db;
+	sqlite3_vfs *twz = sqlite3_vfs_find("twz");
+
+	T_EQ(exec(old, "create table t(a); insert into t values(1)"), 0);
+	T_EQ(twz->xDelete(twz, path, 0), 0);
+	db = open_on(path, "twz");
+	T_EQ(exec(db, "create table u(a); insert into u values(2)"), 0);
+	T_EQ(num(db, "select count(*) from sqlite_schema where name='t'"), 0);
+	T_EQ(num(old, "select a from t"), 1);
+	T_EQ(exec(old, "insert into t values(3)") & 0xff, SQLITE_READONLY);
+	sqlite3_close(old);
+	T_EQ(num(db, "select a from u"), 2);
+	sqlite3_close(db);
+
+	/* And without the VFS's care for the lock file. */
+	old = open_on(path, "twz");
+	T_EQ(num(old, "select a from u"), 2);
+	unlink(path);
+	db = open_on(path, "twz");
+	T_EQ(exec(db, "create table v(a); insert into v values(4)"), 0);
+	T_EQ(num(old, "select a from u"), 2);
+	sqlite3_close(old);
+	old = open_on(path, "twz");
+	T_EQ(num(old, "select a from v"), 4);
+	sqlite3_close(old);
+	sqlite3_close(db);
+}
+
 static void controls_and_system_calls_answer(void)
 {
 	sqlite3_vfs *twz = sqlite3_vfs_find("twz");
@@ -315,6 +347,7 @@ static const struct t_case cases[] = {
 	T_CASE(a_backup_may_cut_the_file_inside_a_page),
 	T_CASE(mmap_size_is_a_limit_and_stands_while_pages_are_out),
 	T_CASE(a_database_cannot_be_split_over_files),
+	T_CASE(a_deleted_database_and_its_successor_are_two),
 	T_CASE(controls_and_system_calls_answer),
 	T_END,
 };

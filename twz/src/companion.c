@@ -250,6 +250,34 @@ static int share_file(struct twz__companion *c, const struct stat *store)
 }
 
 /*
+ * Left by a crash; or in use, by those who still have a deleted store open whose name the store
+ * now has: then it stays theirs, without a name. Where it cannot lose its name, it is emptied.
+ */
+static int comp_renew(struct twz__companion *c, mode_t mode)
+{
+	int fd;
+
+	if (unlink(c->path) && errno != ENOENT)
+		return ftruncate(c->fd, 0);
+	fd = open(c->path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, mode);
+	if (fd < 0)
+		return -1;
+	close(c->fd);
+	c->fd = fd;
+	return 0;
+}
+
+/* The name, unless it is another companion's by now. */
+static void comp_unlink(struct twz__companion *c)
+{
+	struct stat a, b;
+
+	if (!fstat(c->fd, &a) && !lstat(c->path, &b) && a.st_dev == b.st_dev &&
+	    a.st_ino == b.st_ino)
+		unlink(c->path);
+}
+
+/*
  * A file of that name which is not ours must not be overwritten; one that was being built begins
  * with zeros.
  */
@@ -272,7 +300,7 @@ static int comp_open_file(struct twz__companion *c, struct twz__media *m)
 		return twz__err(-errno, "%s: read: %s", c->path, strerror(errno));
 	if (n && memcmp(magic, none, sizeof(magic)) && memcmp(magic, COMP_MAGIC, sizeof(magic)))
 		return foreign_file(c);
-	if (ftruncate(c->fd, 0))
+	if (n && comp_renew(c, st.st_mode & 0666))
 		return twz__err(-errno, "%s: truncate: %s", c->path, strerror(errno));
 	return share_file(c, &st);
 }
@@ -313,7 +341,7 @@ int twz__comp_build(struct twz__media *m, const uint64_t uuid[2], struct twz__co
 		rc = comp_init(c, uuid);
 	if (rc) {
 		if (c->fd >= 0 && rc != TWZ_E_EXIST)
-			unlink(c->path);
+			comp_unlink(c);
 		comp_free(c);
 		return rc;
 	}
@@ -528,7 +556,7 @@ void twz__comp_close(struct twz__companion *c, bool remove)
 	if (c->incarnation)
 		twz__comp_bury(c, c->self);
 	if (remove && c->fd >= 0)
-		unlink(c->path);
+		comp_unlink(c);
 	comp_free(c);
 }
 

@@ -552,12 +552,7 @@ static int open_locked(struct twz_store *s, const struct twz_store_options *opt,
  */
 static bool is_still_named(struct twz_store *s)
 {
-	struct stat a, b;
-
-	if (s->media->fd < 0)
-		return true;
-	return !fstat(s->media->fd, &a) && !stat(s->path, &b) && a.st_dev == b.st_dev &&
-	       a.st_ino == b.st_ino;
+	return twz_store_is_at(s, s->path);
 }
 
 static int open_once(const char *path, const struct twz_store_options *opt, struct twz_store **out,
@@ -691,6 +686,16 @@ int twz_store_close(struct twz_store *s)
 const char *twz_store_path(const struct twz_store *s)
 {
 	return s->path;
+}
+
+int twz_store_is_at(const struct twz_store *s, const char *path)
+{
+	struct stat a, b;
+
+	if (s->media->fd < 0)
+		return 1;
+	return !fstat(s->media->fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
 }
 
 int twz_store_granularity(const struct twz_store *s)

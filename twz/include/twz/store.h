@@ -82,6 +82,12 @@ TWZ_API TWZ_MUST_CHECK int twz_store_info(struct twz_store *s, struct twz_store_
 /* The path the store was opened by; lives as long as the handle. */
 TWZ_API const char *twz_store_path(const struct twz_store *s);
 
+/*
+ * 1 if PATH names the file this handle has open. The file may have been deleted or renamed since it
+ * was opened, and its name be another store's now. A store without a file is everywhere.
+ */
+TWZ_API int twz_store_is_at(const struct twz_store *s, const char *path);
+
 /* Granularity of the medium (enum twz_granularity). */
 TWZ_API int twz_store_granularity(const struct twz_store *s);
 
