@@ -141,6 +141,18 @@ static inline bool key_same(const uint8_t *a, const uint8_t *b, uint32_t len)
 	return !(diff | (x ^ y));
 }
 
+/* Is what P leads to, in a leaf, a row (or tombstone, or fence: nobody else) of K? */
+static inline bool is_key(struct twzdb *db, uint64_t p, struct bkey k, const struct rec_pm **rec)
+{
+	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(db, p, sizeof(*r));
+
+	if (unlikely(!r || rec_klen_short(r) != k.len ||
+		     !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len + rec_vlen_short(r))))
+		return false;
+	*rec = r;
+	return key_same(r->data, k.p, k.len);
+}
+
 /*
  * Is P the newest version of K's row? Everything about P may be made up: is it a record's place,
  * and is the record there LIVE, a row's, of this table, of this key? LIVE is read first: from then

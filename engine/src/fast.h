@@ -73,4 +73,83 @@ other:
 	return twzdb__get_usual(tx, key, len, value);
 }
 
+/*
+ * The way down of find.h in one go, to the leaf that holds K or stands left of it; false: not this
+ * way. A node's heads are asked for, all at once, by the comparison; of a leaf, whose pointers are in
+ * no cache either, those as well.
+ */
+static ALWAYS_INLINE bool fast_descend(struct twzdb *db, uint64_t root, struct bkey k, uint64_t *at,
+				       struct stop *leaf, const struct fast f)
+{
+	const struct node_pm *n = node_at(db, root);
+	struct stop here, up;
+
+	if (unlikely(!n || !arrive(n, &here)))
+		return false;
+	*at = root;
+	for (unsigned level = HDR_LEVEL(here.hdr); level; level--) {
+		struct headmask m = f.heads(n->head, twzdb__head(k, HDR_PFX(here.hdr)));
+		unsigned idx = m.below - (m.below > 0), slot;
+
+		if (unlikely(m.eq || idx >= HDR_N(here.hdr)))
+			return false;
+		slot = __atomic_load_n(&n->perm[idx], __ATOMIC_RELAXED);
+		if (unlikely(slot >= TWZDB_FANOUT))
+			return false;
+		*at = ld64_acq(&n->ptr[slot]);
+		if (unlikely(!unchanged(&here)))
+			return false;
+		n = node_at(db, *at);
+		if (level == 1 && likely(n)) {
+			fetch(&n->ptr[0]);
+			fetch(&n->ptr[8]);
+			fetch(&n->ptr[16]);
+			fetch(&n->ptr[24]);
+		}
+		up = here;
+		if (unlikely(!n || !arrive(n, &here) || HDR_LEVEL(here.hdr) != level - 1 ||
+			     !unchanged(&up)))
+			return false;
+	}
+	*leaf = here;
+	return true;
+}
+
+static ALWAYS_INLINE uint64_t fast_find(struct twzdb *db, uint64_t root, struct bkey k,
+					const struct rec_pm **rec, const struct fast f)
+{
+	struct stop leaf;
+	uint64_t at, kh, p;
+	uint32_t slots;
+
+	if (unlikely(!fast_descend(db, root, k, &at, &leaf, f)))
+		return 0;
+	kh = twzdb__head(k, HDR_PFX(leaf.hdr));
+	if (unlikely(kh == UINT64_MAX))
+		return 0;
+	for (slots = f.heads(leaf.n->head, kh).eq; slots; slots &= slots - 1) {
+		p = ld64_acq(&leaf.n->ptr[__builtin_ctz(slots)]);
+		if (unlikely(!unchanged(&leaf)))
+			return 0;
+		if (likely(is_key(db, p, k, rec)))
+			return p;
+	}
+	return 0;
+}
+
+static ALWAYS_INLINE bool fast_spot(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s,
+				    const struct fast f)
+{
+	struct stop leaf;
+	uint64_t at, kh;
+
+	if (unlikely(!fast_descend(db, root, k, &at, &leaf, f)))
+		return false;
+	kh = twzdb__head(k, HDR_PFX(leaf.hdr));
+	s->leaf = (struct nref){leaf.n, at, (uint32_t)leaf.hdr};
+	s->n = HDR_N(leaf.hdr);
+	s->m = f.heads(leaf.n->head, kh);
+	return likely(kh != UINT64_MAX);
+}
+
 #endif

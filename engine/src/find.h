@@ -34,6 +34,13 @@ static inline void fetch(const void *line)
 	__asm__ volatile("" : : "r"(line));
 }
 
+/* Where a key stands in a leaf, or would. */
+struct spot {
+	struct nref leaf;
+	unsigned n; /* entries of the leaf */
+	struct headmask m;
+};
+
 static inline bool unchanged(const struct stop *s)
 {
 	twzdb__order();

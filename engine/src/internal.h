@@ -422,6 +422,7 @@ struct twzdb_cursor {
 	uint32_t text_cap, big_cap;
 	uint8_t *big;			  /* room for the key, if it is longer than KEY */
 	struct twzdb_cursor *prev, *next; /* of the transaction's cursors */
+	uint32_t ahead;			  /* rows asked for beyond the one it is at (scan.c) */
 	const struct node_pm *soon;	  /* leaf to come, to be fetched early (scan.c) */
 	/*
 	 * A reader's in a plain table: the row it is at, which holds the key. Else NULL, and KEY

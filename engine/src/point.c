@@ -60,17 +60,6 @@ static inline void learn(struct twzdb *db, const struct want *w, uint64_t p, con
 
 /* --- the quick way --- */
 
-static bool is_key(struct twzdb *db, uint64_t p, struct bkey k, const struct rec_pm **rec)
-{
-	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(db, p, sizeof(*r));
-
-	if (unlikely(!r || rec_klen_short(r) != k.len ||
-		     !twzdb__at(db, p, TWZDB_REC_LEN + (uint64_t)k.len + rec_vlen_short(r))))
-		return false;
-	*rec = r;
-	return key_same(r->data, k.p, k.len);
-}
-
 /* Newest version of K in the leaf the way has come to; 0: search.c knows. */
 static inline uint64_t in_leaf(struct twzdb *db, const struct stop *leaf, struct bkey k,
 			       const struct rec_pm **rec)
@@ -85,18 +74,6 @@ static inline uint64_t in_leaf(struct twzdb *db, const struct stop *leaf, struct
 			return p;
 	}
 	return 0;
-}
-
-static uint64_t find(struct twzdb *db, uint64_t root, struct bkey k, const struct rec_pm **rec)
-{
-	enum way_end end = WAY_ON;
-	struct way w;
-
-	if (unlikely(!way_begin(db, root, &w)))
-		return 0;
-	while (end == WAY_ON)
-		end = way_step(db, k, &w);
-	return end == WAY_LEAF ? in_leaf(db, &w.here, k, rec) : 0;
 }
 
 /* --- the way that always leads somewhere --- */
@@ -148,7 +125,7 @@ __attribute__((noinline)) static int get_tree(struct twzdb_txn *tx, uint64_t tab
 	if (unlikely(!is_quick(tx)))
 		return get_slow(tx, table, w, rec);
 	root = twzdb__table_root(tx, table, &err);
-	p = root ? find(tx->db, root, w->k, &r) : 0;
+	p = root ? twzdb__simd_now()->find(tx->db, root, w->k, &r) : 0;
 	if (unlikely(!p))
 		return get_slow(tx, table, w, rec);
 	learn(tx->db, w, p, r);

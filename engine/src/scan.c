@@ -10,7 +10,8 @@
 
 #include <limits.h>
 
-#define AHEAD 8
+#define AHEAD	 14
+#define CATCH_UP 8 /* rows asked for in one step, until it is AHEAD */
 
 static inline unsigned count_of(const struct node_pm *n)
 {
@@ -58,9 +59,8 @@ void twzdb__scan_start(struct twzdb_cursor *c)
 {
 	if (!c->leaf.p)
 		return;
-	enter_leaf(c);
-	for (unsigned i = 1; i < AHEAD; i++)
-		look_ahead(c, c->pos + i);
+	c->soon = NULL;
+	c->ahead = 0;
 }
 
 /* A row the transaction sees at once, and no long one; NULL otherwise. */
@@ -125,59 +125,58 @@ const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
 	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
 	if (unlikely(!pos && bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, cur_key(c)) <= 0))
 		return NULL;
-	look_ahead(c, pos + AHEAD);
 	c->pos = pos;
+	if (likely(c->ahead == AHEAD)) {
+		look_ahead(c, pos + AHEAD);
+		return r;
+	}
+	if (!c->ahead)
+		enter_leaf(c);
+	/*
+	 * Nothing was asked for when the first row was looked for: it may be the only one. From here
+	 * on more are wanted, so catch up.
+	 */
+	for (unsigned i = 0; i < CATCH_UP && c->ahead < AHEAD; i++)
+		look_ahead(c, pos + ++c->ahead);
 	return r;
 }
 
-/* Position of the first row >= K in the leaf of S, if it can be told and is there. */
-static bool lower_bound(struct twzdb_txn *tx, const struct nref *leaf, const struct stop *s,
-			struct bkey k, unsigned *pos)
+/* Position of the first row >= K in the leaf, if it can be told and is there. */
+static bool lower_bound(struct twzdb_txn *tx, const struct spot *s, struct bkey k, unsigned *pos)
 {
-	uint64_t kh = twzdb__head(k, HDR_PFX(s->hdr));
-	struct headmask m = twzdb__heads(leaf->n->head, kh);
 	const struct rec_pm *r;
 
-	*pos = m.below;
-	if (unlikely(kh == UINT64_MAX || m.eq & (m.eq - 1)))
+	*pos = s->m.below;
+	if (unlikely(s->m.eq & (s->m.eq - 1)))
 		return false;
-	if (m.eq) {
-		r = *pos < HDR_N(s->hdr) ? row_at(tx, leaf, *pos) : NULL;
+	if (s->m.eq) {
+		r = *pos < s->n ? row_at(tx, &s->leaf, *pos) : NULL;
 		if (!r)
 			return false;
 		*pos += bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, k) < 0;
 	}
-	return *pos < HDR_N(s->hdr);
+	return *pos < s->n;
 }
 
 const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 {
 	struct twzdb_txn *tx = c->tx;
-	enum way_end end = WAY_ON;
 	const struct rec_pm *r;
-	struct nref leaf;
-	struct way w;
+	struct spot s;
 	unsigned pos;
 	int err;
 	uint64_t root = twzdb__table_root(tx, c->table, &err);
 
-	if (!root || !way_begin(tx->db, root, &w))
+	if (!root || !twzdb__simd_now()->spot(tx->db, root, k, &s) || !lower_bound(tx, &s, k, &pos))
 		return NULL;
-	while (end == WAY_ON)
-		end = way_step(tx->db, k, &w);
-	if (end != WAY_LEAF)
-		return NULL;
-	leaf = (struct nref){w.here.n, w.at, (uint32_t)w.here.hdr};
-	if (!lower_bound(tx, &leaf, &w.here, k, &pos))
-		return NULL;
-	r = row_at(tx, &leaf, pos);
+	r = row_at(tx, &s.leaf, pos);
 	/*
 	 * An entry >= K proves that the leaf covers K, and only then does K have the prefix the heads
 	 * were compared behind: whoever comes from a root that has just split may be left of its leaf.
 	 */
 	if (!r || unlikely(bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, k) < 0))
 		return NULL;
-	c->leaf = leaf;
+	c->leaf = s.leaf;
 	c->pos = pos;
 	return r;
 }

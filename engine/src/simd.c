@@ -43,7 +43,17 @@ static int get(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key, 
 	return fast_get(tx, h, tag, key, len, value, (struct fast){heads, tags, short_same});
 }
 
-const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads, words, get};
+static uint64_t find(struct twzdb *db, uint64_t root, struct bkey k, const struct rec_pm **rec)
+{
+	return fast_find(db, root, k, rec, (struct fast){heads, tags, short_same});
+}
+
+static bool spot(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s)
+{
+	return fast_spot(db, root, k, s, (struct fast){heads, tags, short_same});
+}
+
+const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads, words, get, find, spot};
 
 const struct twzdb__simd *const twzdb__simds[] = {
 #if defined(__x86_64__)

@@ -12,6 +12,8 @@
 #include "format_db.h"
 #include "twzdb.h"
 
+struct bkey;
+struct spot;
 /* How many heads are below a key's head, and which are equal to it: bit i for slot i. */
 struct headmask {
 	uint32_t below, eq;
@@ -27,9 +29,12 @@ struct twzdb__simd {
 	struct headmask (*heads)(const uint64_t head[TWZDB_FANOUT], uint64_t kh);
 	/* Of the eight words of one aligned line: bit i if (word[i] ^ want) has no bit of MASK. */
 	unsigned (*words)(const uint64_t word[8], uint64_t mask, uint64_t want);
-	/* twzdb_get(), with these comparisons in it (fast.h). */
+	/* With these comparisons in them (fast.h): twzdb_get(); */
 	int (*get)(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *key, size_t len,
 		   struct twzdb_slice *value);
+	/* from a root to the newest version of a row, and to the leaf it stands in, or would. */
+	uint64_t (*find)(struct twzdb *db, uint64_t root, struct bkey k, const struct rec_pm **rec);
+	bool (*spot)(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s);
 };
 
 extern const struct twzdb__simd twzdb__simd_scalar;
@@ -43,9 +48,13 @@ extern const struct twzdb__simd *twzdb__simd __attribute__((visibility("hidden")
 /* The best this processor has, or what TWZ_CPU says. TWZDB_E_INVAL: unknown, or not here. */
 int twzdb__simd_choose(void);
 
+static inline const struct twzdb__simd *twzdb__simd_now(void)
+{
+	return __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED);
+}
 static inline struct headmask twzdb__heads(const uint64_t head[TWZDB_FANOUT], uint64_t kh)
 {
-	return __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)->heads(head, kh);
+	return twzdb__simd_now()->heads(head, kh);
 }
 
 #endif

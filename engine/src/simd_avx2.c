@@ -10,7 +10,8 @@
 
 static bool usable(void)
 {
-	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("popcnt");
+	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
+	       __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
 }
 
 /* There is only a signed comparison: turning the top bits over makes it the unsigned one. */
@@ -59,4 +60,15 @@ AVX2_FAST static int get(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const v
 	return fast_get(tx, h, tag, key, len, value, (struct fast){heads, tags, short_same});
 }
 
-const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads, words, get};
+AVX2_FAST static uint64_t find(struct twzdb *db, uint64_t root, struct bkey k,
+			       const struct rec_pm **rec)
+{
+	return fast_find(db, root, k, rec, (struct fast){heads, tags, short_same});
+}
+
+AVX2_FAST static bool spot(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s)
+{
+	return fast_spot(db, root, k, s, (struct fast){heads, tags, short_same});
+}
+
+const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads, words, get, find, spot};

@@ -13,7 +13,10 @@
 
 static bool usable(void)
 {
-	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("popcnt");
+	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
+	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+	       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+	       __builtin_cpu_supports("popcnt");
 }
 
 /* 28 heads: three registers and a half. */
@@ -24,15 +27,15 @@ AVX512 static struct headmask heads(const uint64_t head[TWZDB_FANOUT], uint64_t 
 		c = _mm512_loadu_si512(head + 16), d = _mm512_maskz_loadu_epi64(0x0f, head + 24);
 	struct headmask m;
 
-	m.below = (uint32_t)_mm512_cmplt_epu64_mask(a, k) |
-		  (uint32_t)_mm512_cmplt_epu64_mask(b, k) << 8 |
-		  (uint32_t)_mm512_cmplt_epu64_mask(c, k) << 16 |
-		  (uint32_t)_mm512_mask_cmplt_epu64_mask(0x0f, d, k) << 24;
+	m.below = _mm512_kunpackw(
+		_mm512_kunpackb(_mm512_mask_cmplt_epu64_mask(0x0f, d, k),
+				_mm512_cmplt_epu64_mask(c, k)),
+		_mm512_kunpackb(_mm512_cmplt_epu64_mask(b, k), _mm512_cmplt_epu64_mask(a, k)));
 	m.below = (uint32_t)__builtin_popcount(m.below);
-	m.eq = (uint32_t)_mm512_cmpeq_epu64_mask(a, k) |
-	       (uint32_t)_mm512_cmpeq_epu64_mask(b, k) << 8 |
-	       (uint32_t)_mm512_cmpeq_epu64_mask(c, k) << 16 |
-	       (uint32_t)_mm512_mask_cmpeq_epu64_mask(0x0f, d, k) << 24;
+	m.eq = _mm512_kunpackw(
+		_mm512_kunpackb(_mm512_mask_cmpeq_epu64_mask(0x0f, d, k),
+				_mm512_cmpeq_epu64_mask(c, k)),
+		_mm512_kunpackb(_mm512_cmpeq_epu64_mask(b, k), _mm512_cmpeq_epu64_mask(a, k)));
 	return m;
 }
 
@@ -90,4 +93,15 @@ AVX512_FAST static int get(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const
 	return fast_get(tx, h, tag, key, len, value, (struct fast){heads, tags, same});
 }
 
-const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads, words, get};
+AVX512_FAST static uint64_t find(struct twzdb *db, uint64_t root, struct bkey k,
+				 const struct rec_pm **rec)
+{
+	return fast_find(db, root, k, rec, (struct fast){heads, tags, same});
+}
+
+AVX512_FAST static bool spot(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s)
+{
+	return fast_spot(db, root, k, s, (struct fast){heads, tags, same});
+}
+
+const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads, words, get, find, spot};
