@@ -480,6 +480,11 @@ struct twzdb_stats {
 	uint64_t fences, syncs, sync_len, flushed_lines;
 	uint64_t writer_waits;	/* times a writer had to wait for another one */
 	uint64_t checkpoint_ns; /* time spent in checkpoints */
+	/*
+	 * Since the shared segment was made: bytes of free space given back to the file system, which
+	 * has holes there, and bytes asked for again when they were needed.
+	 */
+	uint64_t given_len, taken_len;
 };
 /*
  * Counters, and sizes, which are found by walking the headers of all blocks: seconds for a large

@@ -273,6 +273,43 @@ static void grow(struct twzdb *db)
 
 /* --- entries --- */
 
+/* Does it name what lies in a run of units, and is no block? */
+static bool is_inside_run(const struct twzdb *db, uint64_t e)
+{
+	uint64_t p = acc_ptr(e), no = p >> TWZ_PPTR_OFF_BITS,
+		 off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+	const uint32_t *units = no < TWZDB_NO_DATA + TWZDB_OBJ_MAX ? db->map[no].units : NULL;
+	uint32_t w = units && off >> TWZDB_UNIT_SHIFT < TWZDB_UNITS_PER_OBJ
+			     ? __atomic_load_n(&units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_RELAXED)
+			     : 0;
+
+	return w & TWZDB_UT_KNOWN && (TWZDB_UT_CLASS(w) == TWZDB_CLS_CONT ||
+				      (TWZDB_UT_CLASS(w) == TWZDB_CLS_LARGE && ACC_OFF(e)));
+}
+
+bool twzdb__acc_strike_runs(struct twzdb *db)
+{
+	struct twzdb__accel *a = &db->acc;
+	uint64_t n, me;
+
+	if (!a->max)
+		return true;
+	if (!grow_lock(db, &me)) /* entries would move meanwhile */
+		return false;
+	n = ld64_acq(&a->head->n);
+	for (uint64_t i = 0; i < n && n <= a->max; i++)
+		for (unsigned s = 0; s < ACC_SLOTS; s++) {
+			uint64_t e = ld64(&a->bucket[i][s]);
+
+			if (e && is_inside_run(db, e))
+				__atomic_compare_exchange_n(&a->bucket[i][s], &e, 0, false,
+							    __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+		}
+	__atomic_compare_exchange_n(&a->head->grower, &me, 0, false, __ATOMIC_RELEASE,
+				    __ATOMIC_RELAXED);
+	return true;
+}
+
 static bool try_empty(uint64_t *b, uint64_t e)
 {
 	unsigned m = __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)->words(b, UINT64_MAX, 0);

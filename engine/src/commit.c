@@ -439,6 +439,8 @@ int twzdb__commit(struct twzdb_txn *tx)
 	if (err && changed)
 		twzdb__stat_add(&tx->db->sh->stats.aborts, 1);
 	forget(tx, !err);
+	if (!err && changed && twzdb__give_pays(tx->db))
+		(void)twzdb__give_back(tx); /* the commit stands; what failed stops later writers */
 	return err;
 }
 

@@ -149,6 +149,7 @@ struct sh_quarantine {
 struct sh_stats {
 	uint64_t commits, aborts, takeovers, checkpoints, log_bytes, splits, merges, reader_retries;
 	uint64_t writer_waits, checkpoint_ns;
+	uint64_t given_len, taken_len;
 };
 
 struct twzdb__shared {
@@ -169,6 +170,11 @@ struct twzdb__shared {
 	uint64_t stamp __attribute__((aligned(64)));
 	uint32_t scan_pos; /* next unit to be classified (unit.c) */
 	uint32_t empty;	   /* units without a block that is live or reserved: a hint */
+	uint64_t cut_ts;   /* latest commit when units changed their type last */
+	uint64_t
+		give_at; /* giving space back is worth a look when so many units are empty (give.c) */
+	uint64_t
+		give_due; /* there is something to give, if all readers of before are gone: look at this commit */
 	struct sh_class cls[TWZDB_CLASSES];
 	uint64_t stack[TWZDB_CLASSES][TWZDB_STACK];
 	struct sh_quarantine quar;
@@ -181,7 +187,10 @@ struct twzdb__shared {
  * Per unit, in a segment per data object: 0 = unknown, else KNOWN | class << 16 | blocks not
  * live (a hint).
  */
-#define TWZDB_UT_KNOWN	  0x80000000U
+#define TWZDB_UT_KNOWN 0x80000000U
+#define TWZDB_UT_HOLLOW                                                                            \
+	0x00800000U /* of a free run: space may have been given back, take it first (give.c) */
+#define TWZDB_UT_GIVEN	  0x01000000U /* of a free run: what can be was given back */
 #define TWZDB_UT_CLASS(e) (((e) >> 16) & 0x7fU)
 #define TWZDB_UT_FREE(e)  ((e)&0xffffU)
 
@@ -545,6 +554,23 @@ void twzdb__hint_free(struct twzdb *db, uint64_t p);
 /* Hint: a block died with commit TS. */
 void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts);
 void twzdb__hints_forget(struct twzdb *db);
+
+/* --- give.c: free space goes back to the file system --- */
+#define TWZDB_GIVE_MIN 128 /* units */
+static inline bool twzdb__give_pays(const struct twzdb *db)
+{
+	const struct twzdb__shared *sh = db->sh;
+
+	/* While there are many tombstones, nodes lie between what could be one run. */
+	return unlikely(((sh->give_due && ld64(&sh->ts) >= sh->give_due) ||
+			 sh->empty > (sh->give_at ? sh->give_at : TWZDB_GIVE_MIN)) &&
+			db->purge_cnt < 8 * TWZDB_GIVE_MIN);
+}
+/*
+ * Best effort, by a writer that has changed nothing yet, or not since its commit. TWZDB_E_IO: a sync failed, there are
+ * no more writers (D17); whatever was committed before is.
+ */
+int twzdb__give_back(struct twzdb_txn *tx);
 
 #include "rec.h"
 

@@ -190,6 +190,11 @@ uint64_t twzdb__acc_find(struct twzdb *db, uint32_t table_tag, struct bkey k, ui
 			 const struct rec_pm **rec);
 /* P is the newest version of a row with this hash: after publication, or found in the tree. */
 void twzdb__acc_put(struct twzdb *db, uint64_t hash, uint64_t p);
+/*
+ * Forget what lies in units that have become part of a run, when nobody can enter more of it: then nobody will look
+ * there. False: somebody is at work at the table; later.
+ */
+bool twzdb__acc_strike_runs(struct twzdb *db);
 /* P has taken the place of OLD. */
 void twzdb__acc_replace(struct twzdb *db, uint64_t hash, uint64_t old, uint64_t p);
 

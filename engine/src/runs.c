@@ -235,11 +235,15 @@ struct cuts {
 	struct lrec_pm head;
 	struct cut_item item[CUT_MAX];
 	uint32_t cnt;
+	uint32_t marks[CUT_MAX]; /* TWZDB_UT_HOLLOW */
 };
 
-static void cut_add(struct twzdb *db, struct cuts *c, uint32_t g, unsigned cls, uint32_t run)
+static void cut_add(struct twzdb *db, struct cuts *c, uint32_t g, unsigned cls, uint32_t run,
+		    uint32_t marks)
 {
-	struct cut_item *i = &c->item[c->cnt++];
+	struct cut_item *i = &c->item[c->cnt];
+
+	c->marks[c->cnt++] = marks;
 
 	i->it = (struct item_pm){TWZDB_IT_UNIT_CUT, 0, sizeof(i->cut), unit_ptr(g)};
 	memcpy(&i->cut.was, twzdb__at(db, i->it.where, TWZDB_UNIT_LEN), sizeof(i->cut.was));
@@ -329,9 +333,14 @@ static int cuts_commit(struct twzdb *db, struct cuts *c)
 		err = space_commit(db, &c->head);
 	if (!err)
 		hints_strike(db, c);
-	for (uint32_t i = 0; i < c->cnt && !err; i++)
+	for (uint32_t i = 0; i < c->cnt && !err; i++) {
+		uint32_t *e = unit_entry(db, cut_first(c, i));
+
 		twzdb__unit_learn(db, cut_first(c, i), twzdb__unit_of(db, c->item[i].it.where),
 				  true);
+		st32(e, *e | c->marks[i]);
+	}
+	st64(&sh->cut_ts, ld64(&sh->ts));
 	st64_rel(&sh->cut_seq, (sh->cut_seq | 1) + 1);
 	return err;
 }
@@ -408,13 +417,14 @@ static bool look_at(struct search *s, uint32_t g, uint32_t end, uint32_t *run)
 static void collect(struct search *s, uint32_t i, struct cuts *c, uint32_t *units)
 {
 	uint32_t g = i * TWZDB_UNITS_PER_OBJ, end = g + twzdb__units_used(s->tx->db, i);
-	uint32_t from = g, parts = 0, run;
+	uint32_t from = g, parts = 0, marks = 0, run;
 
 	for (; g < end && c->cnt < CUT_MAX && *units < SCAN_MAX; g += run) {
 		bool ok = look_at(s, g, end, &run);
 
 		if (ok) {
 			from = parts ? from : g;
+			marks |= *unit_entry(s->tx->db, g) & TWZDB_UT_HOLLOW;
 			/* a run alone is as it should be */
 			parts += TWZDB_UT_CLASS(*unit_entry(s->tx->db, g)) == TWZDB_CLS_LARGE ? 1
 											      : 2;
@@ -422,15 +432,14 @@ static void collect(struct search *s, uint32_t i, struct cuts *c, uint32_t *unit
 			continue;
 		}
 		if (parts > 1)
-			cut_add(s->tx->db, c, from, TWZDB_CLS_LARGE, g - from);
-		parts = 0;
+			cut_add(s->tx->db, c, from, TWZDB_CLS_LARGE, g - from, marks);
+		parts = marks = 0;
 	}
 	if (parts > 1 && c->cnt < CUT_MAX)
-		cut_add(s->tx->db, c, from, TWZDB_CLS_LARGE, g - from);
+		cut_add(s->tx->db, c, from, TWZDB_CLS_LARGE, g - from, marks);
 }
 
-/* Units without anything in them become free runs, neighbours one. *CNT: runs made. */
-static int release(struct twzdb_txn *tx, bool hard, uint32_t *cnt)
+int twzdb__release(struct twzdb_txn *tx, bool hard, uint32_t *cnt)
 {
 	struct twzdb *db = tx->db;
 	struct search s;
@@ -467,14 +476,12 @@ static bool release_pays(struct twzdb *db, uint32_t run)
 
 /* --- cutting --- */
 
-/* The shortest free run of at least NEED units: *G, *RUN. *ALL: units in all of them. */
-static int run_find(struct twzdb_txn *tx, uint32_t need, uint32_t *g, uint32_t *run, uint64_t *all)
+int twzdb__each_free_run(struct twzdb_txn *tx, int (*fn)(void *ctx, uint32_t g, uint32_t run),
+			 void *ctx)
 {
 	struct search s;
 	int err = search_begin(&s, tx, false);
 
-	*run = 0;
-	*all = 0;
 	for (uint32_t i = 0; i < twzdb__obj_cnt(tx->db) && !err; i++) {
 		uint32_t at = i * TWZDB_UNITS_PER_OBJ, end = at + twzdb__units_used(tx->db, i), n;
 
@@ -483,18 +490,45 @@ static int run_find(struct twzdb_txn *tx, uint32_t need, uint32_t *g, uint32_t *
 			const uint32_t *e = unit_entry(tx->db, at);
 
 			n = 1;
-			if (!(*e & TWZDB_UT_KNOWN) || TWZDB_UT_CLASS(*e) != TWZDB_CLS_LARGE ||
-			    !look_at(&s, at, end, &n))
-				continue;
-			*all += n;
-			if (n >= need && (!*run || n < *run)) {
-				*g = at;
-				*run = n;
-			}
+			if (*e & TWZDB_UT_KNOWN && TWZDB_UT_CLASS(*e) == TWZDB_CLS_LARGE &&
+			    look_at(&s, at, end, &n))
+				err = fn(ctx, at, n);
 		}
 	}
 	u64map_free(&s.own);
 	return err;
+}
+
+/*
+ * What the search for a run found. Hollow ones are taken only if there is no other, or if that is no use; and they are
+ * no reserve, for a full disk has no space for them.
+ */
+struct find {
+	struct twzdb *db;
+	uint32_t need, g, run;
+	uint64_t all; /* units in runs that are not hollow */
+	bool hollow;
+};
+
+static int find_one(void *ctx, uint32_t g, uint32_t run)
+{
+	struct find *f = ctx;
+	bool hollow = *unit_entry(f->db, g) & TWZDB_UT_HOLLOW;
+
+	f->all += hollow ? 0 : run;
+	if (run < f->need || (f->run && (hollow != f->hollow ? hollow : run >= f->run)))
+		return 0;
+	f->g = g;
+	f->run = run;
+	f->hollow = hollow;
+	return 0;
+}
+
+/* Bytes of N units of a hollow run (with the reserve, which stays there), and the header of what is left. */
+static uint64_t hollow_part(uint32_t n, uint32_t run)
+{
+	return n < run ? ((uint64_t)n << TWZDB_UNIT_SHIFT) + TWZ_PAGE_SIZE
+		       : (uint64_t)run << TWZDB_UNIT_SHIFT;
 }
 
 /* Units of class CLS, or a run of NEED units, from a free run. -ENOSPC: there is none. */
@@ -502,17 +536,21 @@ static int cut(struct twzdb_txn *tx, unsigned cls, uint32_t need, uint32_t *g)
 {
 	struct twzdb *db = tx->db;
 	uint32_t last = twzdb__obj_cnt(db) - 1, keep = reserve(db), run, n, room = CUT_MAX - 1;
+	struct find f = {.db = db, .need = need};
 	uint64_t all, behind;
 	struct cuts c;
 	int err;
 
 	if (!db->sh->cls[TWZDB_CLS_LARGE].free)
 		return -ENOSPC;
-	err = run_find(tx, need, g, &run, &all);
+	err = twzdb__each_free_run(tx, find_one, &f);
 	if (!err)
 		err = twzdb__map_obj(db, TWZDB_NO_DATA + last);
-	if (err || !run)
+	if (err || !f.run)
 		return err ? err : -ENOSPC;
+	run = f.run;
+	*g = f.g;
+	all = f.all + (f.hollow ? run : 0);
 	behind = (twz_obj_len(db->map[TWZDB_NO_DATA + last].obj) >> TWZDB_UNIT_SHIFT) -
 		 twzdb__units_used(db, last);
 	all += behind < keep ? behind : keep;
@@ -522,13 +560,15 @@ static int cut(struct twzdb_txn *tx, unsigned cls, uint32_t need, uint32_t *g)
 	if (!tx->from_reserve && all - keep < room)
 		room = (uint32_t)(all - keep);
 	n = cls == TWZDB_CLS_LARGE ? need : units_ahead(tx, cls, room);
+	if (f.hollow && twzdb__space_take(db, *g, hollow_part(n + keep, run)))
+		return -ENOSPC;
 	c.cnt = 0;
 	for (uint32_t k = 0; k < n && cls != TWZDB_CLS_LARGE; k++)
-		cut_add(db, &c, *g + k, cls, 1);
+		cut_add(db, &c, *g + k, cls, 1, 0);
 	if (cls == TWZDB_CLS_LARGE)
-		cut_add(db, &c, *g, cls, need);
+		cut_add(db, &c, *g, cls, need, 0);
 	if (n < run)
-		cut_add(db, &c, *g + n, TWZDB_CLS_LARGE, run - n);
+		cut_add(db, &c, *g + n, TWZDB_CLS_LARGE, run - n, f.hollow ? TWZDB_UT_HOLLOW : 0);
 	err = cuts_commit(db, &c);
 	if (!err && cls != TWZDB_CLS_LARGE) {
 		db->sh->cls[cls].fresh = *g + 1;
@@ -548,7 +588,7 @@ static int last_resort(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_
 	while (twzdb__learn_some(tx->db))
 		;
 	do {
-		int ret = release(tx, true, &cnt);
+		int ret = twzdb__release(tx, true, &cnt);
 
 		if (ret)
 			return ret;
@@ -565,7 +605,7 @@ int twzdb__unit_new(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_t *
 	if (err == -ENOSPC)
 		err = cut(tx, cls, run, g);
 	if (err == -ENOSPC && release_pays(tx->db, run)) {
-		err = release(tx, false, &cnt);
+		err = twzdb__release(tx, false, &cnt);
 		if (!err)
 			err = cut(tx, cls, run, g);
 	}

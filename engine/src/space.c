@@ -341,6 +341,17 @@ static int alloc_block(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	return *p ? 0 : next_unit(tx, cls, p);
 }
 
+/* False: what was given back of the free run at G cannot be had again. */
+static bool large_has_space(struct twzdb *db, uint32_t g, uint32_t run)
+{
+	uint32_t *e = unit_entry(db, g);
+
+	if (*e & TWZDB_UT_HOLLOW && twzdb__space_take(db, g, (uint64_t)run << TWZDB_UNIT_SHIFT))
+		return false;
+	st32(e, *e & ~(TWZDB_UT_HOLLOW | TWZDB_UT_GIVEN));
+	return true;
+}
+
 /* Large values: the first free run that is not much too long, else what runs.c has. */
 static int alloc_large(struct twzdb_txn *tx, uint64_t len, uint64_t *p)
 {
@@ -368,8 +379,11 @@ static int alloc_large(struct twzdb_txn *tx, uint64_t len, uint64_t *p)
 			continue;
 		block = 0;
 		*p = unit_search(tx, g, &block);
-		if (*p)
+		if (*p && large_has_space(db, g, u->run))
 			return 0;
+		if (*p)
+			twzdb__hint_free(db, *p);
+		*p = 0;
 	}
 	block = 0;
 	err = twzdb__unit_new(tx, TWZDB_CLS_LARGE, run, &g);

@@ -80,6 +80,17 @@ void twzdb__hint_taken(struct twzdb *db, uint32_t g);
  */
 int twzdb__unit_new(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_t *g);
 
+/* Units without anything in them become free runs, neighbours one. HARD: also those formatted ahead. *CNT: runs made. */
+int twzdb__release(struct twzdb_txn *tx, bool hard, uint32_t *cnt);
+/* Call FN for every run that is free and reusable by TX, with its length; until it returns non-zero. */
+int twzdb__each_free_run(struct twzdb_txn *tx, int (*fn)(void *ctx, uint32_t g, uint32_t run),
+			 void *ctx);
+
+/* --- give.c --- */
+
+/* LEN bytes from unit G on have space, whatever was given back. TWZDB_E_NOSPC. */
+int twzdb__space_take(struct twzdb *db, uint32_t g, uint64_t len);
+
 /* --- space.c --- */
 
 /* May block B at P be reserved: nobody can reach it, and this transaction has not taken it? */

@@ -79,12 +79,13 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	if (err)
 		return err;
 	err = twzdb_table_each(tx, count_table, &st.table_cnt);
-	twzdb_abort(tx);
 	if (!err)
 		err = twz_log_info(db->log, &log) ? twzdb__from_twz(TWZ_E_STATE, "log") : 0;
+	if (!err)
+		usage_all(db, &sum); /* the snapshot keeps what it looks at where it is (give.c) */
+	twzdb_abort(tx);
 	if (err)
 		return err;
-	usage_all(db, &sum);
 	sh = &db->sh->stats;
 	st.commits = ld64(&sh->commits);
 	st.aborts = ld64(&sh->aborts);
@@ -110,6 +111,8 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	st.flushed_lines = io.flushed_lines;
 	st.writer_waits = ld64(&sh->writer_waits);
 	st.checkpoint_ns = ld64(&sh->checkpoint_ns);
+	st.given_len = ld64(&sh->given_len);
+	st.taken_len = ld64(&sh->taken_len);
 	st.size = out->size;
 	memcpy(out, &st, out->size < sizeof(st) ? out->size : sizeof(st));
 	return 0;
@@ -135,6 +138,8 @@ int twzdb_checkpoint(struct twzdb *db)
 		err = twzdb__commit(tx);
 	else
 		twzdb__discard(tx);
+	if (!err)
+		err = twzdb__give_back(tx);
 	if (!err) {
 		uint64_t start = twzdb__now_ns();
 

@@ -272,10 +272,19 @@ void twzdb__hint_taken(struct twzdb *db, uint32_t g)
 /* After a takeover: the dead writer's reservations were counted and are void. */
 void twzdb__hints_forget(struct twzdb *db)
 {
-	for (uint32_t i = 0; i < twzdb__obj_cnt(db); i++)
-		if (!twzdb__map_obj(db, TWZDB_NO_DATA + i))
-			memset(db->map[TWZDB_NO_DATA + i].units, 0,
-			       TWZDB_UNITS_PER_OBJ * sizeof(uint32_t));
+	bool cut = db->sh->cut_seq & 1;
+
+	for (uint32_t i = 0; i < twzdb__obj_cnt(db); i++) {
+		uint32_t *e = twzdb__map_obj(db, TWZDB_NO_DATA + i)
+				      ? NULL
+				      : db->map[TWZDB_NO_DATA + i].units;
+
+		/* What lies inside a run stays so, unless a cut was under way: nobody shall look for a header there. */
+		for (uint32_t u = 0; e && u < TWZDB_UNITS_PER_OBJ; u++)
+			if (e[u] && (cut || TWZDB_UT_CLASS(e[u]) != TWZDB_CLS_CONT))
+				st32(&e[u], 0);
+	}
+	db->sh->cut_ts = ld64(&db->sh->ts);
 	memset(db->sh->cls, 0, sizeof(db->sh->cls));
 	st64(&db->sh->quar.head, db->sh->quar.tail);
 	db->sh->scan_pos = 0;
@@ -301,7 +310,9 @@ void twzdb__unit_learn(struct twzdb *db, uint32_t g, const struct unit_pm *u, bo
 	for (uint32_t b = 0; b < u->block_cnt && !fresh; b++)
 		cnt += !block_live((const uint8_t *)u + u->first + (uint64_t)b * u->block_len,
 				   u->kind == TWZDB_UNIT_NODES);
-	st32(e, TWZDB_UT_KNOWN | (uint32_t)u->cls << 16 | cnt); /* readers look at the class */
+	/* Readers look at the class. Of a free run that was there before, nobody knows what was given back. */
+	st32(e, TWZDB_UT_KNOWN | (uint32_t)u->cls << 16 | cnt |
+			(!fresh && u->kind == TWZDB_UNIT_LARGE && cnt ? TWZDB_UT_HOLLOW : 0));
 	c->total += u->block_cnt;
 	c->free += cnt;
 	db->sh->empty += entry_empty(*e);

@@ -44,6 +44,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_merge,
 	&wl_db_tables,
 	&wl_db_cut,
+	&wl_db_give,
 	&wl_db_large,
 	&wl_db_values,
 	&wl_db_long,

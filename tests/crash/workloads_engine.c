@@ -198,6 +198,28 @@ static int run_cut(struct crash *c)
 }
 ENGINE_WL(wl_db_cut, "cut", "units that change their type", CRASH_ALL, false, setup_cut, run_cut);
 
+/* --- free space given back to the file system, and taken again --- */
+
+static int setup_give(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "b", 0, 2, 1, 100, 1));
+	for (int i = 0; i < 4; i++)
+		CRASH_DO(c, rows(c, "a", i * 50, 50, 1, 60000, i));
+	return 0;
+}
+
+static int run_give(struct crash *c)
+{
+	CRASH_OP(c, drop(c, "a")); /* gives back */
+	CRASH_OP(c, rows(c, "b", 2, 3, 1, 20000, 1));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, rows(c, "b", 10, 4, 1, 900000, 2)); /* takes */
+	CRASH_OP(c, rows(c, "b", 20, 40, 1, 300, 3));
+	return 0;
+}
+ENGINE_WL(wl_db_give, "give", "free space given back and taken again", CRASH_LINE | CRASH_PAGE,
+	  false, setup_give, run_give);
+
 /* --- large transactions and values --- */
 
 static int run_large(struct crash *c)

@@ -49,6 +49,13 @@ struct twz__media_ops {
 	int (*grow)(struct twz__media *m, uint64_t len);
 	/* Zero a range durably (free space about to be published). */
 	int (*zero)(struct twz__media *m, uint64_t off, uint64_t len);
+	/*
+	 * Give the space of a range of whole pages back, durably: it reads as zeros, through mappings too. TWZ_E_FS: not
+	 * possible. NULL: never possible.
+	 */
+	int (*give)(struct twz__media *m, uint64_t off, uint64_t len);
+	/* Allocate what of the range has no space, durably; its bytes stay. TWZ_E_NOSPC. NULL: all has space, always. */
+	int (*take)(struct twz__media *m, uint64_t off, uint64_t len);
 	int (*len)(struct twz__media *m, uint64_t *len);
 	void (*close)(struct twz__media *m);
 	/*
@@ -78,6 +85,8 @@ struct twz__media_ops {
 struct twz__media {
 	const struct twz__media_ops *ops;
 	int granularity; /* enum twz_granularity */
+	uint64_t
+		in_use; /* before grow(): bytes of the image in use; what lies behind may lack space. 0: not known */
 	int forced;
 	/* cache-line media: movnt and sfence do what copy_nt and fence do (persist_line.h) */
 	int direct;

@@ -198,24 +198,45 @@ static int file_len(struct twz__media *m, uint64_t *len)
 	return 0;
 }
 
-/*
- * Holes would be allocated by a store through a mapping, where a full disk is a SIGBUS: fill them
- * now. Also unshares on xfs.
- */
-static int fill_holes(struct file_media *f, const struct stat *st)
+/* A store to what is shared would allocate, and a full disk then be a SIGBUS. Fills holes as well. */
+static int unshare_all(struct file_media *f, const struct stat *st)
 {
 	struct statfs fs;
-	int err;
 
-	if (st->st_size == 0)
-		return 0;
-	if (!fstatfs(f->m.fd, &fs) && (uint32_t)fs.f_type == XFS_SUPER_MAGIC &&
+	if (st->st_size && !fstatfs(f->m.fd, &fs) && (uint32_t)fs.f_type == XFS_SUPER_MAGIC &&
 	    fallocate(f->m.fd, FALLOC_FL_UNSHARE_RANGE, 0, st->st_size) && errno == ENOSPC)
 		return nospc(f, (uint64_t)st->st_size, ENOSPC);
-	if ((uint64_t)st->st_blocks * 512 >= (uint64_t)st->st_size)
+	return 0;
+}
+
+static int file_give(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	if (fallocate(m->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))
+		return twz__err(errno == EIO ? TWZ_E_IO : TWZ_E_FS,
+				"%s: giving back %llu bytes: %s", m->path, (unsigned long long)len,
+				strerror(errno));
+	/* Or what lay there might be back after a crash. */
+	return fdatasync(m->fd) ? io_error(fm(m), "sync", off, len, errno) : 0;
+}
+
+/* The file is no longer than before, so no limit of its size is asked. */
+static int file_take(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	struct stat st;
+	int err;
+
+	if (fstat(m->fd, &st))
+		return twz__err(-errno, "%s: stat: %s", m->path, strerror(errno));
+	/* All of it, and it has no holes: said without looking at every page. */
+	if (!len ||
+	    (len >= (uint64_t)st.st_size && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size))
 		return 0;
-	err = allocate(f->m.fd, 0, (uint64_t)st->st_size);
-	return err ? nospc(f, (uint64_t)st->st_size - (uint64_t)st->st_blocks * 512, err) : 0;
+	do
+		err = posix_fallocate(m->fd, (off_t)off, (off_t)len);
+	while (err == EINTR);
+	if (err)
+		return nospc(fm(m), len, err);
+	return fdatasync(m->fd) ? io_error(fm(m), "sync", off, len, errno) : 0;
 }
 
 /* --- granularity, from libpmem2 --- */
@@ -305,7 +326,10 @@ static void grow_huge(struct file_media *f, uint64_t old, uint64_t len)
 			return;
 }
 
-/* Where to begin to allocate: a process may have died in grow_huge(), and left holes. */
+/*
+ * Where to begin to allocate: a process may have died in grow_huge(), and left holes behind what is in use. (Those
+ * before were given back.)
+ */
 static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
 {
 	struct stat st;
@@ -314,8 +338,9 @@ static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
 	if (fstat(f->m.fd, &st))
 		return twz__err(-errno, "%s: stat: %s", f->m.path, strerror(errno));
 	*old = (uint64_t)st.st_size;
-	if (!f->memory || (uint64_t)st.st_blocks * 512 >= *old)
-		*from = *old;
+	*from = *old;
+	if (f->memory && (uint64_t)st.st_blocks * 512 < *old)
+		*from = f->m.in_use < *old ? f->m.in_use : *old;
 	return 0;
 }
 
@@ -607,6 +632,8 @@ static const struct twz__media_ops file_ops = {
 	.sync_all = file_sync_all,
 	.grow = file_grow,
 	.zero = file_zero,
+	.give = file_give,
+	.take = file_take,
 	.len = file_len,
 	.close = file_close,
 	.flush = file_flush,
@@ -665,7 +692,7 @@ static int open_existing(struct file_media *f)
 		return refuse_type(f->m.path, st.st_mode);
 	rc = check_fs(f, st.st_size == 0);
 	if (!rc)
-		rc = fill_holes(f, &st);
+		rc = unshare_all(f, &st);
 	if (!rc && st.st_size >= (off_t)TWZ_PAGE_SIZE)
 		rc = probe_granularity(f);
 	return rc;

@@ -115,8 +115,10 @@ static int line_log_write(void *ctx, uint64_t off, const void *buf, uint64_t len
 static int op_grow(void *ctx, uint64_t len)
 {
 	struct twz_store *s = ctx;
-	int rc = s->media->ops->grow(s->media, len);
+	int rc;
 
+	s->media->in_use = s->core.root ? s->core.root->page_cnt * TWZC_PAGE : 0;
+	rc = s->media->ops->grow(s->media, len);
 	return rc ? rc : twz__window_extend(&twz__rt(s)->win, s->media);
 }
 

@@ -131,6 +131,23 @@ static bool is_elsewhere(struct twz_store *s)
 	return p->dev != st.st_dev || p->ino != st.st_ino;
 }
 
+/*
+ * Holes in a file that lies where the store was used last were made there, and whoever made them takes space before storing
+ * to them (twz_obj_take). In a copy there may be others, or the file system may share what is no hole.
+ */
+int twz__fill_copy(struct twz_store *s)
+{
+	const struct twz_super_pm *p = &s->core.super;
+	const struct twz__media_ops *ops = s->media->ops;
+	uint64_t len;
+	int rc;
+
+	if (!ops->take || (!is_elsewhere(s) && (p->dev || p->ino)))
+		return 0;
+	rc = ops->len(s->media, &len);
+	return rc ? rc : ops->take(s->media, 0, len);
+}
+
 int twz__dry_run(struct twz_store *s)
 {
 	struct dry d = {.s = s};

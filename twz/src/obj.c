@@ -268,6 +268,57 @@ void twz_obj_populate(struct twz_obj *o, uint64_t off, uint64_t len)
 	(void)!madvise((uint8_t *)twz_obj_base(o) + off, end - off, MADV_POPULATE_WRITE);
 }
 
+/* OP on the file's part of slot offsets [OFF, OFF + LEN), extent by extent. The store's mutex is held. */
+static int on_extents(struct twz_obj *o, uint64_t off, uint64_t len,
+		      int (*op)(struct twz__media *m, uint64_t off, uint64_t len))
+{
+	int rc = 0;
+
+	for (uint32_t i = 0; i < o->ext_cnt && !rc; i++) {
+		const struct twzc_extent *e = &o->ext[i];
+		uint64_t from = e->slot_page * TWZ_PAGE_SIZE, to = from + e->cnt * TWZ_PAGE_SIZE;
+		uint64_t a = from > off ? from : off, b = to < off + len ? to : off + len;
+
+		if (a < b)
+			rc = op(o->store->media, e->file_page * TWZ_PAGE_SIZE + (a - from), b - a);
+	}
+	return rc;
+}
+
+static int give_or_take(struct twz_obj *o, uint64_t off, uint64_t len,
+			int (*op)(struct twz__media *m, uint64_t off, uint64_t len))
+{
+	struct twz_store *s = o->store;
+	char name[512];
+	int rc = twz__store_enter(s);
+
+	if (rc)
+		return rc;
+	if (off % TWZ_PAGE_SIZE || len % TWZ_PAGE_SIZE || off < TWZ_DATA_OFF ||
+	    len > TWZ_DATA_MAX || off - TWZ_DATA_OFF + len > twz_obj_len(o))
+		return twz__err(TWZ_E_INVAL, "%s: no pages of its data",
+				twz__obj_name(s, o->id, name, sizeof(name)));
+	pthread_mutex_lock(&s->mutex);
+	rc = on_extents(o, off, len, op);
+	pthread_mutex_unlock(&s->mutex);
+	return rc;
+}
+
+int twz_obj_give(struct twz_obj *o, uint64_t off, uint64_t len)
+{
+	const struct twz__media_ops *ops = o->store->media->ops;
+
+	return ops->give ? give_or_take(o, off, len, ops->give)
+			 : twz__err(TWZ_E_FS, "%s: space cannot be given back", o->store->path);
+}
+
+int twz_obj_take(struct twz_obj *o, uint64_t off, uint64_t len)
+{
+	const struct twz__media_ops *ops = o->store->media->ops;
+
+	return ops->take ? give_or_take(o, off, len, ops->take) : 0;
+}
+
 /* Core's part of a resize, and what it made of the object. */
 static int resize_core(struct twz_obj *o, uint64_t len, bool shrink, struct twzc_obj *obj,
 		       struct twzc_extent **ext, uint32_t *cnt)

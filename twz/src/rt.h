@@ -53,6 +53,8 @@ int twz__reclaim(struct twz_store *s);
  * Changes nothing.
  */
 int twz__dry_run(struct twz_store *s);
+/* The sole holder, before its first store: a copy has all the space it needs, or this is TWZ_E_NOSPC (D11). */
+int twz__fill_copy(struct twz_store *s);
 
 /* --- obj_load.c; all but name and err with s->mutex held --- */
 

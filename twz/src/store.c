@@ -448,6 +448,8 @@ static int enter_companion(struct twz_store *s)
 
 	if (!rc && rt->sole)
 		rc = twz__dry_run(s);
+	if (!rc && rt->sole)
+		rc = twz__fill_copy(s);
 	if (rc)
 		return rc;
 	if (rt->sole)

@@ -89,6 +89,19 @@ TWZ_API TWZ_MUST_CHECK int twz_obj_refresh(struct twz_obj *o);
  */
 TWZ_API void twz_obj_populate(struct twz_obj *o, uint64_t off, uint64_t len);
 
+/*
+ * Give back to the file system what lies in the range [OFF, OFF + LEN) of the slot (whole pages; a part of the data):
+ * afterwards, durably, it reads as zeros, and may not be stored to before twz_obj_take(). The length, and the pages of the
+ * store the object occupies, stay. TWZ_E_INVAL: no such range. TWZ_E_FS: not possible here, nothing has changed.
+ * TWZ_E_IO: a sync failed (D17).
+ */
+TWZ_API TWZ_MUST_CHECK int twz_obj_give(struct twz_obj *o, uint64_t off, uint64_t len);
+/*
+ * Have space for the range again, whether or not it was given back: from now on stores to it cannot fail for want of
+ * space (D11). What is there stays. TWZ_E_NOSPC: part of it may have space.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_obj_take(struct twz_obj *o, uint64_t off, uint64_t len);
+
 TWZ_API TWZ_MUST_CHECK int twz_obj_stat(struct twz_obj *o, struct twz_obj_stat *st);
 TWZ_API TWZ_MUST_CHECK int twz_obj_stat_id(struct twz_store *s, twz_oid id,
 					   struct twz_obj_stat *st);

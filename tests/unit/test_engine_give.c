@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: MIT
+ * test_engine_give.c -- free space goes back to the file system, and is taken again
+ */
+#include "engine_t.h"
+
+#include "../../engine/src/internal.h"
+#include "../../twz/src/backend.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define ROWS  40000
+#define VALUE 1000
+#define MIB   ((uint64_t)1 << 20)
+
+static const char *path;
+static struct twzdb *db;
+static struct twzdb_table tab;
+
+static uint64_t blocks(void)
+{
+	struct stat st;
+
+	return stat(path, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
+static void put_rows(uint64_t from, uint64_t to, uint64_t seed)
+{
+	struct twzdb_txn *tx;
+
+	while (from < to) {
+		T_REQ(twzdb_begin(db, 0, &tx));
+		T_REQ(twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &tab));
+		for (uint64_t end = from + 2000; from < to && from < end; from++)
+			T_REQ(twzdb_put(tx, tab, et_key(from), et_val(seed + from, VALUE), 0));
+		T_REQ(twzdb_commit(tx));
+	}
+}
+
+static void del_rows(uint64_t from, uint64_t to)
+{
+	struct twzdb_txn *tx;
+	uint64_t cnt;
+
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_OK(twzdb_del_range(tx, tab, et_key(from), et_key(to), &cnt));
+	T_EQ(cnt, to - from);
+	T_REQ(twzdb_commit(tx));
+}
+
+static void rows_are(struct twzdb_txn *given, uint64_t from, uint64_t to, uint64_t seed)
+{
+	struct twzdb_txn *tx = given;
+	struct twzdb_slice v;
+	uint64_t cnt;
+
+	if (!tx)
+		T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_OK(twzdb_count(tx, tab, &cnt));
+	T_EQ(cnt, to - from);
+	for (uint64_t i = from; i < to; i += 7)
+		if (T_OK(twzdb_get(tx, tab, et_key(i), &v)) ||
+		    !T_TRUE(et_same(v, et_val(seed + i, VALUE))))
+			break;
+	if (!given)
+		twzdb_abort(tx);
+}
+
+static struct twzdb_stats stats(void)
+{
+	struct twzdb_stats st = {.size = sizeof(st)};
+
+	T_OK(twzdb_stats(db, &st));
+	return st;
+}
+
+static void start(enum et_media m, const char *name)
+{
+	path = et_path(m, name);
+	T_REQ(et_open(path, &db));
+}
+
+static void stop(void)
+{
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
+static void a_deleted_table_makes_the_file_smaller(enum et_media m)
+{
+	uint64_t full, after;
+
+	start(m, "smaller.twz");
+	put_rows(0, ROWS, 1);
+	full = blocks();
+	del_rows(100, ROWS);
+	T_OK(twzdb_checkpoint(db));
+	after = blocks();
+	T_TRUE(after + 25 * MIB < full);
+	T_TRUE(stats().given_len > 25 * MIB && stats().taken_len == 0);
+	rows_are(NULL, 0, 100, 1);
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_checkpoint(db)); /* there is no more to give */
+	T_TRUE(blocks() > after - MIB);
+	T_OK(twzdb_close(db));
+	T_REQ(et_open(path, &db));
+	T_TRUE(blocks() < after + MIB); /* and it does not come back */
+	rows_are(NULL, 0, 100, 1);
+	put_rows(0, ROWS, 2);
+	rows_are(NULL, 0, ROWS, 2);
+	T_TRUE(stats().taken_len > 20 * MIB);
+	T_TRUE(blocks() < full + full / 4); /* the same space again */
+	stop();
+}
+
+static void a_deleted_table_makes_the_file_smaller_page(void)
+{
+	a_deleted_table_makes_the_file_smaller(ET_PAGE);
+}
+
+static void a_deleted_table_makes_the_file_smaller_line(void)
+{
+	a_deleted_table_makes_the_file_smaller(ET_LINE);
+}
+
+/* Nobody asks for it: commits do it when it pays, and not over and over. */
+static void commits_give_back_what_pays(void)
+{
+	struct twzdb_txn *tx;
+	uint64_t full, given;
+
+	start(ET_LINE, "pays.twz");
+	put_rows(0, ROWS, 1);
+	full = blocks();
+	del_rows(0, ROWS - 1000);
+	for (uint64_t i = 0; i < 800; i++) {
+		T_REQ(twzdb_begin(db, 0, &tx));
+		T_OK(twzdb_put(tx, tab, et_key(ROWS + 2 * i), et_val(1, 8), 0));
+		T_OK(twzdb_put(tx, tab, et_key(ROWS + 2 * i + 1), et_val(1, 8), 0));
+		T_OK(twzdb_commit(tx));
+	}
+	given = stats().given_len;
+	T_TRUE(blocks() + 15 * MIB < full && given > 15 * MIB);
+	for (uint64_t i = 0; i < 50; i++) { /* little comes and goes: nothing to do with the file */
+		put_rows(0, 1000, i);
+		del_rows(0, 1000);
+	}
+	T_TRUE(stats().given_len < given + 4 * MIB);
+	stop();
+}
+
+static void an_old_reader_keeps_what_it_sees(void)
+{
+	struct twzdb_txn *old;
+	uint64_t full;
+
+	start(ET_LINE, "reader.twz");
+	put_rows(0, ROWS, 1);
+	full = blocks();
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &old));
+	del_rows(0, ROWS);
+	T_OK(twzdb_checkpoint(db));
+	T_TRUE(blocks() >= full);
+	rows_are(old, 0, ROWS, 1);
+	twzdb_abort(old);
+	T_OK(twzdb_checkpoint(db));
+	T_TRUE(blocks() + 25 * MIB < full);
+	stop();
+}
+
+/* A copy has space for everything again, whatever made its holes. */
+static void a_sparse_copy_is_filled(void)
+{
+	char cmd[512];
+	const char *copy;
+
+	start(ET_LINE, "origin.twz");
+	put_rows(0, ROWS, 1);
+	del_rows(100, ROWS);
+	T_OK(twzdb_checkpoint(db));
+	stop();
+	copy = et_path(ET_LINE, "copy.twz");
+	snprintf(cmd, sizeof(cmd), "cp --sparse=always %s %s", path, copy);
+	T_EQ(system(cmd), 0);
+	path = copy;
+	T_TRUE(blocks() < 20 * MIB);
+	T_REQ(et_open(path, &db));
+	T_TRUE(blocks() > 40 * MIB);
+	rows_are(NULL, 0, 100, 1);
+	stop();
+}
+
+/* --- a full disk --- */
+
+static bool full;
+static struct twz__media_ops real, failing;
+
+static int fail_grow(struct twz__media *m, uint64_t len)
+{
+	return full ? TWZ_E_NOSPC : real.grow(m, len);
+}
+
+static int fail_take(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	return full ? TWZ_E_NOSPC : real.take(m, off, len);
+}
+
+static int failing_open(void *ctx, const char *name, uint32_t flags, uint64_t len,
+			struct twz__media **out, int *created)
+{
+	int err = twz__file_backend.open(ctx, name, flags, len, out, created);
+
+	if (!err) {
+		real = failing = *(*out)->ops;
+		failing.grow = fail_grow;
+		failing.take = fail_take;
+		(*out)->ops = &failing;
+	}
+	return err;
+}
+
+/* The space given back is somebody else's now: an error, nothing lost, and deleting works. */
+static void space_may_not_come_back(enum et_media m)
+{
+	static const struct twz__backend backend = {1, NULL, failing_open};
+	struct twz_store_options so = {
+		.size = sizeof(so), .flags = TWZ_STORE_CREATE, .backend = &backend};
+	struct twzdb_options o = {.size = sizeof(o),
+				  .flags = TWZDB_CREATE,
+				  .log_len = 256 << 10,
+				  .store_options = &so};
+	struct twzdb_txn *tx;
+	uint64_t n = 1000;
+	int err = 0;
+
+	full = false;
+	path = et_path(m, "nospace.twz");
+	T_REQ(twzdb_open(path, &o, &db));
+	put_rows(0, ROWS, 1);
+	del_rows(1000, ROWS);
+	T_OK(twzdb_checkpoint(db));
+	T_TRUE(stats().given_len > 20 * MIB);
+	full = true;
+	for (; !err && n < ROWS; n += !err) {
+		T_REQ(twzdb_begin(db, 0, &tx));
+		err = twzdb_put(tx, tab, et_key(n), et_val(1 + n, VALUE), 0);
+		if (!err)
+			err = twzdb_commit(tx);
+		else
+			twzdb_abort(tx);
+	}
+	T_ERR(err, TWZDB_E_NOSPC);
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_ERR(twzdb_put(tx, tab, et_str("large"), et_val(1, 1 << 20), 0), TWZDB_E_NOSPC);
+	twzdb_abort(tx);
+	rows_are(NULL, 0, n, 1);
+	T_TRUE(et_clean(db));
+	for (uint64_t i = 500; i < n; i++) {
+		T_REQ(twzdb_begin(db, 0, &tx));
+		if (T_OK(twzdb_del(tx, tab, et_key(i))) || T_OK(twzdb_commit(tx)))
+			break;
+	}
+	rows_are(NULL, 0, 500, 1);
+	full = false;
+	put_rows(0, ROWS, 3);
+	rows_are(NULL, 0, ROWS, 3);
+	stop();
+}
+
+static void space_may_not_come_back_page(void)
+{
+	space_may_not_come_back(ET_PAGE);
+}
+
+static void space_may_not_come_back_line(void)
+{
+	space_may_not_come_back(ET_LINE);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct t_case cases[] = {
+		T_CASE(a_deleted_table_makes_the_file_smaller_page),
+		T_CASE(a_deleted_table_makes_the_file_smaller_line),
+		T_CASE(commits_give_back_what_pays),
+		T_CASE(an_old_reader_keeps_what_it_sees),
+		T_CASE(a_sparse_copy_is_filled),
+		T_CASE(space_may_not_come_back_page),
+		T_CASE(space_may_not_come_back_line),
+		T_END,
+	};
+
+	return t_main("engine_give", cases, argc, argv);
+}
