@@ -180,6 +180,24 @@ static inline bool acc_verify(struct twzdb *db, uint64_t p, uint32_t table_tag, 
 	return likely(ld64(&db->sh->cut_seq) == seq);
 }
 
+/* In bucket B, which may be NULL. AT: where the entry stands. */
+static inline uint64_t acc_find_at(struct twzdb *db, uint64_t *b, uint32_t table_tag, struct bkey k,
+				   uint64_t hash, const struct rec_pm **rec, uint64_t **at)
+{
+	unsigned m = likely(b) ? acc_match(b, hash) : 0;
+
+	for (; m; m &= m - 1) {
+		uint64_t p;
+
+		*at = &b[__builtin_ctz(m)];
+		p = acc_ptr(ld64(*at));
+		fetch_rec(db, p);
+		if (likely(acc_verify(db, p, table_tag, k, rec)))
+			return p;
+	}
+	return 0;
+}
+
 static inline uint64_t acc_find(struct twzdb *db, uint32_t table_tag, struct bkey k, uint64_t hash,
 				const struct rec_pm **rec)
 {

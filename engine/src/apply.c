@@ -5,6 +5,7 @@
  * store (D10); after the check nothing can fail (D4). Every store is idempotent: after-images
  * only.
  */
+#include "apply.h"
 #include "find.h"
 
 #define FETCH_AHEAD 8 /* items */
@@ -210,21 +211,6 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 
 /* --- transactions of one operation --- */
 
-static uint64_t lone_leaf(const struct lone_pm *l)
-{
-	return l->leaf & TWZDB_LONE_PTR;
-}
-
-static uint64_t lone_rec(const struct lone_pm *l)
-{
-	return l->rec & TWZDB_LONE_PTR;
-}
-
-static unsigned lone_slot(const struct lone_pm *l)
-{
-	return (unsigned)(l->leaf >> TWZDB_LONE_SHIFT);
-}
-
 static size_t lone_len(const struct lone_pm *l)
 {
 	return lone_kind(l) == TWZDB_LREC_INS1 ? sizeof(*l) : TWZDB_LONE_LEN;
@@ -313,24 +299,6 @@ int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
 
 /* --- applying --- */
 
-/*
- * The seqlock around a change of a node; an odd word left by a dead writer stays odd until the
- * change is done again.
- */
-static uint32_t node_open(struct node_pm *n)
-{
-	uint32_t odd = ld32(&n->ver) | 1;
-
-	__atomic_store_n(&n->ver, odd, __ATOMIC_RELAXED);
-	twzdb__order();
-	return odd;
-}
-
-static void node_close(struct node_pm *n, uint32_t odd)
-{
-	__atomic_store_n(&n->ver, odd + 1, __ATOMIC_RELEASE);
-}
-
 static void store_words(struct node_pm *n, uint64_t mask, const uint64_t *words)
 {
 	uint64_t *w = (uint64_t *)n;
@@ -350,13 +318,14 @@ static void leave_hints(struct twzdb *db, uint64_t leaf, const struct node_wr_pm
 	const uint64_t *words = (const uint64_t *)(w + 1);
 
 	for (uint64_t mask = w->mask; mask; mask &= mask - 1, words++) {
+		uint64_t slot = (uint64_t)__builtin_ctzll(mask) - offsetof(struct node_pm, ptr) / 8;
 		struct rec_pm *r;
 
 		if (!(mask & -mask & PTR_WORDS) || !*words || !twzdb__is_rec(db, *words))
 			continue;
 		r = twzdb__at(db, *words, sizeof(*r));
 		if (r && rec_is_live(r))
-			st64(&r->link, leaf);
+			st64(&r->link, leaf | slot << TWZDB_LONE_SHIFT);
 	}
 }
 
@@ -406,14 +375,11 @@ static void apply_node_end(struct twzdb *db, uint64_t p, uint8_t flags, uint64_t
  * Everything but LIVE lies in place (D2a, D2d), and nobody but a later owner of the block changes it: what
  * replay of older records did to link, LIVE and kind is what has to be put right (D6).
  */
-static void apply_rec_live(struct twzdb *db, const struct rec_live_pm *l, uint64_t leaf)
+static void apply_rec_live(struct twzdb *db, const struct rec_live_pm *l)
 {
 	struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
 
-	st64(&r->link, leaf);
-	__atomic_store_n(&r->vlf,
-			 (rec_vlf(r) & TWZDB_VLF_LEN) | TWZDB_VLF_LIVE | TWZDB_VLF_KIND(l->kind),
-			 __ATOMIC_RELEASE);
+	rec_live(r, 0, rec_vlen_short(r), l->kind);
 }
 
 /* On a block readers know already it stores what is there. */
@@ -433,55 +399,13 @@ static void apply_rec_full(struct twzdb *db, uint64_t p, const struct rec_pm *fr
 	__atomic_store_n(&r->vlf, from->vlf, __ATOMIC_RELEASE);
 }
 
-/* A replayed free writes the flag, and the time from which on nobody new can come here (D6, D7). */
-static void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
+static void replay_one(struct twzdb *db, const struct lone_pm *l, size_t len)
 {
-	struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
-
-	st64(&r->link, ts);
-	__atomic_store_n(&r->vlf, rec_vlf(r) & ~TWZDB_VLF_LIVE, __ATOMIC_RELEASE);
-	twzdb__hint_dead(db, p, ts);
-}
-
-static void apply_one_leaf(struct node_pm *n, const struct lone_pm *l)
-{
-	unsigned slot = lone_slot(l);
-	uint32_t odd;
-
-	/* As in apply_node_wr(): another version of the same row needs no notice. */
-	if (lone_kind(l) == TWZDB_LREC_UPD1 && !(ld32(&n->ver) & 1)) {
-		st64_rel(&n->ptr[slot], lone_rec(l));
-		return;
-	}
-	odd = node_open(n);
-	if (lone_kind(l) == TWZDB_LREC_INS1) {
-		for (unsigned i = 0; i < TWZDB_FANOUT; i++)
-			__atomic_store_n(&n->perm[i], l->ins.perm[i], __ATOMIC_RELAXED);
-		__atomic_store_n(&n->n, l->ins.n, __ATOMIC_RELAXED);
-		st64(&n->head[slot], l->ins.head);
-	}
-	st64_rel(&n->ptr[slot], lone_rec(l));
-	if (lone_kind(l) != TWZDB_LREC_UPD1) {
-		__atomic_store_n(&n->tombs, (uint8_t)(l->rec >> TWZDB_LONE_SHIFT),
-				 __ATOMIC_RELAXED);
-		st64(&n->sts, l->ts);
-	}
-	node_close(n, odd);
-}
-
-void twzdb__apply_one(struct twzdb *db, const struct lone_pm *l, size_t len, bool in_place)
-{
-	const struct rec_pm *carried = in_place ? NULL : lone_carried(l, len);
-	struct rec_live_pm live = {lone_rec(l), l->sum,
-				   lone_kind(l) == TWZDB_LREC_DEL1 ? TWZDB_TOMB : TWZDB_ROW};
+	const struct rec_pm *carried = lone_carried(l, len);
 
 	if (carried)
 		apply_rec_full(db, lone_rec(l), carried);
-	apply_rec_live(db, &live, lone_leaf(l));
-	apply_one_leaf(twzdb__at(db, lone_leaf(l), TWZDB_NODE_LEN), l);
-	if (lone_kind(l) != TWZDB_LREC_INS1)
-		apply_rec_dead(db, l->old, l->ts);
-	st64_rel(&db->root->ts, l->ts);
+	apply_one(db, l, rec_vlen_short(twzdb__at(db, lone_rec(l), sizeof(struct rec_pm))));
 }
 
 static void apply_item(struct twzdb *db, const struct item_pm *it, const void *payload, uint64_t ts)
@@ -505,7 +429,7 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 		break;
 	case TWZDB_IT_REC_LIVE:
 		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
-			apply_rec_live(db, (const struct rec_live_pm *)payload + i, 0);
+			apply_rec_live(db, (const struct rec_live_pm *)payload + i);
 		break;
 	case TWZDB_IT_REC_FULL:
 		apply_rec_full(db, it->where, payload);
@@ -555,7 +479,7 @@ void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 	uint64_t pos = 0, ahead = 0;
 
 	if (twzdb__is_one(rec, len)) {
-		twzdb__apply_one(db, rec, len, false);
+		replay_one(db, rec, len);
 		return;
 	}
 	for (unsigned i = 0; i < FETCH_AHEAD; i++)
@@ -710,7 +634,9 @@ static void flush_one(struct twzdb *db, const struct lone_pm *l, size_t len)
 	const struct node_pm *n = twzdb__at(db, lone_leaf(l), TWZDB_NODE_LEN);
 
 	twz_flush(db->s, &n->ptr[slot], 8);
-	twz_flush(db->s, n, TWZ_LINE_SIZE);
+	/* Another version of a row changes nothing there, unless replay found the node half-changed. */
+	if (lone_kind(l) != TWZDB_LREC_UPD1 || db->recovering)
+		twz_flush(db->s, n, TWZ_LINE_SIZE);
 	if (lone_kind(l) == TWZDB_LREC_INS1)
 		twz_flush(db->s, &n->head[slot], 8);
 	if (lone_carried(l, len))

@@ -392,6 +392,12 @@ static int commit_changes(struct twzdb_txn *tx)
  */
 static void forget(struct twzdb_txn *tx, bool committed)
 {
+	/* A commit of one operation leaves nothing else behind: it had no private node. */
+	if (likely(committed && tx->one.kind)) {
+		tx->recs.cnt = tx->tombs.cnt = 0;
+		tx->one.kind = 0;
+		return;
+	}
 	twzdb__sp_end(tx);
 	for (size_t i = 0; i < tx->recs.cnt && !committed; i++)
 		if (rec_kept(tx, i))
@@ -422,12 +428,13 @@ int twzdb__commit(struct twzdb_txn *tx)
 	bool changed = tx->mods != tx->mods0;
 	int err = tx->broken;
 
-	twzdb__sp_end(tx);
+	if (tx->sp)
+		twzdb__sp_end(tx);
 	if (err)
 		twzdb__err(
 			err,
 			"commit: an earlier change of this transaction failed half-way; it was rolled back");
-	if (!err && one_fits(tx)) {
+	if (!err && one_fits(tx) && twzdb__one_settle(tx)) {
 		err = commit_one(tx);
 	} else if (!err && changed) {
 		err = twzdb__purge_some(tx, PURGE_BASE + (uint32_t)(tx->tombs.cnt + tx->recs.cnt));

@@ -504,12 +504,12 @@ static int recover_if_needed(struct twzdb *db)
 
 	if (!db->restart && ld64_acq(&db->sh->ready))
 		return 0;
-	err = twzdb__lock_take(db, -1, &token);
+	err = twzdb__lock_take(db, NULL, -1, &token);
 	if (err)
 		return err;
 	if (db->restart || !ld64_acq(&db->sh->ready))
 		err = twzdb__recover(db);
-	twzdb__lock_drop(db, token);
+	twzdb__lock_drop(db, NULL, token);
 	return err;
 }
 
@@ -553,6 +553,8 @@ static int open_parts(struct twzdb *db)
 
 static void db_free(struct twzdb *db)
 {
+	if (db->sh)
+		twzdb__lock_leave(db);
 	twzdb__handles_close(db);
 	twzdb__acc_close(db);
 	twz_log_close(db->log);

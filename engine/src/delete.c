@@ -240,16 +240,23 @@ static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path
 
 int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
 {
+	int err = 1;
+
+	if (likely(key.len <= TWZDB_KEY_SHORT))
+		err = twzdb__one_del(tx, table, twzdb__tag_of(tx->db, table), key);
+
+	return err <= 0 ? err : twzdb__del_any(tx, table, key);
+}
+
+int twzdb__del_any(struct twzdb_txn *tx, uint64_t table, struct bkey key)
+{
 	const struct rec_pm *r = NULL;
 	struct path path;
 	unsigned pos;
 	uint64_t p = 0;
 	bool exact;
-	int err = likely(key.len <= TWZDB_KEY_SHORT) ? twzdb__one_del(tx, table, key) : 1;
+	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
 
-	if (err <= 0)
-		return err;
-	err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
 	if (err)
 		return err;
 	if (exact) {

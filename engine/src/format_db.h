@@ -255,12 +255,13 @@ enum twzdb_rec_kind {
  * OFFSET SIZE MEANING
  *      0    8 ts: commit that made this version
  *      8    8 prev: twz_pptr of the version before, 0 = none; followed only by snapshots older than ts (D7)
- *     16    8 link: LIVE: twz_pptr of the leaf it was put into, a hint never trusted, 0 = none. Not LIVE: commit that superseded
+ *     16    8 link: LIVE: twz_pptr of the leaf it was put into | slot << 56, a hint never trusted, 0 = none. Not LIVE: commit that superseded
  *             or freed it, 0 = never published; or TWZDB_LINK_RESERVED | stamp of the transaction that reserved the block:
  *             only that one treats it as taken
  *     24    4 vlf: bits 0..28 length of the value, bit 29 LIVE, bits 30..31 enum twzdb_rec_kind
  *     28    4 klt: bits 0..11 length of the key, bits 12..31 low bits of the table's number (0 in a fence), or TWZDB_TAG_NONE
- *     32    4 sum: low half of XXH3_64 over ts, prev, vlf's length, kind, klt, data (TABLE: 8 bytes of it)
+ *     32    4 sum: low half of XXH3_64, seeded with ts, prev, vlf's length, kind and klt, of 8 bytes: XXH3_64 of the value seeded
+ *             with that of the key (a long record: of all its data; TABLE: its id)
  *     36      data: key, value
  *
  * A long record, whose key is longer than TWZDB_KEY_SHORT or whose value's length does not fit vlf (and no other): klt says

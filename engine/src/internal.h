@@ -78,7 +78,7 @@ static inline bool bkey_is_inf(struct bkey k)
  * ---
  */
 
-#define TWZDB_SHARED_MAGIC  0x3176736244575454ULL
+#define TWZDB_SHARED_MAGIC  0x3276736244575454ULL
 #define TWZDB_READERS	    4096
 #define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
@@ -98,7 +98,8 @@ struct sh_reader {
 	uint64_t plain;
 	/* of the claiming process alone: which opening of the database, and is a transaction using it? */
 	uint64_t opening, busy;
-	uint64_t pad[2];
+	uint64_t writing; /* its thread keeps the writer lock, and has a transaction (lock.c) */
+	uint64_t pad;
 };
 
 struct sh_waiter {
@@ -118,6 +119,7 @@ struct sh_lock {
 	uint32_t need_recover; /* an owner died: the next one runs takeover (D13) */
 	pthread_mutex_t mutex; /* robust, process-shared */
 	uint64_t next_ticket;
+	uint64_t revoked_ms;	    /* monotonic clock */
 	uint64_t inc[TWZ_PROC_MAX]; /* incarnation in which process I opened the database last */
 };
 
@@ -234,7 +236,7 @@ struct acc_head {
 struct acc_unit {
 	uint64_t at; /* address of its first block */
 	union {
-		uint64_t word;	  /* grid_of() the class; 0: this process has not looked at it yet */
+		uint64_t word; /* grid_of() the class; 0: this process has not looked at it yet */
 		struct grid grid; /* the same */
 	};
 };
@@ -243,10 +245,11 @@ struct twzdb__accel {
 	struct acc_head *head;
 	uint64_t (*bucket)[8];
 	struct twz_scratch *sc;
-	struct acc_unit *unit; /* by number, all objects' */
-	uint64_t unit_seq;     /* the (even) value of cut_seq for which they are right */
+	struct acc_unit *unit;	     /* by number, all objects' */
+	uint64_t unit_seq;	     /* the (even) value of cut_seq for which they are right */
 	uint64_t unit_low, unit_end; /* those looked at are among them */
-	uint64_t n, mask, half; /* of head->n, when a read last missed: what reads begin with (fast.h) */
+	uint64_t n, mask,
+		half; /* of head->n, when a read last missed: what reads begin with (fast.h) */
 	uint32_t turn, tries; /* races do no harm */
 	bool no_more;	      /* cannot grow */
 };
@@ -273,6 +276,9 @@ struct twzdb {
 	struct twzdb *next_open; /* handle.c */
 	struct twzdb__accel acc;
 	uint64_t anchors[TWZDB_ANCHORS_KNOWN]; /* tables found to be some, by hash (catalog.c) */
+	struct {
+		uint64_t slot, cnt, after;
+	} keep; /* the writer lock: who had it last here, how often in a row; the lock's owner's alone */
 	bool plain; /* reader slots claimed here get plain stores (snap.c) */
 	/* reader slots claimed here that neither a transaction nor a thread has now */
 	uint32_t slot_cnt;
@@ -322,9 +328,11 @@ struct one {
 	uint8_t slot, pos, tombs;
 	bool acc; /* the accelerator is to know */
 	uint64_t leaf, rec, old;
-	uint64_t head;	      /* of an inserted row */
-	uint64_t hash;	      /* for the accelerator */
-	struct node_pm *home; /* the leaf */
+	uint64_t head;	 /* of an inserted row */
+	uint64_t hash;	 /* for the accelerator */
+	uint64_t *entry; /* of OLD in it, if that is where OLD was found */
+	uint64_t table;
+	struct node_pm *home; /* the leaf; NULL: not looked for yet (nor slot and tombs) */
 };
 
 /* States of a handle: words that freed or foreign memory does not hold by chance. */
@@ -347,11 +355,12 @@ struct twzdb_txn {
 	struct twzdb_cursor *cursors, *spare; /* open; one that was closed */
 	uint64_t
 		quick; /* use.h, if TX is a reader and USE a plain table: most reads check no more */
-	uint64_t use_id;		      /* table_pm.id of USE */
-	uint64_t use_quick;		      /* QUICK of a reader that finds USE good */
-	bool pointing;			      /* some cursor may point to its row */
-	uint64_t cut_seq;		      /* a value of acc.unit_seq: read before what it is about */
-	uint64_t want;			      /* a LIVE row's of USE, without lengths: rec_what() (fast.h); no row's, if they are not in the accelerator */
+	uint64_t use_id;    /* table_pm.id of USE */
+	uint64_t use_quick; /* QUICK of a reader that finds USE good */
+	bool pointing;	    /* some cursor may point to its row */
+	uint64_t cut_seq;   /* a value of acc.unit_seq: read before what it is about */
+	uint64_t
+		want; /* a LIVE row's of USE, without lengths: rec_what() (fast.h); no row's, if they are not in the accelerator */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
 	struct u64map nodes;  /* pptr -> struct pnode * */
 	struct u64map words;  /* pptr -> value */
@@ -493,19 +502,7 @@ static inline void *twzdb__at(struct twzdb *db, uint64_t p, uint64_t len)
 	return twzdb__at_slow(db, p, len);
 }
 
-/* --- lock.c --- */
-int twzdb__lock_init(struct sh_lock *l);
-/* This process is going to use the lock. */
-int twzdb__lock_join(struct twzdb *db);
-/* Lock the robust mutex: for a few stores, each of which leaves what it guards in order. */
-int twzdb__guard(struct sh_lock *l);
-/* TIMEOUT_MS < 0 for ever, 0 tries. Runs takeover when the last owner died. */
-int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token);
-void twzdb__lock_drop(struct twzdb *db, uint64_t token);
-/* For readers stuck at a half-changed node: is the writer dead? */
-bool twzdb__lock_owner_dead(struct twzdb *db);
-/* Bring the database to its last commit, under the lock (open, takeover). */
-int twzdb__recover(struct twzdb *db);
+#include "lock.h"
 
 /* --- unit.c, runs.c, space.c (space.h: what they share) --- */
 #define TWZDB_CLS_NODE 0
@@ -551,8 +548,6 @@ bool twzdb__is_node_strict(struct twzdb *db, uint64_t p);
 bool twzdb__is_rec_strict(struct twzdb *db, uint64_t p);
 /* Hint: a reservation ended without use. */
 void twzdb__hint_free(struct twzdb *db, uint64_t p);
-/* Hint: a block died with commit TS. */
-void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts);
 void twzdb__hints_forget(struct twzdb *db);
 
 /* --- give.c: free space goes back to the file system --- */
@@ -767,6 +762,8 @@ enum merge_plan { MERGE_NONE, MERGE_RIGHT, MERGE_LEFT };
 /* Pure: N entries here, siblings under the same parent have LEFT and RIGHT (-1: none). */
 enum merge_plan twzdb__plan_merge(int n, int left, int right);
 int twzdb__del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+/* When twzdb__one_del() has said that it is not the one. */
+int twzdb__del_any(struct twzdb_txn *tx, uint64_t table, struct bkey key);
 /* Record P of the table is a tombstone, to be purged one day. */
 int twzdb__tomb_note(struct twzdb_txn *tx, uint64_t table, uint64_t p);
 /* Delete the rows of PATH's leaf from POS on whose keys are below TO; *CNT grows. */
@@ -923,21 +920,18 @@ int twzdb__append_staged(struct twzdb *db, size_t len, uint64_t *lsn);
  * The first operation of a transaction: note what it is going to store. 1: not here, nothing is
  * changed, the general way has to do it.
  */
-int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
-		   uint32_t vlen, uint32_t put_flags);
-int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct bkey key,
+		   const void *value, uint32_t vlen, uint32_t put_flags);
+int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct bkey key);
 void twzdb__one_learn(struct twzdb_txn *tx);
+/* Find leaf and slot, if nobody has yet. False: only the general way does. */
+bool twzdb__one_settle(struct twzdb_txn *tx);
 /* Turn what was noted into private nodes. Every search of a writer begins with it. */
 int twzdb__one_expand(struct twzdb_txn *tx);
 /* Append, and change the homes. */
 int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn);
 
 /* --- apply.c --- */
-/*
- * Change the homes by a checked record of one operation. IN_PLACE: the row it carries, if it does, lies
- * there already.
- */
-void twzdb__apply_one(struct twzdb *db, const struct lone_pm *l, size_t len, bool in_place);
 /* A log record that is a struct lone_pm. */
 static inline bool twzdb__is_one(const void *rec, size_t len)
 {

@@ -12,6 +12,17 @@
  * looks once more after a barrier on all processors, as the reader slots do (snap.c); where there is none, the owner drops
  * by an exchange.
  *
+ * Even the compare-and-swap waits for the fence of the transaction before. So a thread that has been the
+ * only writer for a while keeps the lock between its transactions: the owner word goes on saying so
+ * (BIAS, and the thread's reader slot), and a word of the slot, `writing`, says whether a transaction runs:
+ *
+ *	thread:   writing = 1; owner still mine? go on : (writing = 0, queue)      no locked instruction
+ *	another:  owner |= REVOKED; barrier on all processors; writing == 0? it is free : wait for the drop
+ *
+ * Either the barrier comes before the thread's look at the owner, which then sees REVOKED, or after its
+ * store, which the other then sees (as in snap.c). Who cannot call membarrier() waits GRACE_MS instead, in
+ * which any processor has emptied its store buffer. Only a process with it keeps the lock.
+ *
  * A robust mutex guards the queue and is never held across anything slow; the words are written
  * so that a process may die between any two stores: an owner that is not alive, whatever else is
  * written, means need_recover.
@@ -50,6 +61,14 @@ int twzdb__guard(struct sh_lock *l)
 	return err ? twzdb__err(-err, "writer lock: locking its guard failed") : 0;
 }
 
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
 static void futex_wait(uint32_t *word, int ms)
 {
 	struct timespec ts = {ms / 1000, (ms % 1000) * 1000000L};
@@ -69,6 +88,11 @@ static bool alive(struct twzdb *db, uint32_t proc, uint64_t inc)
 }
 
 #define FAST_TICKET ((uint64_t)1 << 63) /* of whoever found the lock free: one at a time */
+#define REVOKED	    ((uint64_t)1 << 61) /* in the owner word: a kept lock that somebody wants */
+#define GRACE_MS    200
+#define KEEP_AFTER  16 /* transactions of one thread in a row, after which it keeps the lock ... */
+#define KEEP_MAX                                                                                   \
+	4096 /* ... four times as many after each time it had to give it back, up to this */
 
 static uint64_t ticket_of(const struct twzdb *db, uint64_t number)
 {
@@ -99,27 +123,6 @@ static void reap_owner(struct twzdb *db, struct sh_lock *l)
 	swap_owner(l, owner, 0);
 }
 
-int twzdb__lock_join(struct twzdb *db)
-{
-	struct sh_lock *l = &db->sh->lock;
-	int err = twzdb__guard(l);
-
-	if (err)
-		return err;
-	/* A process that had our number is dead, and if it owned the lock it does so no more. */
-	if (l->inc[db->proc] != db->inc) {
-		uint64_t owner = ld64_acq(&l->owner);
-
-		if (owner && (owner & 0xff) == db->proc) {
-			__atomic_store_n(&l->need_recover, 1, __ATOMIC_SEQ_CST);
-			swap_owner(l, owner, 0);
-		}
-		st64_rel(&l->inc[db->proc], db->inc);
-	}
-	pthread_mutex_unlock(&l->mutex);
-	return 0;
-}
-
 /* Guarded. Oldest waiter whose process lives; slots of dead ones are emptied. */
 static struct sh_waiter *oldest_waiter(struct twzdb *db)
 {
@@ -136,6 +139,86 @@ static struct sh_waiter *oldest_waiter(struct twzdb *db)
 		__atomic_fetch_sub(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
 	}
 	return best;
+}
+
+static struct sh_reader *keeper(struct twzdb *db, uint64_t owner)
+{
+	return &db->sh->reader[(owner >> 8 & 0xffff) % TWZDB_READERS];
+}
+
+/*
+ * Guarded. A lock that is kept, but not used, is free; one that is used will be dropped, for its owner
+ * looks at the word.
+ */
+static void take_back(struct twzdb *db, struct sh_lock *l)
+{
+	uint64_t owner = ld64_acq(&l->owner);
+
+	if (!(owner & TWZDB__LOCK_KEPT))
+		return;
+	if (!(owner & REVOKED)) {
+		if (!swap_owner(l, owner, owner | REVOKED))
+			return;
+		owner |= REVOKED;
+		st64(&l->revoked_ms, now_ms());
+	}
+	if (db->plain ? !twzdb__barrier() : now_ms() - ld64(&l->revoked_ms) < GRACE_MS)
+		return;
+	if (!__atomic_load_n(&keeper(db, owner)->writing, __ATOMIC_SEQ_CST))
+		swap_owner(l, owner, 0);
+}
+
+/* It was kept, and somebody wants it. */
+void twzdb__lock_unkeep(struct twzdb *db, uint64_t token)
+{
+	struct sh_lock *l = &db->sh->lock;
+	struct sh_waiter *next;
+
+	db->keep.cnt = 0;
+	db->keep.after = db->keep.after < KEEP_MAX ? db->keep.after * 4 : KEEP_MAX;
+	if (twzdb__guard(l))
+		return;
+	next = oldest_waiter(db);
+	/* Whoever revoked it may have found it free already. */
+	if (!swap_owner(l, token, next ? next->ticket : 0) &&
+	    !swap_owner(l, token | REVOKED, next ? next->ticket : 0))
+		next = NULL;
+	pthread_mutex_unlock(&l->mutex);
+	if (next)
+		futex_wake(&next->word);
+}
+
+/* This opening ends: it keeps nothing. */
+void twzdb__lock_leave(struct twzdb *db)
+{
+	uint64_t owner = ld64_acq(&db->sh->lock.owner);
+
+	/* The process may have the database open twice. */
+	if (owner & TWZDB__LOCK_KEPT && (owner & 0xff) == db->proc &&
+	    ld64(&keeper(db, owner)->opening) == db->serial)
+		twzdb__lock_unkeep(db, owner & ~REVOKED);
+}
+
+int twzdb__lock_join(struct twzdb *db)
+{
+	struct sh_lock *l = &db->sh->lock;
+	int err = twzdb__guard(l);
+
+	db->keep.after = KEEP_AFTER;
+	if (err)
+		return err;
+	/* A process that had our number is dead, and if it owned the lock it does so no more. */
+	if (l->inc[db->proc] != db->inc) {
+		uint64_t owner = ld64_acq(&l->owner);
+
+		if (owner && (owner & 0xff) == db->proc) {
+			__atomic_store_n(&l->need_recover, 1, __ATOMIC_SEQ_CST);
+			swap_owner(l, owner, 0);
+		}
+		st64_rel(&l->inc[db->proc], db->inc);
+	}
+	pthread_mutex_unlock(&l->mutex);
+	return 0;
 }
 
 static struct sh_waiter *enqueue(struct twzdb *db, uint64_t ticket)
@@ -176,6 +259,7 @@ static int look(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 	if (ret)
 		return ret;
 	reap_owner(db, l);
+	take_back(db, l);
 	if (!ld64_acq(&l->owner) && oldest_waiter(db) == w)
 		swap_owner(l, 0, ticket);
 	ret = ld64_acq(&l->owner) == ticket;
@@ -184,14 +268,6 @@ static int look(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 		dequeue(db, w);
 	pthread_mutex_unlock(&l->mutex);
 	return ret;
-}
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
 /* Leave the queue, unless the lock was handed to us meanwhile: then it is ours after all. */
@@ -244,6 +320,7 @@ static int acquire_slow(struct twzdb *db, int timeout_ms, uint64_t *token)
 		return ret;
 	*token = ticket_of(db, l->next_ticket++);
 	reap_owner(db, l);
+	take_back(db, l);
 	mine = !(ld32(&l->waiters) && oldest_waiter(db)) && swap_owner(l, 0, *token);
 	if (!mine && timeout_ms)
 		w = enqueue(db, *token);
@@ -311,9 +388,13 @@ int twzdb__recover(struct twzdb *db)
 	return 0;
 }
 
-int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token)
+int twzdb__lock_take(struct twzdb *db, struct sh_reader *rd, int timeout_ms, uint64_t *token)
 {
-	int err = acquire(db, timeout_ms, token);
+	int err;
+
+	if (likely(rd && twzdb__lock_resume(db, rd, token)))
+		return 0;
+	err = acquire(db, timeout_ms, token);
 
 	if (err || likely(!ld32(&db->sh->lock.need_recover)))
 		return err;
@@ -322,7 +403,7 @@ int twzdb__lock_take(struct twzdb *db, int timeout_ms, uint64_t *token)
 		__atomic_store_n(&db->sh->lock.need_recover, 0, __ATOMIC_RELEASE);
 		return 0;
 	}
-	twzdb__lock_drop(db, *token); /* the next one tries again */
+	twzdb__lock_drop(db, NULL, *token); /* the next one tries again */
 	*token = 0;
 	return err;
 }
@@ -335,6 +416,7 @@ static void wake_next(struct twzdb *db)
 
 	if (twzdb__guard(l))
 		return;
+	take_back(db, l);
 	next = oldest_waiter(db);
 	if (next && !swap_owner(l, 0, next->ticket))
 		next = NULL;
@@ -343,16 +425,35 @@ static void wake_next(struct twzdb *db)
 		futex_wake(&next->word);
 }
 
-void twzdb__lock_drop(struct twzdb *db, uint64_t token)
+/* What the owner word says from now on: TOKEN is going to be dropped by the thread with slot RD, nobody waits. */
+static uint64_t keep(struct twzdb *db, const struct sh_reader *rd)
+{
+	uint64_t slot = rd ? (uint64_t)(rd - db->sh->reader) : 0;
+
+	if (!rd || db->keep.slot != slot || ld32(&db->sh->lock.need_recover)) {
+		db->keep.slot = slot;
+		db->keep.cnt = 0;
+		return 0;
+	}
+	if (++db->keep.cnt < db->keep.after)
+		return 0;
+	return twzdb__lock_kept(db, rd);
+}
+
+void twzdb__lock_drop(struct twzdb *db, const struct sh_reader *rd, uint64_t token)
 {
 	struct sh_lock *l = &db->sh->lock;
 	struct sh_waiter *next;
 
+	if (token & TWZDB__LOCK_KEPT) {
+		twzdb__lock_rest(db, token);
+		return;
+	}
 	if (likely(!ld32(&l->waiters))) {
 		if (ld64(&l->owner) != token)
 			return;
 		if (likely(db->plain))
-			st64_rel(&l->owner, 0);
+			st64_rel(&l->owner, keep(db, rd));
 		else
 			__atomic_exchange_n(&l->owner, 0, __ATOMIC_SEQ_CST);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -15,56 +15,102 @@
  * The record in the log is one or two cache lines (struct lone_pm), after-images like all others.
  */
 #include "accel.h"
+#include "apply.h"
 #include "place.h"
 
 /* --- noting --- */
 
 /* Has the transaction changed nothing yet? */
-static bool is_clean(const struct twzdb_txn *tx)
+static inline bool is_clean(const struct twzdb_txn *tx)
 {
-	return tx->mods == tx->mods0 && !tx->sp_open && !tx->broken && !tx->recs.cnt &&
-	       !tx->pnodes.cnt && !tx->dead.cnt && !tx->words.cnt;
+	return tx->mods == tx->mods0 && !tx->broken &&
+	       !(tx->sp_open | tx->recs.cnt | tx->pnodes.cnt | tx->dead.cnt | tx->words.cnt);
 }
 
 /*
- * The leaf as the row itself remembers it. A live leaf that holds the pointer is the leaf: a record
- * stands in one leaf only. (Leaves split and merge, and nobody tells their rows.)
+ * Everything a row's change needs is somewhere else in memory: bucket, row, leaf, each known only when
+ * the one before has come. So that they come while the fence of the transaction before is still on its way,
+ * they are looked for first, and with few stores up to there, of which a processor holds about a hundred back;
+ * and the leaf is only asked for, and looked at when the transaction commits.
  */
-static bool leaf_by_hint(struct twzdb *db, struct place *w)
+static inline void begin_place(struct twzdb *db, uint32_t tag, struct bkey k, struct place *w)
+{
+	w->k = k;
+	w->tag = tag;
+	w->old = w->leaf = w->hash = 0;
+	w->slot = 0;
+	w->n = NULL;
+	w->bucket = w->entry = NULL;
+	w->acc = db->acc.max && tag != TWZDB_TAG_NONE;
+	if (likely(w->acc)) {
+		w->hash = acc_hash(tag, k);
+		w->bucket = acc_bucket(db, w->hash);
+		fetch(w->bucket);
+	}
+}
+
+/* The leaf, and the word of it, that a row remembers. */
+static inline void fetch_hint(const struct twzdb *db, uint64_t hint)
+{
+	uint64_t leaf = hint & TWZDB_LONE_PTR, no = leaf >> TWZ_PPTR_OFF_BITS;
+	const struct node_pm *n;
+
+	if (unlikely(no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX))
+		return;
+	n = (const void *)(db->map[no].base + (leaf & TWZ_PPTR_OFF_MASK));
+	fetch(n);
+	fetch(&n->ptr[hint >> TWZDB_LONE_SHIFT & 31]);
+}
+
+static inline bool is_leaf(const struct node_pm *n)
 {
 	struct stop s;
+
+	return n && arrive(n, &s) && !HDR_LEVEL(s.hdr);
+}
+
+/*
+ * Leaf and slot as the row itself remembers them. A live leaf that holds the pointer is the leaf: a
+ * record stands in one leaf only. (Leaves split and merge, and nobody tells their rows.)
+ */
+static inline bool place_by_hint(struct twzdb *db, uint64_t hint, uint64_t old, struct place *w)
+{
 	uint32_t slots;
 
-	w->leaf = ld64(&w->r->link);
-	if (!w->leaf || !twzdb__is_node(db, w->leaf))
+	w->leaf = hint & TWZDB_LONE_PTR;
+	w->slot = (unsigned)(hint >> TWZDB_LONE_SHIFT);
+	w->n = twzdb__node_at(db, w->leaf);
+	if (unlikely(!is_leaf(w->n)))
 		return false;
-	w->n = twzdb__at(db, w->leaf, TWZDB_NODE_LEN);
-	if (!w->n || !arrive(w->n, &s) || HDR_LEVEL(s.hdr))
-		return false;
-	slots = twzdb__heads(w->n->ptr, w->old).eq; /* 28 words are 28 words */
+	if (likely(w->slot < TWZDB_FANOUT && ld64(&w->n->ptr[w->slot]) == old))
+		return true;
+	slots = twzdb__heads(w->n->ptr, old).eq; /* 28 words are 28 words */
 	w->slot = slots ? (unsigned)__builtin_ctz(slots) : 0;
 	return slots;
 }
 
-/* False: the general way. */
-static bool find_place(struct twzdb_txn *tx, uint64_t table, struct place *w)
+/* Replay refuses a count of tombstones that cannot be: damage to one leaf must not make the log unusable. */
+__attribute__((noinline)) static bool place_by_tree(struct twzdb_txn *tx, uint64_t table,
+						    struct place *w)
 {
-	struct twzdb *db = tx->db;
 	struct stop s;
-	uint64_t root;
 	int err;
+	uint64_t root = twzdb__table_root(tx, table, &err);
 
-	w->tag = twzdb__tag_of(db, table);
-	w->acc = db->acc.max && w->tag != TWZDB_TAG_NONE;
-	w->old = 0;
-	if (w->acc) {
-		w->hash = acc_hash(w->tag, w->k);
-		w->old = acc_find(db, w->tag, w->k, w->hash, &w->r);
-		if (w->old && leaf_by_hint(db, w))
-			return true;
+	return root && !tx->levels && leaf_by_root(tx, root, w, &s) &&
+	       place_in_leaf(tx->db, &s, w) && w->n->tombs < TWZDB_FANOUT;
+}
+
+/* The row; and its leaf, unless the accelerator knew the row. False: the general way. */
+static inline bool find_row(struct twzdb_txn *tx, uint64_t table, struct place *w)
+{
+	w->old = acc_find_at(tx->db, w->bucket, w->tag, w->k, w->hash, &w->r, &w->entry);
+	if (likely(w->old)) {
+		fetch_hint(tx->db, ld64(&w->r->link));
+		return true;
 	}
-	root = twzdb__table_root(tx, table, &err);
-	return root && !tx->levels && leaf_by_root(tx, root, w, &s) && place_in_leaf(db, &s, w);
+	w->entry = NULL;
+	return place_by_tree(tx, table, w);
 }
 
 /* The slot a row inserted at POS gets; -1: the leaf is full, or not one (D10). */
@@ -76,76 +122,133 @@ static int free_slot(struct twzdb *db, const struct place *w)
 	return w->n->perm[w->n->n];
 }
 
-static void note(struct twzdb_txn *tx, const struct place *w, unsigned kind, uint64_t rec)
+static inline void note(struct twzdb_txn *tx, uint64_t table, const struct place *w, unsigned kind,
+			uint64_t rec)
 {
-	tx->one = (struct one){(uint8_t)kind,
-			       (uint8_t)w->slot,
-			       (uint8_t)w->pos,
-			       (uint8_t)(w->n->tombs + (kind == TWZDB_LREC_DEL1)),
-			       w->acc,
-			       w->leaf,
-			       rec,
-			       w->old,
-			       w->head,
-			       w->hash,
-			       w->n};
+	struct one *o = &tx->one;
+
+	o->kind = (uint8_t)kind;
+	o->slot = (uint8_t)w->slot;
+	o->acc = w->acc;
+	o->leaf = w->leaf;
+	o->rec = rec;
+	o->old = w->old;
+	o->hash = w->hash;
+	o->entry = w->entry;
+	o->table = table;
+	o->home = w->n;
+	if (w->n)
+		o->tombs = (uint8_t)(w->n->tombs + (kind == TWZDB_LREC_DEL1));
+	if (kind == TWZDB_LREC_INS1) {
+		o->pos = (uint8_t)w->pos;
+		o->head = w->head;
+	}
 	tx->mods++;
 }
 
-int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, struct bkey key, const void *value,
-		   uint32_t vlen, uint32_t put_flags)
+/* Of a transaction that had reserved nothing before. */
+static int give_back(struct twzdb_txn *tx, uint64_t p, int ret)
 {
-	struct place w = {.k = key};
-	struct rec_pm *rec;
-	uint64_t p;
-	int err;
-
-	if (!is_clean(tx))
-		return 1;
-	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, vlen, TWZDB_ROW)));
-	if (!find_place(tx, table, &w) || (w.old && rec_is_tomb(w.r)))
-		return 1;
-	/* Replay refuses such a count: damage to one leaf must not make the log unusable. */
-	if (w.n->tombs > TWZDB_FANOUT)
-		return 1;
-	if (w.old ? put_flags & (TWZDB_INSERT | TWZDB_APPEND)
-		  : put_flags & (TWZDB_UPDATE | TWZDB_APPEND))
-		return 1;
-	if (!w.old) {
-		int slot = free_slot(tx->db, &w);
-
-		if (slot < 0)
-			return 1;
-		w.slot = (unsigned)slot;
-	}
-	err = twzdb__rec_new(tx, w.tag, key, value, vlen, w.old, TWZDB_ROW, &p, &rec);
-	if (!err)
-		note(tx, &w, w.old ? TWZDB_LREC_UPD1 : TWZDB_LREC_INS1, p);
-	return err;
+	twzdb__rec_unreserve(tx, p);
+	tx->recs.cnt = 0;
+	return ret;
 }
 
-int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, struct bkey key)
+/* May the row be put, and where to? 0, or 1: the general way, and its errors. */
+static inline int check_put(struct twzdb_txn *tx, uint64_t table, struct place *w,
+			    uint32_t put_flags)
 {
-	struct place w = {.k = key};
+	int slot;
+
+	if (unlikely(!find_row(tx, table, w) || (w->old && rec_is_tomb(w->r)) ||
+		     put_flags & TWZDB_APPEND))
+		return 1;
+	if (w->old)
+		return put_flags & TWZDB_INSERT ? 1 : 0;
+	if (put_flags & TWZDB_UPDATE)
+		return 1;
+	slot = free_slot(tx->db, w);
+	w->slot = (unsigned)slot;
+	return slot < 0;
+}
+
+int twzdb__one_put(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct bkey key,
+		   const void *value, uint32_t vlen, uint32_t put_flags)
+{
+	uint64_t len = rec_len_of(key.len, vlen, TWZDB_ROW), p, hash;
+	unsigned cls = twzdb__class_of(len);
 	struct rec_pm *rec;
-	uint64_t p;
+	struct place w;
 	int err;
 
 	if (!is_clean(tx))
 		return 1;
-	twzdb__alloc_soon(tx->db, twzdb__class_of(rec_len_of(key.len, 0, TWZDB_TOMB)));
-	if (!find_place(tx, table, &w) || !w.old || rec_is_tomb(w.r) || w.n->tombs >= TWZDB_FANOUT)
+	begin_place(tx->db, tag, key, &w);
+	if (check_put(tx, table, &w, put_flags))
 		return 1;
-	err = twzdb__rec_new(tx, w.tag, key, NULL, 0, w.old, TWZDB_TOMB, &p, &rec);
-	if (err)
+	err = twzdb__alloc_rec(tx, cls, len, &p, &rec);
+	if (unlikely(err))
 		return err;
+	hash = twzdb__rec_begin(tx, rec, tag, key, value, vlen, TWZDB_ROW);
+	twzdb__rec_end(rec, w.old, hash);
+	note(tx, table, &w, w.old ? TWZDB_LREC_UPD1 : TWZDB_LREC_INS1, p);
+	return 0;
+}
+
+int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct bkey key)
+{
+	uint64_t len = rec_len_of(key.len, 0, TWZDB_TOMB), p, hash;
+	struct rec_pm *rec;
+	struct place w;
+	int err;
+
+	if (!is_clean(tx))
+		return 1;
+	begin_place(tx->db, tag, key, &w);
+	if (!find_row(tx, table, &w) || !w.old || rec_is_tomb(w.r))
+		return 1;
+	tx->from_reserve = true;
+	err = twzdb__alloc_rec(tx, twzdb__class_of(len), len, &p, &rec);
+	tx->from_reserve = false;
+	if (unlikely(err))
+		return err;
+	hash = twzdb__rec_begin(tx, rec, tag, key, key.p, 0, TWZDB_TOMB);
 	err = twzdb__tomb_note(tx, table, p);
 	if (err) { /* or the commit would name it */
-		twzdb__rec_unreserve(tx, p);
-		return twzdb__err(err, "no memory for a list of tombstones");
+		tx->tombs.cnt = 0;
+		return twzdb__err(give_back(tx, p, err), "no memory for a list of tombstones");
 	}
-	note(tx, &w, TWZDB_LREC_DEL1, p);
+	twzdb__rec_end(rec, w.old, hash);
+	note(tx, table, &w, TWZDB_LREC_DEL1, p);
 	return 0;
+}
+
+static bool settle_by_tree(struct twzdb_txn *tx, const struct rec_pm *r, struct place *w)
+{
+	w->k = (struct bkey){r->data, rec_klen_short(r)};
+	w->old = 0;
+	return place_by_tree(tx, tx->one.table, w) && w->old == tx->one.old;
+}
+
+bool twzdb__one_settle(struct twzdb_txn *tx)
+{
+	struct one *o = &tx->one;
+	const struct rec_pm *r = twzdb__at(tx->db, o->old, sizeof(*r));
+	struct place w;
+
+	if (o->home)
+		return true;
+	if (unlikely(!place_by_hint(tx->db, ld64(&r->link), o->old, &w)) &&
+	    !settle_by_tree(tx, r, &w))
+		return false;
+	/* As place_by_tree() does: replay refuses such a count. */
+	if (unlikely(w.n->tombs >= TWZDB_FANOUT))
+		return false;
+	o->leaf = w.leaf;
+	o->slot = (uint8_t)w.slot;
+	o->tombs = (uint8_t)(w.n->tombs + (o->kind == TWZDB_LREC_DEL1));
+	o->home = w.n;
+	return true;
 }
 
 /* After the commit is published. */
@@ -153,7 +256,9 @@ void twzdb__one_learn(struct twzdb_txn *tx)
 {
 	const struct one *o = &tx->one;
 
-	if (o->acc && o->old)
+	if (likely(o->entry && ld64(o->entry) == acc_entry(o->hash, o->old)))
+		st64(o->entry, acc_entry(o->hash, o->rec));
+	else if (o->acc && o->old)
 		twzdb__acc_replace(tx->db, o->hash, o->old, o->rec);
 	else if (o->acc)
 		twzdb__acc_put(tx->db, o->hash, o->rec);
@@ -161,11 +266,34 @@ void twzdb__one_learn(struct twzdb_txn *tx)
 
 /* --- the general way after all --- */
 
-static int expand(struct twzdb_txn *tx, const struct one *o)
+/* The row is in the tree, for the accelerator found it LIVE; it may be where only search.c gets. */
+static int settle_slow(struct twzdb_txn *tx, struct one *o)
+{
+	const struct rec_pm *r = twzdb__at(tx->db, o->old, sizeof(*r));
+	struct bkey k = {r->data, rec_klen_short(r)};
+	struct nref leaf;
+	unsigned pos;
+	bool exact;
+	int slot, err = twzdb__seek(tx, o->table, k, false, &leaf, &pos, &exact, NULL);
+
+	if (err)
+		return err;
+	slot = exact ? node_slot(leaf.n, pos) : -1;
+	if (slot < 0 || leaf.n->ptr[slot] != o->old)
+		return twzdb__corrupt(tx->db, o->old, "live row that no leaf leads to");
+	o->leaf = leaf.p;
+	o->slot = (uint8_t)slot;
+	o->tombs = (uint8_t)(leaf.n->tombs + (o->kind == TWZDB_LREC_DEL1));
+	return 0;
+}
+
+static int expand(struct twzdb_txn *tx, struct one *o)
 {
 	struct pnode *pn;
-	int err = twzdb__node_cow(tx, o->leaf, &pn);
+	int err = o->home ? 0 : settle_slow(tx, o);
 
+	if (!err)
+		err = twzdb__node_cow(tx, o->leaf, &pn);
 	if (err)
 		return err;
 	if (o->kind == TWZDB_LREC_INS1) {
@@ -183,13 +311,40 @@ static int expand(struct twzdb_txn *tx, const struct one *o)
 
 int twzdb__one_expand(struct twzdb_txn *tx)
 {
-	struct one o = tx->one;
+	struct one o;
 
+	(void)twzdb__one_settle(tx);
+	o = tx->one;
 	tx->one.kind = 0;
 	return twzdb__break(tx, expand(tx, &o));
 }
 
 /* --- committing --- */
+
+/*
+ * The permutation with SLOT moved from position N to POS, N + 1, and zeros: by words, for whole words are
+ * loaded from here next, which could not be had from single bytes still in the store buffer.
+ */
+static void perm_insert(struct lone_pm *l, const struct node_pm *n, unsigned pos, uint64_t slot)
+{
+	uint64_t old[4], out[4], carry = 0;
+
+	memcpy(old, n->perm, sizeof(old)); /* and the four bytes behind it */
+	for (unsigned i = 0; i < 4; i++) {
+		/* Bytes of this word from POS up to N, N included: they get their lower neighbours. */
+		unsigned from = pos > 8 * i ? pos - 8 * i : 0, to = n->n + 1U - 8 * i;
+		uint64_t mask = from >= 8 || n->n < 8 * i ? 0 : ~(uint64_t)0 << 8 * from;
+
+		if (mask && to < 8)
+			mask &= ((uint64_t)1 << 8 * to) - 1;
+		out[i] = (old[i] & ~mask) | ((old[i] << 8 | carry) & mask);
+		if (pos / 8 == i)
+			out[i] = (out[i] & ~((uint64_t)0xff << 8 * from)) | slot << 8 * from;
+		carry = old[i] >> 56;
+	}
+	out[3] = (out[3] & 0xffffffff) | (uint64_t)(n->n + 1U) << 32;
+	memcpy(l->ins.perm, out, sizeof(out));
+}
 
 static size_t lone_fill(struct twzdb_txn *tx, const struct rec_pm *r, struct lone_pm *l)
 {
@@ -204,11 +359,7 @@ static size_t lone_fill(struct twzdb_txn *tx, const struct rec_pm *r, struct lon
 		l->old = o->old;
 		return TWZDB_LONE_LEN;
 	}
-	memcpy(l->ins.perm, o->home->perm, sizeof(l->ins.perm));
-	memmove(l->ins.perm + o->pos + 1, l->ins.perm + o->pos, o->home->n - o->pos);
-	l->ins.perm[o->pos] = o->slot;
-	l->ins.n = (uint8_t)(o->home->n + 1);
-	memset(l->ins.zero, 0, sizeof(l->ins.zero));
+	perm_insert(l, o->home, o->pos, o->slot);
 	l->ins.head = o->head;
 	return sizeof(*l);
 }
@@ -231,6 +382,7 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 	struct twzdb *db = tx->db;
 	const struct rec_pm *r = twzdb__at(db, tx->one.rec, sizeof(*r));
 	bool carry = db->page_media;
+	uint32_t vlen = rec_vlen_short(r);
 	size_t len;
 	struct lone_pm *l = twz_log_stage(db->log, sizeof(*l) + (carry ? rec_len(r) + 8 : 0));
 	int err;
@@ -246,7 +398,7 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 	if (err)
 		return err;
 	twzdb__apply_begin(db->sh);
-	twzdb__apply_one(db, l, len, true);
+	apply_one(db, l, vlen);
 	twzdb__apply_end(db->sh);
 	return 0;
 }

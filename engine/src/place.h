@@ -18,6 +18,8 @@ struct place {
 	const struct rec_pm *r;
 	unsigned slot, pos;
 	uint64_t head, hash;
+	uint64_t *bucket; /* in the accelerator, or NULL */
+	uint64_t *entry;  /* of OLD in it; NULL: none was found */
 	uint32_t tag;
 	bool acc;
 };

@@ -122,7 +122,7 @@ static inline void twzdb__use_renew(struct twzdb_txn *tx)
 	const struct table_pm *t = tx->anchor;
 
 	if (likely(tx->use.h && t && rec_is_live(anchor_rec(t)) && ld64(&t->id) == tx->use_id))
-		tx->quick = tx->use_quick;
+		tx->quick = tx->writer ? 0 : tx->use_quick;
 	else
 		tx->use.h = tx->quick = tx->use_quick = 0;
 }
@@ -174,6 +174,25 @@ static inline bool twzdb__is_row(struct twzdb *db, uint64_t p)
 		return twzdb__is_rec(db, p);
 	return grid_has(g,
 			(uint32_t)(off & (TWZDB_UNIT_LEN - 1)) - (uint32_t)sizeof(struct unit_pm));
+}
+
+/* The node block at P, if the unit table knows it for one; else NULL. */
+static inline struct node_pm *twzdb__node_at(struct twzdb *db, uint64_t p)
+{
+	uint64_t off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+	struct node_pm *n = twzdb__at(db, p, TWZDB_NODE_LEN);
+	const uint32_t *units;
+	uint32_t e;
+
+	if (unlikely(!n))
+		return NULL;
+	units = db->map[p >> TWZ_PPTR_OFF_BITS].units;
+	if (unlikely(!units || p & (TWZDB_NODE_LEN - 1) || !(off & (TWZDB_UNIT_LEN - 1))))
+		return NULL;
+	e = __atomic_load_n(&units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_RELAXED);
+	return likely((e & (TWZDB_UT_KNOWN | 0x7f0000)) == (TWZDB_UT_KNOWN | TWZDB_CLS_NODE << 16))
+		       ? n
+		       : NULL;
 }
 
 /* --- accel.c: the accelerator. Holds no truth; everything works without it --- */

@@ -114,6 +114,13 @@ uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind);
  */
 void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
 		     const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind);
+/*
+ * The same in two steps, for a row that is not long: all but PREV and the checksum, which need the second. HASH is
+ * of key and value.
+ */
+uint64_t twzdb__rec_begin(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
+			  const void *value, uint32_t vlen, enum twzdb_rec_kind kind);
+void twzdb__rec_end(struct rec_pm *r, uint64_t prev, uint64_t hash);
 /* New record in a fresh block. */
 int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const void *value,
 		   uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind, uint64_t *p,

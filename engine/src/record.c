@@ -6,19 +6,37 @@
 #define XXH_INLINE_ALL /* short inputs: the call would cost as much as the hash */
 #include <xxhash.h>
 
+/* Of what the user gave, wherever it stands. */
+static inline uint64_t data_hash(const void *key, uint32_t klen, const void *value, uint32_t vlen)
+{
+	return XXH3_64bits_withSeed(value, vlen, XXH3_64bits(key, klen));
+}
+
 /* The root word of a table changes in place: only the number before it counts. */
-uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind)
+static uint64_t hash_in_place(const struct rec_pm *r, enum twzdb_rec_kind kind)
+{
+	uint64_t h;
+
+	if (rec_is_long(r))
+		return XXH3_64bits(r->data, rec_len(r) - TWZDB_REC_LEN);
+	if (kind != TWZDB_TABLE)
+		return data_hash(r->data, rec_klen_short(r), r->data + rec_klen_short(r),
+				 rec_vlen_short(r));
+	memcpy(&h, (const uint8_t *)r + TWZDB_ANCHOR_OFF, sizeof(h));
+	return h;
+}
+
+static inline uint32_t sum_with(const struct rec_pm *r, enum twzdb_rec_kind kind, uint64_t hash)
 {
 	uint64_t seed = r->ts * 0x9e3779b97f4a7c15ULL ^ r->prev ^ (uint64_t)r->klt << 32 ^
 			rec_vlen_short(r) ^ TWZDB_VLF_KIND(kind);
 
-	if (kind == TWZDB_TABLE)
-		return (uint32_t)XXH3_64bits_withSeed((const uint8_t *)r + TWZDB_ANCHOR_OFF,
-						      sizeof(uint64_t), seed);
-	if (rec_is_long(r))
-		return (uint32_t)XXH3_64bits_withSeed(r->data, rec_len(r) - TWZDB_REC_LEN, seed);
-	return (uint32_t)XXH3_64bits_withSeed(r->data,
-					      (size_t)rec_klen_short(r) + rec_vlen_short(r), seed);
+	return (uint32_t)XXH3_64bits_withSeed(&hash, sizeof(hash), seed);
+}
+
+uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind)
+{
+	return sum_with(r, kind, hash_in_place(r, kind));
 }
 
 uint32_t twzdb__rec_sum(const struct rec_pm *r)
@@ -30,12 +48,11 @@ uint32_t twzdb__rec_sum(const struct rec_pm *r)
  * Whoever still reads the block's former life sees the timestamp change before anything else does. LIVE is not
  * stored here (D6); the link keeps the block ours until the transaction ends.
  */
-static inline void begin_life(struct twzdb_txn *tx, struct rec_pm *r, uint64_t prev)
+static inline void begin_life(struct twzdb_txn *tx, struct rec_pm *r)
 {
 	st64(&r->ts, tx->ts);
 	r->link = TWZDB_LINK_RESERVED | tx->stamp;
 	__atomic_thread_fence(__ATOMIC_RELEASE);
-	r->prev = prev;
 }
 
 /* The value first: where it lies in the block already, the key may be written over it. */
@@ -44,7 +61,8 @@ static void fill_long(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, stru
 {
 	uint8_t *k = r->data + sizeof(struct rec_long_pm), *v = k + key.len;
 
-	begin_life(tx, r, prev);
+	begin_life(tx, r);
+	r->prev = prev;
 	if (!value)
 		memset(v, 0, vlen);
 	else if (vlen && v != value)
@@ -57,14 +75,24 @@ static void fill_long(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, stru
 	r->sum = twzdb__rec_sum(r);
 }
 
-static inline void fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
-			const void *value, uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind)
+/*
+ * The hash is taken from where the bytes come from: what was just copied into the block waits in the
+ * store buffer, behind the fence of the commit before, and a load across two of those stores would wait
+ * with it.
+ */
+static inline uint64_t begin_row(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag,
+				 struct bkey key, const void *value, uint32_t vlen,
+				 enum twzdb_rec_kind kind)
 {
 	uint8_t *v = (uint8_t *)r + rec_len_of(key.len, 0, kind);
+	bool given = likely(kind != TWZDB_TABLE && value);
+	uint64_t hash = 0;
 
-	begin_life(tx, r, prev);
+	begin_life(tx, r);
 	__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
 	__atomic_store_n(&r->klt, key.len | TWZDB_KLT_TABLE(tag), __ATOMIC_RELAXED);
+	if (given)
+		hash = data_hash(key.p, key.len, value, vlen);
 	if (kind == TWZDB_TABLE)
 		anchor_store(r, value);
 	else if (!value)
@@ -73,7 +101,19 @@ static inline void fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, st
 		memmove(v, value, vlen);
 	if (key.len && r->data != key.p)
 		memcpy(r->data, key.p, key.len);
-	r->sum = twzdb__rec_sum(r);
+	return given ? hash : hash_in_place(r, kind);
+}
+
+uint64_t twzdb__rec_begin(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
+			  const void *value, uint32_t vlen, enum twzdb_rec_kind kind)
+{
+	return begin_row(tx, r, tag, key, value, vlen, kind);
+}
+
+void twzdb__rec_end(struct rec_pm *r, uint64_t prev, uint64_t hash)
+{
+	r->prev = prev;
+	r->sum = sum_with(r, rec_kind(r), hash);
 }
 
 void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struct bkey key,
@@ -82,7 +122,7 @@ void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struc
 	if (row_is_long(key.len, vlen))
 		fill_long(tx, r, tag, key, value, vlen, prev, kind);
 	else
-		fill(tx, r, tag, key, value, vlen, prev, kind);
+		twzdb__rec_end(r, prev, begin_row(tx, r, tag, key, value, vlen, kind));
 }
 
 int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const void *value,
@@ -105,10 +145,7 @@ int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const vo
 	if (err)
 		return err;
 	tx->anchors |= kind == TWZDB_TABLE;
-	if (is_long)
-		fill_long(tx, *rec, tag, key, value, vlen, prev, kind);
-	else
-		fill(tx, *rec, tag, key, value, vlen, prev, kind);
+	twzdb__rec_fill(tx, *rec, tag, key, value, vlen, prev, kind);
 	return 0;
 }
 

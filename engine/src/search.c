@@ -38,10 +38,10 @@ int twzdb__node_bad(struct twzdb_txn *tx, const struct nref *r, const char *rule
 static int take_over(struct twzdb_txn *tx)
 {
 	uint64_t token;
-	int err = twzdb__lock_take(tx->db, 0, &token);
+	int err = twzdb__lock_take(tx->db, NULL, 0, &token);
 
 	if (!err)
-		twzdb__lock_drop(tx->db, token);
+		twzdb__lock_drop(tx->db, NULL, token);
 	return err == TWZDB_E_BUSY ? 0 : err;
 }
 

@@ -95,6 +95,7 @@ static bool slot_try(struct twzdb *db, uint32_t i)
 	st64(&r->plain, db->plain);
 	st64(&r->opening, db->serial);
 	st64(&r->busy, 0);
+	st64(&r->writing, 0);
 	st64_rel(&r->inc, db->inc);
 	if (ld64(&db->sh->reader_hi) <= i)
 		__atomic_store_n(&db->sh->reader_hi, i + 1, __ATOMIC_SEQ_CST);

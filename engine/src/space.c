@@ -36,20 +36,6 @@ void twzdb__hint_free(struct twzdb *db, uint64_t p)
 		stack_push(db, (unsigned)cls, p);
 }
 
-void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts)
-{
-	struct sh_quarantine *q = &db->sh->quar;
-	uint64_t *e = q->e[q->tail % TWZDB_QUARANTINE];
-
-	if (twzdb__hint_count(db, p) < 0)
-		return;
-	if (q->tail - q->head >= TWZDB_QUARANTINE)
-		q->head = q->tail - TWZDB_QUARANTINE + 1; /* forgotten: the counts know of it */
-	e[0] = p;
-	e[1] = ts;
-	st64_rel(&q->tail, q->tail + 1);
-}
-
 /* Blocks no snapshot can reach any more go to the stacks of their classes. */
 static void quarantine_drain(struct twzdb *db, uint64_t min)
 {
@@ -392,10 +378,73 @@ static int alloc_large(struct twzdb_txn *tx, uint64_t len, uint64_t *p)
 	return err ? err : *p ? 0 : twzdb__corrupt(db, unit_ptr(g), "a fresh run is not free");
 }
 
+/* Blocks are taken one after another: this is the next one. */
+static inline void fetch_block(struct twzdb *db, unsigned cls, uint64_t p)
+{
+	const uint8_t *b = twzdb__at(db, p, twzdb__block_lens[cls]);
+
+	for (uint32_t i = 0; b && i < twzdb__block_lens[cls] && i < 4 * TWZ_LINE_SIZE;
+	     i += TWZ_LINE_SIZE) {
+		__builtin_prefetch(b + i, 1);
+		__asm__ volatile("" : : "r"(b)); /* as fetch() does */
+	}
+}
+
+/*
+ * What nearly every row of a store in use gets: the block on top of its class's stack. 0: not this way. All that
+ * alloc_block() would ask is asked here, of the words themselves.
+ */
+static uint64_t take_top(struct twzdb_txn *tx, unsigned cls, struct rec_pm **rec)
+{
+	struct twzdb *db = tx->db;
+	struct sh_class *c = &db->sh->cls[cls];
+	uint32_t cnt = c->stack_cnt, *e;
+	uint64_t p, off, link;
+	struct rec_pm *r;
+
+	if (unlikely(!cnt || cnt > TWZDB_STACK || !twzdb__grids[cls].end))
+		return 0;
+	p = db->sh->stack[cls][cnt - 1];
+	off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+	r = twzdb__at(db, p, twzdb__block_lens[cls]);
+	if (unlikely(!r || p >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA))
+		return 0;
+	e = &db->map[p >> TWZ_PPTR_OFF_BITS].units[off >> TWZDB_UNIT_SHIFT];
+	link = ld64(&r->link);
+	if (unlikely((*e & (TWZDB_UT_KNOWN | 0x7f0000)) != (TWZDB_UT_KNOWN | cls << 16) ||
+		     !grid_has(&twzdb__grids[cls], (uint32_t)(off & (TWZDB_UNIT_LEN - 1)) -
+							   (uint32_t)sizeof(struct unit_pm)) ||
+		     rec_is_live(r) || link > ld64(&db->sh->min) || entry_empty(*e) ||
+		     !TWZDB_UT_FREE(*e)))
+		return 0;
+	c->stack_cnt = cnt - 1;
+	st32(e, *e - 1);
+	c->free--;
+	*rec = r;
+	if (likely(cnt > 1))
+		fetch_block(db, cls, db->sh->stack[cls][cnt - 2]);
+	return p;
+}
+
+/* The list of what is reserved has room for another. */
+static inline bool recs_room(const struct twzdb_txn *tx)
+{
+	return likely(tx->recs.cnt < tx->recs.cap);
+}
+
 int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t *p,
 		     struct rec_pm **rec)
 {
 	int err = twzdb__writable(tx->db);
+
+	if (likely(!err && cls < TWZDB_CLS_TABLE && recs_room(tx))) {
+		*p = take_top(tx, cls, rec);
+		if (likely(*p)) {
+			tx->recs.v[tx->recs.cnt++] = *p;
+			(*rec)->link = TWZDB_LINK_RESERVED | tx->stamp;
+			return 0;
+		}
+	}
 
 	*rec = NULL;
 	if (!err)

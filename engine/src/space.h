@@ -42,6 +42,12 @@ static inline uint32_t *unit_entry(struct twzdb *db, uint32_t g)
 	return m->units ? &m->units[g % TWZDB_UNITS_PER_OBJ] : NULL;
 }
 
+/* Does the table's word E say that nothing in the unit is live or reserved? */
+static inline bool entry_empty(uint32_t e)
+{
+	return TWZDB_UT_FREE(e) == twzdb__block_cnts[TWZDB_UT_CLASS(e)];
+}
+
 static inline uint32_t class_first(unsigned cls)
 {
 	return cls == TWZDB_CLS_NODE ? TWZDB_NODE_LEN : (uint32_t)sizeof(struct unit_pm);
@@ -68,7 +74,34 @@ bool twzdb__unit_step(struct twzdb *db, uint32_t *g);
 /* Classify a few units nobody has looked at since the segment was made (restart, takeover). False: all are known. */
 bool twzdb__learn_some(struct twzdb *db);
 /* One more block of P's unit is not LIVE. Its class, or -1. */
-int twzdb__hint_count(struct twzdb *db, uint64_t p);
+static inline int twzdb__hint_count(struct twzdb *db, uint64_t p)
+{
+	uint32_t *e = unit_entry(db, unit_no(p)), was = e ? *e : 0;
+	unsigned cls = TWZDB_UT_CLASS(was);
+
+	if (unlikely(!(was & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(was) == 0xffff))
+		return -1;
+	st32(e, was + 1);
+	db->sh->cls[cls].free++;
+	if (unlikely(entry_empty(was + 1)))
+		db->sh->empty++;
+	return (int)cls;
+}
+/* Hint: a block died with commit TS. */
+static inline void twzdb__hint_dead(struct twzdb *db, uint64_t p, uint64_t ts)
+{
+	struct sh_quarantine *q = &db->sh->quar;
+	uint64_t tail = q->tail, *e = q->e[tail % TWZDB_QUARANTINE];
+
+	if (twzdb__hint_count(db, p) < 0)
+		return;
+	if (unlikely(tail - q->head >= TWZDB_QUARANTINE))
+		q->head = tail - TWZDB_QUARANTINE + 1; /* forgotten: the counts know of it */
+	e[0] = p;
+	e[1] = ts;
+	st64_rel(&q->tail, tail + 1);
+}
+
 /* A block of unit G has been reserved. */
 void twzdb__hint_taken(struct twzdb *db, uint32_t g);
 

@@ -105,16 +105,11 @@ static int put_long(struct twzdb_txn *tx, uint64_t table, struct bkey key, struc
 	return err ? err : undo;
 }
 
-int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
+static int put_any(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
 		   uint32_t flags)
 {
 	int err;
 
-	if (row_is_long(key.len, value.len))
-		return put_long(tx, table, key, value, flags);
-	err = twzdb__one_put(tx, table, key, value.ptr, (uint32_t)value.len, flags);
-	if (err <= 0)
-		return err;
 	err = twzdb__put_tail(tx, table, key, value.ptr, (uint32_t)value.len, flags);
 	if (err > 0)
 		err = twzdb__put_new(tx, table, key, value.ptr, (uint32_t)value.len, flags);
@@ -123,8 +118,29 @@ int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct
 	return put_anywhere(tx, table, key, value, flags);
 }
 
-int twzdb_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
-	      struct twzdb_slice value, uint32_t flags)
+int twzdb__put_row(struct twzdb_txn *tx, uint64_t table, struct bkey key, struct twzdb_slice value,
+		   uint32_t flags)
+{
+	int err;
+
+	if (row_is_long(key.len, value.len))
+		return put_long(tx, table, key, value, flags);
+	err = twzdb__one_put(tx, table, twzdb__tag_of(tx->db, table), key, value.ptr,
+			     (uint32_t)value.len, flags);
+	return err <= 0 ? err : put_any(tx, table, key, value, flags);
+}
+
+/* A writer, in the plain table it used last: what is left to be checked are lengths. */
+static inline bool is_usual(const struct twzdb_txn *tx, struct twzdb_table t,
+			    struct twzdb_slice key)
+{
+	return likely(tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC && tx->writer && !tx->broken &&
+		      t.h && t.h == tx->use.h && t.h == tx->use_quick && t.tag == tx->use.tag &&
+		      key.ptr && key.len <= TWZDB_KEY_SHORT && !twzdb__enter(tx->db));
+}
+
+static int put_checked(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+		       struct twzdb_slice value, uint32_t flags)
 {
 	int err = check_row(tx, t, key, true, "put");
 
@@ -166,6 +182,20 @@ int twzdb_put_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
 	if (done)
 		*done = n;
 	return err;
+}
+
+int twzdb_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key,
+	      struct twzdb_slice value, uint32_t flags)
+{
+	struct bkey k = {key.ptr, (uint32_t)key.len};
+	int err;
+
+	if (!is_usual(tx, t, key) || value.len > TWZDB_VLF_LEN || (value.len && !value.ptr) ||
+	    (flags && flags != TWZDB_INSERT && flags != TWZDB_UPDATE))
+		return put_checked(tx, t, key, value, flags);
+	err = twzdb__one_put(tx, t.h, twzdb__tag_in(tx, t), k, value.ptr, (uint32_t)value.len,
+			     flags);
+	return err <= 0 ? err : put_any(tx, t.h, k, value, flags);
 }
 
 /* Is the key's value EXPECTED (NULL: is there none)? 0, TWZDB_E_MISMATCH, TWZDB_E_NOTFOUND. */
@@ -216,8 +246,14 @@ int twzdb_del(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 {
 	struct keybuf buf = {.big = NULL};
 	struct bkey k;
-	int err = check_row(tx, t, key, true, "del");
+	int err;
 
+	if (is_usual(tx, t, key)) {
+		k = (struct bkey){key.ptr, (uint32_t)key.len};
+		err = twzdb__one_del(tx, t.h, twzdb__tag_in(tx, t), k);
+		return err <= 0 ? err : twzdb__del_any(tx, t.h, k);
+	}
+	err = check_row(tx, t, key, true, "del");
 	if (err)
 		return err;
 	if (likely(!twzdb__kind(tx, t)))

@@ -34,7 +34,7 @@ static void become_writer(struct twzdb_txn *tx, uint64_t token)
 	tx->stamp = next_stamp(tx->db);
 	tx->min_known = false;
 	tx->mods0 = ++tx->mods;
-	tx->use.h = tx->quick = 0;
+	twzdb__use_renew(tx);
 }
 
 static void become_reader(struct twzdb_txn *tx)
@@ -46,7 +46,7 @@ static void become_reader(struct twzdb_txn *tx)
 	tx->read_ts = tx->snap;
 	tx->mods++;
 	tx->use.h = tx->quick = 0;
-	twzdb__lock_drop(tx->db, token);
+	twzdb__lock_drop(tx->db, tx->rd, token);
 }
 
 int twzdb__writable(struct twzdb *db)
@@ -66,17 +66,26 @@ static int begin_writer(struct twzdb_txn *tx, int timeout_ms)
 	int err = twzdb__writable(db);
 
 	if (!err)
-		err = twzdb__lock_take(db, timeout_ms, &token);
+		err = twzdb__lock_take(db, tx->rd, timeout_ms, &token);
 	if (err)
 		return err;
 	err = twzdb__writable(db);
 	if (err) {
-		twzdb__lock_drop(db, token);
+		twzdb__lock_drop(db, tx->rd, token);
 		return err;
 	}
 	tx->snap = twzdb__snap_set(db, tx->rd);
 	become_writer(tx, token);
 	return 0;
+}
+
+/* What a handle's next life must not find; begin stores the rest. */
+static inline void writer_clear(struct twzdb_txn *tx)
+{
+	tx->token = tx->stamp = 0;
+	tx->writer = tx->min_known = false;
+	if (unlikely(tx->sp || tx->broken))
+		memset(&tx->flags, 0, sizeof(*tx) - offsetof(struct twzdb_txn, flags));
 }
 
 /* The writer lock, if it held it, goes on. */
@@ -88,10 +97,10 @@ static void end(struct twzdb_txn *tx)
 	twzdb__stat_add(&db->sh->stats.reader_retries, tx->retries);
 	tx->retries = 0;
 	if (tx->stamp) /* it was the writer for a while */
-		memset(&tx->flags, 0, sizeof(*tx) - offsetof(struct twzdb_txn, flags));
-	twzdb__txn_end(tx);
+		writer_clear(tx);
 	if (token)
-		twzdb__lock_drop(db, token);
+		twzdb__lock_drop(db, tx->rd, token);
+	twzdb__txn_end(tx);
 }
 
 int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct twzdb_txn **out)
@@ -164,14 +173,14 @@ int twzdb_upgrade(struct twzdb_txn *tx)
 		return err;
 	if (tx->snap != ld64_acq(&tx->db->sh->ts))
 		return stale(tx);
-	err = twzdb__lock_take(tx->db, 0, &token);
+	err = twzdb__lock_take(tx->db, tx->rd, 0, &token);
 	if (err)
 		return err;
 	err = twzdb__writable(tx->db);
 	if (!err && tx->snap != ld64_acq(&tx->db->sh->ts))
 		err = stale(tx);
 	if (err) {
-		twzdb__lock_drop(tx->db, token);
+		twzdb__lock_drop(tx->db, tx->rd, token);
 		return err;
 	}
 	become_writer(tx, token);

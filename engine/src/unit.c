@@ -238,26 +238,6 @@ uint64_t twzdb__block_len(struct twzdb *db, uint64_t p)
 
 /* --- hints --- */
 
-/* Does the table's word E say that nothing in the unit is live or reserved? */
-static bool entry_empty(uint32_t e)
-{
-	return TWZDB_UT_FREE(e) == twzdb__block_cnts[TWZDB_UT_CLASS(e)];
-}
-
-int twzdb__hint_count(struct twzdb *db, uint64_t p)
-{
-	uint32_t *e = unit_entry(db, unit_no(p));
-	unsigned cls;
-
-	if (!e || !(*e & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(*e) == 0xffff)
-		return -1;
-	cls = TWZDB_UT_CLASS(*e);
-	st32(e, *e + 1);
-	db->sh->cls[cls].free++;
-	db->sh->empty += entry_empty(*e);
-	return (int)cls;
-}
-
 void twzdb__hint_taken(struct twzdb *db, uint32_t g)
 {
 	uint32_t *e = unit_entry(db, g);

@@ -148,10 +148,10 @@ int twzvfs__foreign_open(sqlite3_file *file, const char *path)
 
 	memset(f, 0, sizeof(*f));
 	f->fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
-	if (f->fd < 0)
-		return SQLITE_CANTOPEN;
-	if (fstat(f->fd, &st) || !S_ISREG(st.st_mode)) {
-		close(f->fd);
+	if (f->fd < 0 || fstat(f->fd, &st) || !S_ISREG(st.st_mode)) {
+		sqlite3_log(SQLITE_CANTOPEN, "twz: open %s: %s", path, twzdb_errmsg());
+		if (f->fd >= 0)
+			close(f->fd);
 		return SQLITE_CANTOPEN;
 	}
 	f->sqlite = pread(f->fd, magic, sizeof(magic), 0) == sizeof(magic) &&

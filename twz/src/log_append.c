@@ -325,14 +325,14 @@ static inline int append_rec(struct twz_log *l, struct log_rec_pm *rec, uint32_t
 }
 
 /*
- * The record just appended from l->buf + l->off stays there until a checkpoint, for that to read.
+ * The record to be appended from l->buf + l->off stays there until a checkpoint, for that to read.
  * Right after one, and in any case before the buffer gets too long, the next goes to its start.
  */
 static inline void own_add(struct twz_log *l, struct spot sp)
 {
 	if (!l->ring.map)
 		return;
-	if (l->seg->head - l->seg->tail == sp.total || l->off > 2 * l->due_len) {
+	if (sp.lsn == l->seg->tail || l->off > 2 * l->due_len) {
 		l->off = l->own.from = l->own.to = 0;
 		return;
 	}
@@ -368,15 +368,17 @@ static inline int append_data(struct twz_log *l, struct spot sp, uint64_t len, u
 {
 	struct log_rec_pm *rec = (void *)(l->buf + l->off);
 	struct twz__log_seg *seg = l->seg;
-	int err = append_rec(l, rec, TWZ_LOG_REC_DATA, sp, len);
+	int err;
 
-	if (twz__unlikely(err))
-		return err;
+	/* What can be stored before the fence is: of what follows, a processor takes only so many back (engine/src/oneop.c). */
 	own_add(l, sp);
 	l->staging = false;
+	*lsn = sp.lsn;
+	err = append_rec(l, rec, TWZ_LOG_REC_DATA, sp, len);
+	if (twz__unlikely(err))
+		return err;
 	seg_set(&seg->records, seg->records + 1);
 	seg_set(&seg->bytes, seg->bytes + len);
-	*lsn = sp.lsn;
 	return 0;
 }
 
@@ -472,13 +474,19 @@ static uint64_t rec_end(struct twz_log *l, uint64_t lsn)
 	return lsn + twz__log_rec_total(&rec, TWZ_LOG_HEADER_LEN + l->ring.ring_len - off);
 }
 
-void twz_log_applied(struct twz_log *l, uint64_t lsn)
+__attribute__((noinline)) static void applied_slow(struct twz_log *l, uint64_t lsn)
 {
-	uint64_t end;
+	uint64_t end = enter_ready(l) ? 0 : rec_end(l, lsn);
 
-	if (enter_ready(l))
-		return;
-	end = twz__likely(lsn == l->seg->last_lsn) ? l->seg->head : rec_end(l, lsn);
 	if (end > l->seg->applied)
 		seg_set(&l->seg->applied, end);
+}
+
+/* Right after its append, by the same process, as a rule. */
+void twz_log_applied(struct twz_log *l, uint64_t lsn)
+{
+	if (twz__likely(lsn == l->seg->last_lsn && !twz__store_enter(l->ring.store)))
+		seg_set(&l->seg->applied, l->seg->head);
+	else
+		applied_slow(l, lsn);
 }
