@@ -106,7 +106,9 @@ struct sh_waiter {
 	uint64_t ticket; /* 0 = free; low byte: process */
 	uint64_t inc;
 	uint32_t proc;
-	uint32_t word; /* futex: 1 = look again */
+	uint32_t word;	 /* futex: 1 = look again */
+	uint32_t asleep; /* it waits for the word */
+	uint32_t pad;
 };
 
 /*
@@ -120,6 +122,7 @@ struct sh_lock {
 	pthread_mutex_t mutex; /* robust, process-shared */
 	uint64_t next_ticket;
 	uint64_t revoked_ms;	    /* monotonic clock */
+	uint32_t fenced;	    /* so many more owners drop it by an exchange */
 	uint64_t inc[TWZ_PROC_MAX]; /* incarnation in which process I opened the database last */
 };
 

@@ -23,6 +23,11 @@
  * store, which the other then sees (as in snap.c). Who cannot call membarrier() waits GRACE_MS instead, in
  * which any processor has emptied its store buffer. Only a process with it keeps the lock.
  *
+ * Where several write at the same time a barrier on all processors for each of them would cost more than all else.
+ * So whoever comes to wait leaves a note (fenced), and while it stands those who take the lock say in the owner word
+ * that they drop it by an exchange (FENCED), as those do who waited: then a look at the word is enough. A
+ * waiter first looks for a while without sleeping, and is woken only if it does sleep.
+ *
  * A robust mutex guards the queue and is never held across anything slow; the words are written
  * so that a process may die between any two stores: an owner that is not alive, whatever else is
  * written, means need_recover.
@@ -35,6 +40,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define SPINS	300 /* tries of the guard */
+#define SPIN_US 150
 #define LOOK_MS 50 /* how often a waiter looks whether the owner died */
 
 int twzdb__lock_init(struct sh_lock *l)
@@ -52,21 +59,45 @@ int twzdb__lock_init(struct sh_lock *l)
 	return -err;
 }
 
+static uint32_t many_cpus; /* or nobody can do anything while we look */
+
+static inline void relax(void)
+{
+#if defined(__x86_64__)
+	__asm__ volatile("pause");
+#elif defined(__aarch64__)
+	__asm__ volatile("yield");
+#endif
+}
+
+/* It is held for a few stores: sleeping and waking would take longer than that. */
 int twzdb__guard(struct sh_lock *l)
 {
-	int err = pthread_mutex_lock(&l->mutex);
+	int err = EBUSY;
 
+	for (int i = 0; i < SPINS && err == EBUSY; i++) {
+		err = pthread_mutex_trylock(&l->mutex);
+		if (err == EBUSY)
+			relax();
+	}
+	if (err == EBUSY)
+		err = pthread_mutex_lock(&l->mutex);
 	if (err == EOWNERDEAD)
 		err = pthread_mutex_consistent(&l->mutex);
 	return err ? twzdb__err(-err, "writer lock: locking its guard failed") : 0;
 }
 
-static uint64_t now_ms(void)
+static uint64_t now_us(void)
 {
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+static uint64_t now_ms(void)
+{
+	return now_us() / 1000;
 }
 
 static void futex_wait(uint32_t *word, int ms)
@@ -76,10 +107,13 @@ static void futex_wait(uint32_t *word, int ms)
 	syscall(SYS_futex, word, FUTEX_WAIT, 0, &ts, NULL, 0);
 }
 
-static void futex_wake(uint32_t *word)
+/* The lock is W's: after that was stored. */
+static void wake(struct sh_waiter *w)
 {
-	__atomic_store_n(word, 1, __ATOMIC_RELEASE);
-	syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+	__atomic_store_n(&w->word, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (__atomic_load_n(&w->asleep, __ATOMIC_SEQ_CST))
+		syscall(SYS_futex, &w->word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
 static bool alive(struct twzdb *db, uint32_t proc, uint64_t inc)
@@ -89,6 +123,8 @@ static bool alive(struct twzdb *db, uint32_t proc, uint64_t inc)
 
 #define FAST_TICKET ((uint64_t)1 << 63) /* of whoever found the lock free: one at a time */
 #define REVOKED	    ((uint64_t)1 << 61) /* in the owner word: a kept lock that somebody wants */
+#define FENCED	    ((uint64_t)1 << 60) /* its owner drops it by an exchange */
+#define FENCED_FOR  256			/* times it is taken after somebody had to wait */
 #define GRACE_MS    200
 #define KEEP_AFTER  16 /* transactions of one thread in a row, after which it keeps the lock ... */
 #define KEEP_MAX                                                                                   \
@@ -96,7 +132,7 @@ static bool alive(struct twzdb *db, uint32_t proc, uint64_t inc)
 
 static uint64_t ticket_of(const struct twzdb *db, uint64_t number)
 {
-	return number << 8 | db->proc;
+	return FENCED | number << 8 | db->proc;
 }
 
 static bool owner_alive(struct twzdb *db, uint64_t owner)
@@ -185,7 +221,7 @@ void twzdb__lock_unkeep(struct twzdb *db, uint64_t token)
 		next = NULL;
 	pthread_mutex_unlock(&l->mutex);
 	if (next)
-		futex_wake(&next->word);
+		wake(next);
 }
 
 /* This opening ends: it keeps nothing. */
@@ -205,6 +241,7 @@ int twzdb__lock_join(struct twzdb *db)
 	int err = twzdb__guard(l);
 
 	db->keep.after = KEEP_AFTER;
+	st32(&many_cpus, sysconf(_SC_NPROCESSORS_ONLN) > 1);
 	if (err)
 		return err;
 	/* A process that had our number is dead, and if it owned the lock it does so no more. */
@@ -239,6 +276,8 @@ static struct sh_waiter *enqueue(struct twzdb *db, uint64_t ticket)
 	w[i].proc = db->proc;
 	w[i].inc = db->inc;
 	w[i].word = 0;
+	w[i].asleep = 0;
+	st32(&db->sh->lock.fenced, FENCED_FOR);
 	__atomic_fetch_add(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
 	w[i].ticket = ticket;
 	return &w[i];
@@ -286,26 +325,62 @@ static int give_up(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 				"database '%s': the writer lock was not free in time", db->name);
 }
 
+/*
+ * Is it handed over soon? Waking somebody may take a tenth of a millisecond, in which the one who dropped the lock
+ * comes back, and would sleep too if it looked for less long than that: then every transaction would cost a wake.
+ */
+static bool spin(const struct sh_lock *l, uint64_t ticket)
+{
+	uint64_t end;
+
+	if (!ld32(&many_cpus))
+		return false;
+	end = now_us() + SPIN_US;
+	do {
+		for (int i = 0; i < 16; i++) {
+			if (ld64_acq(&l->owner) == ticket)
+				return true;
+			relax();
+		}
+	} while (now_us() < end);
+	return false;
+}
+
+static void doze(struct sh_lock *l, struct sh_waiter *w, uint64_t ticket, int ms)
+{
+	__atomic_store_n(&w->asleep, 1, __ATOMIC_SEQ_CST);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (ld64_acq(&l->owner) != ticket)
+		futex_wait(&w->word, ms);
+	__atomic_store_n(&w->asleep, 0, __ATOMIC_RELAXED);
+}
+
 static int wait_turn(struct twzdb *db, struct sh_waiter *w, uint64_t ticket, int timeout_ms)
 {
+	struct sh_lock *l = &db->sh->lock;
 	uint64_t end = now_ms() + (timeout_ms > 0 ? (uint64_t)timeout_ms : 0);
 
-	/* Whoever drops the lock from here on sees that we wait; look whether somebody has just done so. */
-	if (db->plain)
-		(void)!twzdb__barrier();
+	/*
+	 * Whoever drops the lock from here on by an exchange sees that we wait; who does so by a store, only
+	 * behind the barrier.
+	 */
 	for (bool first = true;; first = false) {
-		uint64_t now = now_ms();
-		int ms = LOOK_MS, ret;
+		int ms = LOOK_MS, ret = look(db, w, ticket);
+		uint64_t now;
 
+		if (!ret && first && !(ld64_acq(&l->owner) & FENCED) && db->plain &&
+		    twzdb__barrier())
+			ret = look(db, w, ticket);
+		if (!ret && first && spin(l, ticket))
+			continue;
+		if (ret)
+			return ret < 0 ? ret : 0;
+		now = now_ms();
 		if (timeout_ms >= 0 && now >= end)
 			return give_up(db, w, ticket);
 		if (timeout_ms >= 0 && end - now < LOOK_MS)
 			ms = (int)(end - now);
-		if (!first)
-			futex_wait(&w->word, ms);
-		ret = look(db, w, ticket);
-		if (ret)
-			return ret < 0 ? ret : 0;
+		doze(l, w, ticket, ms);
 	}
 }
 
@@ -340,10 +415,14 @@ static int acquire_slow(struct twzdb *db, int timeout_ms, uint64_t *token)
 static int acquire(struct twzdb *db, int timeout_ms, uint64_t *token)
 {
 	struct sh_lock *l = &db->sh->lock;
+	uint32_t fenced = ld32(&l->fenced);
 
-	*token = FAST_TICKET | db->proc;
-	if (likely(!ld64(&l->owner) && !ld32(&l->waiters) && swap_owner(l, 0, *token)))
+	*token = FAST_TICKET | db->proc | (unlikely(fenced) ? FENCED : 0);
+	if (likely(!ld64(&l->owner) && !ld32(&l->waiters) && swap_owner(l, 0, *token))) {
+		if (unlikely(fenced))
+			st32(&l->fenced, fenced - 1);
 		return 0;
+	}
 	return acquire_slow(db, timeout_ms, token);
 }
 
@@ -422,7 +501,7 @@ static void wake_next(struct twzdb *db)
 		next = NULL;
 	pthread_mutex_unlock(&l->mutex);
 	if (next)
-		futex_wake(&next->word);
+		wake(next);
 }
 
 /* What the owner word says from now on: TOKEN is going to be dropped by the thread with slot RD, nobody waits. */
@@ -452,7 +531,7 @@ void twzdb__lock_drop(struct twzdb *db, const struct sh_reader *rd, uint64_t tok
 	if (likely(!ld32(&l->waiters))) {
 		if (ld64(&l->owner) != token)
 			return;
-		if (likely(db->plain))
+		if (likely(db->plain && !(token & FENCED)))
 			st64_rel(&l->owner, keep(db, rd));
 		else
 			__atomic_exchange_n(&l->owner, 0, __ATOMIC_SEQ_CST);
@@ -470,7 +549,7 @@ void twzdb__lock_drop(struct twzdb *db, const struct sh_reader *rd, uint64_t tok
 		next = NULL;
 	pthread_mutex_unlock(&l->mutex);
 	if (next)
-		futex_wake(&next->word);
+		wake(next);
 }
 
 bool twzdb__lock_owner_dead(struct twzdb *db)
