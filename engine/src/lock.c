@@ -275,8 +275,8 @@ static struct sh_waiter *enqueue(struct twzdb *db, uint64_t ticket)
 		return NULL;
 	w[i].proc = db->proc;
 	w[i].inc = db->inc;
-	w[i].word = 0;
-	w[i].asleep = 0;
+	st32(&w[i].word, 0); /* somebody who meant its last owner may still be waking it */
+	st32(&w[i].asleep, 0);
 	st32(&db->sh->lock.fenced, FENCED_FOR);
 	__atomic_fetch_add(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
 	w[i].ticket = ticket;
