@@ -14,7 +14,7 @@
  *
  * Even the compare-and-swap waits for the fence of the transaction before. So a thread that has been the
  * only writer for a while keeps the lock between its transactions: the owner word goes on saying so
- * (BIAS, and the thread's reader slot), and a word of the slot, `writing`, says whether a transaction runs:
+ * (KEPT, and the thread's reader slot), and a word of the slot, `writing`, says whether a transaction runs:
  *
  *	thread:   writing = 1; owner still mine? go on : (writing = 0, queue)      no locked instruction
  *	another:  owner |= REVOKED; barrier on all processors; writing == 0? it is free : wait for the drop
@@ -278,7 +278,7 @@ static struct sh_waiter *enqueue(struct twzdb *db, uint64_t ticket)
 	st32(&w[i].word, 0); /* somebody who meant its last owner may still be waking it */
 	st32(&w[i].asleep, 0);
 	st32(&db->sh->lock.fenced, FENCED_FOR);
-	__atomic_fetch_add(&db->sh->lock.waiters, 1, __ATOMIC_RELAXED);
+	__atomic_fetch_add(&db->sh->lock.waiters, 1, __ATOMIC_SEQ_CST);
 	w[i].ticket = ticket;
 	return &w[i];
 }
@@ -362,8 +362,9 @@ static int wait_turn(struct twzdb *db, struct sh_waiter *w, uint64_t ticket, int
 
 	/*
 	 * Whoever drops the lock from here on by an exchange sees that we wait; who does so by a store, only
-	 * behind the barrier.
+	 * behind the barrier. (The fence: that we wait is known before we look.)
 	 */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	for (bool first = true;; first = false) {
 		int ms = LOOK_MS, ret = look(db, w, ticket);
 		uint64_t now;
