@@ -23,6 +23,9 @@ const struct drv *const drv_all[] = {
 #ifdef HAVE_WIREDTIGER
 	&drv_wiredtiger,
 #endif
+#ifdef HAVE_SQLITE
+	&drv_sqlite,
+#endif
 #ifdef HAVE_BDB
 	&drv_bdb,
 #endif
@@ -50,6 +53,9 @@ void drv_print_missing(void)
 #endif
 #ifndef HAVE_WIREDTIGER
 	printf("without  wiredtiger: libwiredtiger-dev was not installed when this was built\n");
+#endif
+#ifndef HAVE_SQLITE
+	printf("without  sqlite: libsqlite3-dev was not installed when this was built\n");
 #endif
 #ifndef HAVE_BDB
 	printf("without  bdb: libdb5.3-dev was not installed when this was built\n");

@@ -161,6 +161,7 @@ typedef void drv_edit(void *ctx, char *value, size_t len);
 struct drv {
 	const char *name, *what;
 	bool no_seek; /* scans the whole table only */
+	bool one_process; /* has a store to itself */
 	/* Opens, creates when missing; recovers what a killed process left. */
 	int (*open)(const struct drv_opt *opt, void **store);
 	void (*close)(void *store);
@@ -183,6 +184,11 @@ struct drv {
 	int (*count)(void *th, const char *from, const char *to, size_t klen, uint64_t *cnt);
 	/* After a load: write out what the manual says to write out. May be NULL. */
 	int (*settle)(void *store);
+	/* As an update, but durable only when sync() has returned; both NULL: there is no such thing. */
+	int (*put_lazy)(void *th, const struct drv_kv *kv);
+	int (*sync)(void *th);
+	/* Checkpoints since the store was opened; may be NULL. */
+	uint64_t (*checkpoints)(void *th);
 	/* One line: versions, durability, caches. */
 	void (*settings)(void *store, char *buf, size_t len);
 };
@@ -194,7 +200,7 @@ const struct drv *drv_find(const char *name);
 void drv_print_missing(void);
 
 extern const struct drv drv_twzdb, drv_twzdb_tree, drv_lmdb, drv_lmdb_wm, drv_rocksdb,
-	drv_wiredtiger, drv_bdb, drv_pmemobj;
+	drv_wiredtiger, drv_bdb, drv_pmemobj, drv_sqlite;
 
 /* Says it on standard error; DRV_FAIL. */
 int drv_fail(const char *fmt, ...) __attribute__((format(printf, 1, 2)));

@@ -331,6 +331,7 @@ static void settings(void *store, char *buf, size_t len)
 }
 
 const struct drv drv_bdb = {.name = "bdb",
+			    .one_process = true,
 			    .what = "Berkeley DB",
 			    .open = open_db,
 			    .close = close_db,

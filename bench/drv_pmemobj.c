@@ -296,6 +296,7 @@ static void settings(void *store, char *buf, size_t len)
 }
 
 const struct drv drv_pmemobj = {.name = "pmemobj",
+				.one_process = true,
 				.what = "libpmemobj's tree_map example",
 				.no_seek = true,
 				.open = open_pool,

@@ -287,6 +287,7 @@ static void settings(void *store, char *buf, size_t len)
 }
 
 const struct drv drv_rocksdb = {.name = "rocksdb",
+				.one_process = true,
 				.what = "RocksDB",
 				.open = open_db,
 				.close = close_db,

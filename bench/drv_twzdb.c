@@ -195,6 +195,38 @@ static int put(void *th, enum drv_put how, const struct drv_kv *kv)
 		      "put");
 }
 
+static int put_lazy(void *th, const struct drv_kv *kv)
+{
+	struct handle *h = th;
+	struct twzdb_txn *tx;
+
+	if (twzdb_begin(h->db, TWZDB_LAZY, &tx))
+		return failed("begin");
+	return finish(tx,
+		      twzdb_put(tx, h->table, slice(kv->key, kv->klen), slice(kv->value, kv->vlen),
+				TWZDB_UPDATE),
+		      "lazy put");
+}
+
+/* A commit without the flag is durable, and so is what came before it. */
+static int sync_all(void *th)
+{
+	struct handle *h = th;
+	struct twzdb_txn *tx;
+
+	if (begin(h, &tx))
+		return DRV_FAIL;
+	return finish(tx, 0, "sync");
+}
+
+static uint64_t checkpoints(void *th)
+{
+	struct twzdb_stats st = {.size = sizeof(st)};
+	struct handle *h = th;
+
+	return twzdb_stats(h->db, &st) ? 0 : st.checkpoints;
+}
+
 static int del(void *th, const char *key, size_t klen)
 {
 	struct handle *h = th;
@@ -322,7 +354,7 @@ static void settings(void *store, char *buf, size_t len)
 #define TWZDB_OPS                                                                                  \
 	.close = close_db, .attach = attach, .detach = detach, .get = get, .mget = mget,           \
 	.put = put, .del = del, .modify = modify, .batch = batch, .scan = scan, .count = count,    \
-	.settings = settings
+	.put_lazy = put_lazy, .sync = sync_all, .checkpoints = checkpoints, .settings = settings
 
 const struct drv drv_twzdb = {.name = "twzdb", .what = "this engine", .open = open_db, TWZDB_OPS};
 const struct drv drv_twzdb_tree = {.name = "twzdb-tree",

@@ -309,6 +309,7 @@ static void settings(void *store, char *buf, size_t len)
 }
 
 const struct drv drv_wiredtiger = {.name = "wiredtiger",
+				   .one_process = true,
 				   .what = "WiredTiger",
 				   .open = open_conn,
 				   .close = close_conn,

@@ -259,6 +259,8 @@ static int run_loaded(struct kv *k)
 		err = kv_section_latency(k);
 	if (!err && wants(k, "mixed"))
 		err = kv_section_mixed(k);
+	if (!err && k->page && wants(k, "page"))
+		err = kv_section_page(k);
 	return err ? err : verify_all(k);
 }
 

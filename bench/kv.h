@@ -127,6 +127,7 @@ int kv_section_space(struct kv *k, const char *when, const char *tag, const char
 int kv_section_writes(struct kv *k);
 int kv_section_latency(struct kv *k);
 int kv_section_mixed(struct kv *k);
+int kv_section_page(struct kv *k);
 int kv_section_open(struct kv *k);
 int kv_update_all(struct kv *k, uint32_t cnt);
 /* One cache line written past the caches in a ring, one fence: ns; 0 where there is no such thing. */
