@@ -12,10 +12,10 @@ target_compile_options(crash_flags INTERFACE
 # Everything the harness is made of, but for workloads.
 add_library(crash_harness STATIC
 	crash/sim.c crash/hooks.c crash/legal.c crash/states.c crash/work.c crash/enum.c crash/stream.c crash/explain.c
-	crash/actor.c crash/kill.c crash/death.c crash/mutate.c crash/repro.c crash/where.c crash/fixed.c)
+	crash/actor.c crash/kill.c crash/death.c crash/mutate.c crash/repro.c crash/where.c crash/fixed.c crash/count.c)
 target_include_directories(crash_harness PUBLIC crash)
 target_link_libraries(crash_harness PUBLIC twz_t PkgConfig::XXHASH PkgConfig::UUID Threads::Threads)
-foreach(fn memcpy memmove memset getrandom uuid_generate uuid_generate_random time clock_gettime)
+foreach(fn memcpy memmove memset getrandom uuid_generate uuid_generate_random time clock_gettime posix_fallocate)
 	target_link_options(crash_harness INTERFACE -Wl,--wrap=${fn})
 endforeach()
 
@@ -34,7 +34,7 @@ add_library(crash_workloads OBJECT
 	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c)
 target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzdb)
-add_executable(twzcrash crash/main.c $<TARGET_OBJECTS:crash_workloads>)
+add_executable(twzcrash crash/main.c crash/run.c $<TARGET_OBJECTS:crash_workloads>)
 target_link_libraries(twzcrash PRIVATE crash_harness crash_twzdb)
 
 # The harness tests itself with programs that are wrong in one known way; these need no store.
@@ -51,12 +51,6 @@ endforeach()
 
 add_test(NAME crash.quick COMMAND twzcrash quick)
 set_tests_properties(crash.quick PROPERTIES LABELS "crash;quick" TIMEOUT 120)
-# A test for each layer; the limit is what keeps all of them within five minutes on two busy cores.
-foreach(layer core tx name log engine)
-	set(limit 1500)
-	if(layer STREQUAL "engine")
-		set(limit 600)
-	endif()
-	add_test(NAME crash.${layer} COMMAND twzcrash run ${layer} --limit ${limit} --keep ${CMAKE_BINARY_DIR})
-	set_tests_properties(crash.${layer} PROPERTIES LABELS crash TIMEOUT 600)
-endforeach()
+# All workloads, all media: hundreds of thousands of different images; see README.md. It uses both processors.
+add_test(NAME crash.images COMMAND twzcrash run --limit 4000 --jobs 2 --keep ${CMAKE_BINARY_DIR})
+set_tests_properties(crash.images PROPERTIES LABELS crash TIMEOUT 1500 PROCESSORS 2 RUN_SERIAL TRUE)

@@ -31,6 +31,9 @@ struct enumeration {
 	uint64_t weight_left;
 	bool started;
 	bool unnamed; /* between EV_UNNAMED and EV_NAMED */
+	bool *inside; /* by operation: EV_INSIDE came at its end */
+	uint32_t op;  /* operations begun; 0: between two */
+	uint32_t op_cnt;
 	uint32_t states, floor, top;
 	/* the point being enumerated */
 	const struct sim_ev *inflight;
@@ -83,6 +86,19 @@ static void base_to_stream(void *ctx, uint64_t off, const uint8_t *bytes, uint32
 	stream_base(ctx, off, bytes, len);
 }
 
+static unsigned int kinds_of(const struct enumeration *e, uint64_t len)
+{
+	unsigned int k = 0;
+
+	k |= (len <= (1 << 20)) << COUNT_SMALL;
+	k |= (len >= (1 << 30)) << COUNT_LARGE;
+	k |= (e->opt->media == SIM_MEDIA_PAGE) << COUNT_PAGE;
+	k |= (e->op && e->inside[e->op]) << COUNT_INSIDE;
+	k |= (e->opt->depth == 1) << COUNT_SECOND;
+	k |= (e->opt->depth > 1) << COUNT_THIRD;
+	return k;
+}
+
 static void candidate(void *ctx, const struct candidate *c)
 {
 	struct enumeration *e = ctx;
@@ -91,12 +107,15 @@ static void candidate(void *ctx, const struct candidate *c)
 			 .inflight = e->inflight != NULL,
 			 .dirty_cnt = legal_dirty_cnt(e->l)};
 
+	uint64_t plain = h.w[0];
+
 	e->res->images++;
 	h.w[1] += ((uint64_t)e->floor << 32 | e->top) *
 		  0x9E3779B97F4A7C15ull; /* other states allowed: look again */
 	if (!seen_add(&e->seen, h))
 		return;
 	e->res->distinct++;
+	crash_counts_add(e->opt->counts, plain, kinds_of(e, c->len));
 	stream_image(e->s, c->len, e->floor, e->top, &n);
 	legal_patches(e->l, c, e->inflight, to_stream, e->s);
 	stream_flush(e->s, false);
@@ -175,8 +194,10 @@ static void mark(struct enumeration *e, const struct sim_ev *ev)
 		break;
 	case EV_BEGIN:
 		e->top = e->states;
+		e->op = ++e->op_cnt;
 		break;
 	case EV_STATE:
+		e->op = 0;
 		e->states++;
 		if (e->top < e->states - 1)
 			e->top = e->states - 1;
@@ -234,14 +255,18 @@ static void load_events(struct enumeration *e, const struct sim_log *log)
 {
 	uint64_t pos = 0;
 	bool started = false;
+	uint32_t op = 0;
 
+	e->inside = calloc(log->cnt + 1, sizeof(*e->inside));
 	e->ev = malloc((log->cnt + 1) * sizeof(*e->ev));
-	if (!e->ev)
+	if (!e->ev || !e->inside)
 		abort();
 	while ((e->ev[e->ev_cnt] = sim_log_next(log, &pos))) {
 		started |= e->ev[e->ev_cnt]->type == (e->opt->after_death ? EV_DEATH : EV_START);
 		if (started)
 			e->weight_left += weight(e->ev[e->ev_cnt]);
+		op += e->ev[e->ev_cnt]->type == EV_BEGIN;
+		e->inside[op] |= e->ev[e->ev_cnt]->type == EV_INSIDE;
 		e->ev_cnt++;
 	}
 }
@@ -281,6 +306,7 @@ void crash_enumerate(const struct crash_workload *w, const struct crash_record *
 	legal_free(e.l);
 	free(e.seen.tab);
 	free(e.ev);
+	free(e.inside);
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	res->seconds += (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
 }

@@ -4,6 +4,7 @@
 #ifndef CRASH_ENUM_H
 #define CRASH_ENUM_H
 
+#include "count.h"
 #include "legal.h"
 #include "workload.h"
 
@@ -29,8 +30,12 @@ struct crash_options {
 		/* of so many images one is crashed a second time, during its recovery; 0 = none */
 		second;
 	uint32_t second_limit; /* images of such a second crash */
-	unsigned int timeout;  /* seconds for one image */
+	uint32_t third;	       /* of so many images of a second crash one is crashed a third time */
+	uint32_t depth;	       /* crashes before this recording: 0, 1 or 2 */
+	struct crash_counts *counts; /* over all runs, or NULL */
+	unsigned int timeout;	     /* seconds for one image */
 	struct mutation mut;
+	bool settled; /* the last crash: no new operations (`again`) after its recovery */
 	struct crash_sites *sites; /* where second crashes add theirs, or NULL */
 	bool after_death;	   /* crash points begin at EV_DEATH */
 	bool quiet;		   /* no report: mutations are meant to fail */

@@ -94,7 +94,17 @@ static int db_probe(struct crash *c)
 	return 0;
 }
 
-const struct crash_kind db_kind = {db_open, db_check, db_close, db_probe};
+/* Splits, merges, checkpoints and laps of the ring so far. */
+static uint64_t db_inside(struct crash *c)
+{
+	struct twzdb_stats st = {.size = sizeof(st)};
+
+	if (!c->db || twzdb_stats(c->db, &st))
+		return 0;
+	return st.splits + st.merges + st.checkpoints;
+}
+
+const struct crash_kind db_kind = {db_open, db_check, db_close, db_probe, db_inside};
 
 struct lister {
 	struct crash *c;

@@ -1,16 +1,18 @@
 /* SPDX-License-Identifier: MIT
  * main.c -- twzcrash: crash the workloads on purpose
  */
-#include "enum.h"
+#include "run.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 static const char usage[] =
 	"usage: twzcrash COMMAND\n"
 	"  list                        the workloads\n"
 	"  run [NAME...] [options]     crash them (NAME may be a prefix: core, tx, log, engine); none: all\n"
+	"  long [options]              the same again and again with other seeds and higher limits, until stopped\n"
 	"  quick [options]             those marked quick, with a small limit\n"
 	"  mutate NAME... [options]    take each flush, fence and sync away in turn; say whose absence was noticed\n"
 	"  log NAME [options]          print the recorded events\n"
@@ -20,13 +22,16 @@ static const char usage[] =
 	"  --limit N                   distinct images for each workload and medium (default 2000)\n"
 	"  --seed S                    of samples and of random numbers in the workload (default: $SEED, or the clock)\n"
 	"  --second N                  crash the recovery of one in N images too (default 64; 0: none)\n"
+	"  --second-limit N            images of such a second crash (default 24)\n"
+	"  --third N                   crash one in N of those a third time (default 32; 0: none)\n"
+	"  --jobs N                    workloads at a time (default: as many as there are processors)\n"
+	"  --kill-max N                limit for process deaths (default 2000)\n"
+	"  --require N                 fail unless N distinct images were looked at, 30 % of them inside larger commits,\n"
+	"                              10 % left by a second crash, 10 % on page media\n"
 	"  --keep DIR                  where images that fail are kept (default /tmp)\n";
 
 struct args {
-	struct crash_options opt;
-	unsigned int media; /* enum crash_media_bits */
-	const char *name[64];
-	unsigned int name_cnt;
+	struct crash_plan p;
 	const char *image;
 	uint32_t floor, top;
 };
@@ -42,21 +47,31 @@ static int option(struct args *a, const char *name, const char *value)
 	if (!value)
 		return bad("needs a value", name);
 	if (!strcmp(name, "--media")) {
-		a->media = !strcmp(value, "line")   ? CRASH_LINE
-			   : !strcmp(value, "page") ? CRASH_PAGE
-			   : !strcmp(value, "kill") ? CRASH_KILL
-						    : 0;
-		a->opt.media = a->media == CRASH_PAGE ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-		return a->media ? 0 : bad("no such medium", value);
+		a->p.media = !strcmp(value, "line")   ? CRASH_LINE
+			     : !strcmp(value, "page") ? CRASH_PAGE
+			     : !strcmp(value, "kill") ? CRASH_KILL
+						      : 0;
+		a->p.opt.media = a->p.media == CRASH_PAGE ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
+		return a->p.media ? 0 : bad("no such medium", value);
 	}
 	if (!strcmp(name, "--limit"))
-		a->opt.limit = strtoull(value, NULL, 0);
+		a->p.opt.limit = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--seed"))
-		a->opt.seed = strtoull(value, NULL, 0);
+		a->p.opt.seed = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--second"))
-		a->opt.second = (uint32_t)strtoul(value, NULL, 0);
+		a->p.opt.second = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--keep"))
-		a->opt.keep_dir = value;
+		a->p.opt.keep_dir = value;
+	else if (!strcmp(name, "--second-limit"))
+		a->p.opt.second_limit = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--third"))
+		a->p.opt.third = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--jobs"))
+		a->p.jobs = (unsigned int)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--kill-max"))
+		a->p.kill_max = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--require"))
+		a->p.require = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--image"))
 		a->image = value;
 	else if (!strcmp(name, "--floor"))
@@ -77,29 +92,29 @@ static int parse(struct args *a, int argc, char **argv)
 			if (rc)
 				return rc;
 			i++;
-		} else if (a->name_cnt < 64) {
-			a->name[a->name_cnt++] = argv[i];
+		} else if (a->p.name_cnt < 64) {
+			a->p.name[a->p.name_cnt++] = argv[i];
 		}
 	}
 	return 0;
 }
 
-static bool wanted(const struct args *a, const struct crash_workload *w)
+bool crash_wanted(const struct crash_plan *p, const struct crash_workload *w)
 {
-	for (unsigned int i = 0; i < a->name_cnt; i++) {
-		size_t len = strlen(a->name[i]);
+	for (unsigned int i = 0; i < p->name_cnt; i++) {
+		size_t len = strlen(p->name[i]);
 
-		if (!strncmp(w->name, a->name[i], len) &&
+		if (!strncmp(w->name, p->name[i], len) &&
 		    (w->name[len] == 0 || w->name[len] == '.'))
 			return true;
 	}
-	return a->name_cnt == 0;
+	return p->name_cnt == 0;
 }
 
 static const struct crash_workload *find(const struct args *a)
 {
-	for (int i = 0; a->name_cnt && crash_workloads[i]; i++)
-		if (wanted(a, crash_workloads[i]))
+	for (int i = 0; a->p.name_cnt && crash_workloads[i]; i++)
+		if (crash_wanted(&a->p, crash_workloads[i]))
 			return crash_workloads[i];
 	return NULL;
 }
@@ -116,73 +131,16 @@ static void list(void)
 	}
 }
 
-struct sum {
-	uint64_t runs, failed, points, images, distinct, reopened;
-	double seconds;
-};
-
-static void add(struct sum *s, const struct crash_result *r)
-{
-	s->runs++;
-	s->failed += r->failed != 0;
-	s->points += r->points;
-	s->images += r->images;
-	s->distinct += r->distinct;
-	s->reopened += r->reopened + r->second;
-	s->seconds += r->seconds;
-}
-
-static int run(struct args *a, bool quick)
-{
-	struct sum sum = {0};
-
-	printf("twzcrash: seed %llu, limit %llu\n", (unsigned long long)a->opt.seed,
-	       (unsigned long long)a->opt.limit);
-	for (int i = 0; crash_workloads[i]; i++) {
-		const struct crash_workload *w = crash_workloads[i];
-		unsigned int bits = w->media & (a->media ? a->media : CRASH_ALL);
-		struct crash_result res;
-
-		if (!wanted(a, w) || (quick && !w->quick))
-			continue;
-		for (int m = 0; m < 2; m++) {
-			a->opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-			if (bits & (m ? CRASH_PAGE : CRASH_LINE)) {
-				crash_run(w, &a->opt, &res);
-				add(&sum, &res);
-			}
-			if ((bits & CRASH_KILL) && (w->media & (m ? CRASH_PAGE : CRASH_LINE))) {
-				struct crash_options o = a->opt;
-
-				o.limit = o.limit / 20 + 1; /* a death costs two processes */
-				crash_kill(w, &o, &res);
-				add(&sum, &res);
-				o.limit = a->opt.limit / 4 + 1;
-				crash_death(w, &o, &res);
-				add(&sum, &res);
-			}
-		}
-	}
-	printf("twzcrash: %llu runs, %llu failed; %llu crash points, %llu images, %llu distinct, %llu reopenings, %.1f s; seed %llu\n",
-	       (unsigned long long)sum.runs, (unsigned long long)sum.failed,
-	       (unsigned long long)sum.points, (unsigned long long)sum.images,
-	       (unsigned long long)sum.distinct, (unsigned long long)sum.reopened, sum.seconds,
-	       (unsigned long long)a->opt.seed);
-	if (!sum.runs)
-		return bad("no such workload", a->name_cnt ? a->name[0] : "");
-	return sum.failed ? 1 : 0;
-}
-
 static int mutate(struct args *a)
 {
 	for (int i = 0; crash_workloads[i]; i++) {
 		const struct crash_workload *w = crash_workloads[i];
 
 		for (int m = 0; m < 2; m++) {
-			a->opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-			if (wanted(a, w) && (w->media & (m ? CRASH_PAGE : CRASH_LINE)) &&
-			    (!a->media || (a->media & (m ? CRASH_PAGE : CRASH_LINE))))
-				crash_mutate(w, &a->opt);
+			a->p.opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
+			if (crash_wanted(&a->p, w) && (w->media & (m ? CRASH_PAGE : CRASH_LINE)) &&
+			    (!a->p.media || (a->p.media & (m ? CRASH_PAGE : CRASH_LINE))))
+				crash_mutate(w, &a->p.opt);
 		}
 	}
 	crash_mutate_summary();
@@ -191,10 +149,10 @@ static int mutate(struct args *a)
 
 static int print_log(struct args *a)
 {
-	static const char *const name[] = {"",	    "STORE",   "NTSTORE",  "FLUSH", "FENCE",
-					   "WRITE", "SYNC",    "SYNC_ALL", "GROW",  "RESET",
-					   "START", "BEGIN",   "STATE",	   "DEATH", "SETTLED",
-					   "ACK",   "UNNAMED", "NAMED",	   "FAIL"};
+	static const char *const name[] = {"",	    "STORE",   "NTSTORE",  "FLUSH",  "FENCE",
+					   "WRITE", "SYNC",    "SYNC_ALL", "GROW",   "RESET",
+					   "START", "BEGIN",   "STATE",	   "DEATH",  "SETTLED",
+					   "ACK",   "UNNAMED", "NAMED",	   "INSIDE", "FAIL"};
 	const struct crash_workload *w = find(a);
 	struct crash_record rec;
 	const struct sim_ev *ev;
@@ -203,8 +161,8 @@ static int print_log(struct args *a)
 	int rc;
 
 	if (!w)
-		return bad("no such workload", a->name_cnt ? a->name[0] : "");
-	rc = crash_record(w, a->opt.media, a->opt.seed, &rec, why, sizeof(why));
+		return bad("no such workload", a->p.name_cnt ? a->p.name[0] : "");
+	rc = crash_record(w, a->p.opt.media, a->p.opt.seed, &rec, why, sizeof(why));
 	while (rec.log && (ev = sim_log_next(rec.log, &pos))) {
 		printf("%6llu %-8s %#9llx %6u  %s\n", (unsigned long long)n++, name[ev->type],
 		       (unsigned long long)ev->off, ev->len,
@@ -229,33 +187,42 @@ static uint64_t default_seed(void)
 
 int main(int argc, char **argv)
 {
-	struct args a = {.opt = {.limit = 2000,
-				 .second = 64,
-				 .second_limit = 24,
-				 .timeout = 20,
-				 .keep_dir = "/tmp"}};
+	struct args a = {.p = {.opt = {.limit = 2000,
+				       .second = 64,
+				       .second_limit = 24,
+				       .third = 32,
+				       .timeout = 20,
+				       .keep_dir = "/tmp"},
+			       .kill_max = 2000,
+			       .jobs = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN)}};
 	int rc;
 
-	a.opt.seed = default_seed();
+	a.p.opt.seed = default_seed();
 	if (argc < 2)
 		return bad("no command", "");
 	rc = parse(&a, argc, argv);
 	if (rc)
 		return rc;
+	a.p.opt.counts = crash_counts_new((uint64_t)1 << 25);
+	if (!a.p.opt.counts)
+		return bad("no memory", "counts");
 	if (!strcmp(argv[1], "list")) {
 		list();
 	} else if (!strcmp(argv[1], "run")) {
-		rc = run(&a, false);
+		rc = crash_plan_once(&a.p);
+	} else if (!strcmp(argv[1], "long")) {
+		rc = crash_plan_long(&a.p);
 	} else if (!strcmp(argv[1], "quick")) {
-		if (a.opt.limit == 2000)
-			a.opt.limit = 120;
-		rc = run(&a, true);
+		if (a.p.opt.limit == 2000)
+			a.p.opt.limit = 120;
+		a.p.quick = true;
+		rc = crash_plan_once(&a.p);
 	} else if (!strcmp(argv[1], "mutate")) {
 		rc = mutate(&a);
 	} else if (!strcmp(argv[1], "log")) {
 		rc = print_log(&a);
 	} else if (!strcmp(argv[1], "repro") && a.image && find(&a)) {
-		rc = crash_repro(find(&a), &a.opt, a.image, a.floor, a.top);
+		rc = crash_repro(find(&a), &a.p.opt, a.image, a.floor, a.top);
 	} else {
 		rc = bad("no such command, or something it needs is missing", argv[1]);
 	}

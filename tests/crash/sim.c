@@ -165,6 +165,11 @@ static bool recording(void)
 	return sim_on && !sim.killing && !sim.paused;
 }
 
+bool sim_recording(void)
+{
+	return recording() && !sim.mortal;
+}
+
 /* --- kill mode --- */
 
 static void kill_point(void)
@@ -715,7 +720,8 @@ static int open_image(struct twz__media *m, uint64_t len, int *created)
 	if (sim.img == MAP_FAILED || sim.shadow == MAP_FAILED || fstat(m->fd, &st))
 		return -errno;
 	sim.len = (uint64_t)st.st_size;
-	memcpy(sim.shadow, sim.img, sim.len);
+	if (sim_on) /* else nobody looks at the shadow, and its pages cost more than the recovery */
+		memcpy(sim.shadow, sim.img, sim.len);
 	return *created ? sim_grow(m, len) : 0;
 }
 

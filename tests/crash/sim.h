@@ -50,6 +50,7 @@ enum sim_ev_type {
 	EV_ACK,	    /* all states before the newest are gone for ever */
 	EV_UNNAMED, /* the file has no name yet: a crash leaves nothing of it (D18) */
 	EV_NAMED,   /* it has */
+	EV_INSIDE,  /* the operation that ends now had something rare inside (crash_kind.inside) */
 	EV_FAIL,    /* bytes: the workload itself failed */
 };
 
@@ -82,6 +83,7 @@ bool sim_ev_has_data(const struct sim_ev *ev);
 /* The backend; opened media take mode and log from the last sim_mode() call. */
 extern const struct twz__backend sim_backend;
 void sim_mode(enum sim_media media, struct sim_log *log);
+bool sim_recording(void);
 /* Append an event that is no access: marks and texts. */
 void sim_mark(enum sim_ev_type type, const void *data, uint32_t len);
 void sim_mark_at(enum sim_ev_type type, uint64_t off);

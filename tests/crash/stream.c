@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -201,8 +202,11 @@ static int second_crash(const struct walk *w, struct verdict *v)
 	struct crash_options opt = *s->opt;
 	struct crash_result res = {0};
 
-	opt.limit = s->opt->second_limit;
-	opt.second = 0;
+	opt.limit = s->opt->depth ? s->opt->second_limit / 4 + 1 : s->opt->second_limit;
+	opt.second = s->opt->depth ? 0 : s->opt->third;
+	opt.settled = s->opt->depth >
+		      0; /* `again` was there already: its operations would find themselves */
+	opt.depth++;
 	opt.after_death = false;
 	opt.seed = mix(s->opt->seed, v->current);
 	if (crash_record_recovery(s->w, &opt, &rec, w->img.floor, w->img.top, v->why,
@@ -242,7 +246,7 @@ static int try_image(const struct walk *w, struct verdict *v, int fd)
 	}
 	free(c.text);
 	v->reopened++;
-	every = s->w->second && s->opt->second ? s->w->second : s->opt->second;
+	every = s->w->second && s->opt->second && !s->opt->depth ? s->w->second : s->opt->second;
 	if (every && !s->w->once && mix(s->opt->seed, s->img_no + v->current) % every == 0) {
 		alarm(0);
 		return second_crash(w, v);
@@ -258,6 +262,10 @@ static void worker(const struct stream *s, uint32_t from)
 
 	if (!w.out || fd < 0)
 		_exit(96);
+	/* Memory freed for one image serves the next: fresh pages for each cost more than the recovery. */
+	mallopt(M_MMAP_THRESHOLD, 64 << 20);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 4 << 20);
 	for (uint32_t i = 0; !rc && walk_next(&w); i++) {
 		if (i < from)
 			continue;

@@ -85,10 +85,15 @@ static int mark_state(struct crash *c)
 	return 0;
 }
 
+static uint64_t inside(struct crash *c)
+{
+	return c->w->kind->inside && sim_recording() ? c->w->kind->inside(c) : 0;
+}
+
 void crash_begin(struct crash *c)
 {
-	(void)c;
 	sim_kill_scan(crash_dir());
+	c->inside = inside(c);
 	sim_mark(EV_BEGIN, NULL, 0);
 }
 
@@ -99,6 +104,8 @@ int crash_step(struct crash *c)
 
 int crash_done(struct crash *c)
 {
+	if (inside(c) != c->inside)
+		sim_mark(EV_INSIDE, NULL, 0);
 	sim_mark(EV_ACK, NULL, 0); /* what show stores, if anything, belongs to what follows */
 	return mark_state(c);
 }
@@ -311,7 +318,8 @@ static int recover_child(const struct crash_workload *w, const struct crash_opti
 	alarm(opt->timeout);
 	sim_mode(opt->media, rec->log);
 	sim_mark(EV_START, NULL, 0);
-	if (w->kind->open(&c) || (w->again && go_on(&c, rec)) || w->kind->close(&c))
+	if (w->kind->open(&c) || (w->again && !opt->settled && go_on(&c, rec)) ||
+	    w->kind->close(&c))
 		sim_mark(EV_FAIL, c.why, (uint32_t)strlen(c.why) + 1);
 	sim_audit();
 	return 0;

@@ -33,6 +33,7 @@ struct crash_workload {
 	bool empty_file;    /* start from an existing file of 0 bytes instead of none */
 	bool plain; /* made durable by twz_sync alone: what another process saw may still be lost */
 	bool once;  /* opening changes the state: never look twice */
+	uint32_t share;	 /* percent of --limit it gets; 0: all of it */
 	uint32_t second; /* one in so many images is crashed a second time; 0: as --second says */
 	const struct crash_kind *kind;
 	int (*setup)(struct crash *c); /* reach state 0; may be NULL */
@@ -54,9 +55,13 @@ struct crash_kind {
 	int (*open)(struct crash *c);
 	int (*check)(struct crash *c);
 	int (*close)(struct crash *c);
-	int (*probe)(struct
-		     /* change something show does not tell: writing must work; NULL: never asked */
-		     crash *c);
+	/* Change something show does not tell: writing must work. NULL: never asked. */
+	int (*probe)(struct crash *c);
+	/*
+	 * A number that grows with every split, merge, checkpoint and lap: images inside operations
+	 * that change it are counted apart. May be NULL. Changes nothing.
+	 */
+	uint64_t (*inside)(struct crash *c);
 };
 
 struct crash {
@@ -67,6 +72,7 @@ struct crash {
 	bool recovering;  /* open finds what a crash left */
 	void *store, *db; /* of the kind */
 	void *user[8];	  /* of the workload */
+	uint64_t inside;  /* what kind->inside said when the operation began */
 	char *text;	  /* what show said */
 	size_t text_len, text_cap;
 	char why[1024];

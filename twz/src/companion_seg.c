@@ -36,13 +36,18 @@ static int seg_add(struct twz__companion *c, twz_oid id, size_t len, struct comp
 	return 0;
 }
 
-static int seg_init(struct twz__companion *c, struct comp_seg_pm *s,
+static int seg_init(struct twz__companion *c, struct comp_seg_pm *s, bool added,
 		    int (*init)(void *ptr, void *ctx), void *ctx)
 {
 	void *p = twz__comp_at(c, s->off);
 	int rc = 0;
 
-	memset(p, 0, s->len); /* an initialiser before us may have failed or died half-way */
+	/*
+	 * An initialiser before us may have failed or died half-way. What we have just added is new
+	 * space of the file: zeros, and pages that most users never touch.
+	 */
+	if (!added)
+		memset(p, 0, s->len);
 	if (init)
 		rc = init(p, ctx);
 	if (!rc)
@@ -55,7 +60,8 @@ static int seg_get(struct twz__companion *c, twz_oid id, size_t len,
 {
 	struct comp_seg_pm *s = seg_find(c, id);
 	char text[TWZ_OID_STR_LEN];
-	int rc = s ? 0 : seg_add(c, id, len, &s);
+	bool added = !s;
+	int rc = added ? seg_add(c, id, len, &s) : 0;
 
 	if (rc)
 		return rc;
@@ -64,7 +70,7 @@ static int seg_get(struct twz__companion *c, twz_oid id, size_t len,
 				c->path, twz_oid_str(id, text),
 				(unsigned long long)(s->len & ~COMP_SEG_READY), len);
 	if (!(s->len & COMP_SEG_READY)) {
-		rc = seg_init(c, s, init, ctx);
+		rc = seg_init(c, s, added, init, ctx);
 		if (fresh && !rc)
 			*fresh = 1;
 	}

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: MIT
+ * run.h -- many workloads on all their media, several at a time
+ */
+#ifndef CRASH_RUN_H
+#define CRASH_RUN_H
+
+#include "enum.h"
+
+struct crash_plan {
+	struct crash_options opt;
+	unsigned int media; /* enum crash_media_bits; 0: all a workload has */
+	const char *name[64];
+	unsigned int name_cnt; /* 0: all workloads */
+	bool quick;	       /* only those marked so */
+	unsigned int jobs;     /* processes at a time */
+	uint64_t kill_max;     /* limit for process deaths, before it is divided */
+	uint64_t require;      /* distinct images that must have been looked at, or the run fails */
+};
+
+struct crash_sum {
+	uint64_t runs, failed, points, images, reopened;
+	double cpu;
+};
+
+/* Is W among the names? A name may be a prefix: core, tx, log, engine. */
+bool crash_wanted(const struct crash_plan *p, const struct crash_workload *w);
+/* All jobs of the plan once; adds to SUM. 1 when one failed. */
+int crash_plan_run(const struct crash_plan *p, struct crash_sum *sum);
+/* The same, with a report of what was looked at. */
+int crash_plan_once(struct crash_plan *p);
+/* Again and again with other seeds, until it is stopped or something fails. */
+int crash_plan_long(struct crash_plan *p);
+
+#endif
