@@ -105,6 +105,16 @@ enum twzdb_open_flags {
 	TWZDB_EXCL = 2,	  /* with CREATE: the database must not exist */
 	/* this handle uses no accelerator (see README); also TWZDB_ACCEL=0 in the environment */
 	TWZDB_NO_ACCEL = 4,
+	/*
+	 * Only to read, alone or with NO_ACCEL: what would write is TWZDB_E_READONLY. Needs no permission to
+	 * write, on the file, its folder or the medium, as long as nobody has the store open; then what a
+	 * crash left is recovered in private memory, and not a byte of the file changes. Where
+	 * others have it open, this handle takes part as all do (TWZ_E_BUSY without permission to write).
+	 *
+	 * If somebody opens the store for writing after such a handle has, he waits for its transactions (for
+	 * seconds, then TWZ_E_BUSY), and the next twzdb_begin() here is TWZ_E_STALE: close it, open it again.
+	 */
+	TWZDB_READONLY = 8,
 };
 
 struct twzdb_options {
@@ -131,6 +141,7 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_open(const char *path, const struct twzdb_o
  * are void then. NULL is allowed.
  */
 TWZDB_API int twzdb_close(struct twzdb *db);
+TWZDB_API bool twzdb_is_readonly(const struct twzdb *db);
 /* The twz_store beneath, for statistics and checks; not the caller's to close. */
 TWZDB_API void *twzdb_store(struct twzdb *db);
 /* 128-bit database ID, as two words. */
@@ -148,6 +159,7 @@ enum twzdb_txn_flags {
  * all threads and processes) for the writer lock and sees the latest commit.
  * TWZDB_E_BUSY: TRY, and somebody else writes. TWZDB_E_FULL: 4096 transactions are open in all
  * processes. TWZDB_E_IO (a writer): a log write failed; close the database everywhere (D17).
+ * TWZDB_E_READONLY (a writer), TWZ_E_STALE: the database was opened with TWZDB_READONLY; see there.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_begin(struct twzdb *db, uint32_t flags,
 					   struct twzdb_txn **out);

@@ -43,10 +43,11 @@ int twzdb__forked(void)
 }
 
 /* A file that was deleted or renamed is another store than the one that has its name now. */
-static struct twzdb__store *store_find(const char *path, const void *backend)
+static struct twzdb__store *store_find(const char *path, const struct twz_store_options *so)
 {
 	for (struct twzdb__store *st = stores; st; st = st->next)
-		if (!strcmp(st->path, path) && st->backend == backend &&
+		if (!strcmp(st->path, path) && st->backend == so->backend && !st->stale &&
+		    st->read_only == !!(so->flags & TWZ_STORE_READONLY) &&
 		    twz_store_is_at(st->s, path))
 			return st;
 	return NULL;
@@ -76,16 +77,22 @@ static char *canonical(const char *path)
 static int store_new(const char *path, char *full, const struct twz_store_options *so,
 		     struct twzdb__store **out)
 {
+	struct twz_store_info info = {.size = sizeof(info)};
 	struct twzdb__store *st = calloc(1, sizeof(*st));
 	int err;
 
 	if (!st)
 		return twzdb__err(-ENOMEM, "open: no memory");
 	err = twz_store_open(path, so, &st->s);
+	if (!err && so->flags & TWZ_STORE_READONLY)
+		err = twz_store_info(st->s, &info);
 	if (err) {
+		twz_store_close(st->s);
 		free(st);
 		return twzdb__from_twz(err, "open");
 	}
+	st->read_only = info.read_only;
+	st->alone = info.is_private;
 	st->path = full;
 	st->backend = so->backend;
 	st->pid = getpid();
@@ -95,7 +102,7 @@ static int store_new(const char *path, char *full, const struct twz_store_option
 	return 0;
 }
 
-/* Open PATH, or share this process's handle of it. stores_mutex is held. */
+/* Open PATH, or share this process's handle of it; the store is held then. stores_mutex is held. */
 static int store_get(const char *path, const struct twzdb_options *opt, struct twzdb__store **out)
 {
 	struct twz_store_options so = {.size = sizeof(so)};
@@ -106,10 +113,14 @@ static int store_get(const char *path, const struct twzdb_options *opt, struct t
 		so = *(const struct twz_store_options *)opt->store_options;
 	if (opt->flags & TWZDB_CREATE)
 		so.flags |= TWZ_STORE_CREATE;
+	if (opt->flags & TWZDB_READONLY)
+		so.flags |= TWZ_STORE_READONLY;
 	if (!full)
 		return twzdb__err(-ENOMEM, "open: no memory");
-	*out = store_find(full, so.backend);
-	if (*out) {
+	while ((*out = store_find(full, &so))) {
+		(*out)->stale = twz_store_hold((*out)->s) == TWZ_E_STALE;
+		if ((*out)->stale)
+			continue;
 		free(full);
 		(*out)->refs++;
 		return 0;
@@ -583,6 +594,7 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, uint3
 	db->inc = twz_proc_incarnation(db->s);
 	db->fork_gen = ld64(&twzdb__fork_gen);
 	db->page_media = twz_store_granularity(db->s) == TWZ_GRAN_PAGE;
+	db->read_only = st->read_only;
 	err = db->name ? open_parts(db) : twzdb__err(-ENOMEM, "open: no memory");
 	if (!err) {
 		twzdb__snap_open(db);
@@ -624,8 +636,9 @@ static int check_options(const char *path, const struct twzdb_options *opt, cons
 
 	if (!path || !*path)
 		return twzdb__err(TWZDB_E_INVAL, "open: no path");
-	if (opt->flags & ~(uint32_t)(TWZDB_CREATE | TWZDB_EXCL | TWZDB_NO_ACCEL) ||
-	    (opt->flags & TWZDB_EXCL && !(opt->flags & TWZDB_CREATE)))
+	if (opt->flags & ~(uint32_t)(TWZDB_CREATE | TWZDB_EXCL | TWZDB_NO_ACCEL | TWZDB_READONLY) ||
+	    (opt->flags & TWZDB_EXCL && !(opt->flags & TWZDB_CREATE)) ||
+	    (opt->flags & TWZDB_CREATE && opt->flags & TWZDB_READONLY))
 		return twzdb__err(TWZDB_E_INVAL, "open %s: flags 0x%x make no sense", path,
 				  opt->flags);
 	if (!len || len > TWZDB_NAME_MAX || strchr(name, '/'))
@@ -660,6 +673,7 @@ int twzdb_open(const char *path, const struct twzdb_options *opt, struct twzdb *
 	err = store_get(path, &o, &st);
 	if (!err) {
 		err = open_in(st, &o, o.name, out);
+		twz_store_let(st->s);
 		if (err)
 			(void)store_put(st);
 	}
@@ -688,6 +702,11 @@ int twzdb_close(struct twzdb *db)
 	err = store_put(st);
 	pthread_mutex_unlock(&stores_mutex);
 	return err;
+}
+
+bool twzdb_is_readonly(const struct twzdb *db)
+{
+	return db && db->read_only;
 }
 
 void *twzdb_store(struct twzdb *db)

@@ -209,6 +209,9 @@ struct twzdb__store {
 	pid_t pid;
 	uint32_t refs;
 	struct twz_store *s;
+	bool read_only;
+	bool alone; /* an image of our own: held while it is read (twz_store_hold) */
+	bool stale; /* and it is no image any more */
 };
 
 /* A data object in this process; base 0 = not open here yet. */
@@ -271,6 +274,7 @@ struct twzdb {
 	uint64_t inc;
 	uint64_t fork_gen;
 	bool page_media;
+	bool read_only;	 /* opened so */
 	bool restart;	 /* twz_log_open left restart recovery to this handle */
 	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
 	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */

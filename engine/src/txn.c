@@ -101,9 +101,27 @@ static void end(struct twzdb_txn *tx)
 	if (token)
 		twzdb__lock_drop(db, tx->rd, token);
 	twzdb__txn_end(tx);
+	if (unlikely(db->read_only))
+		twz_store_let(db->s);
 }
 
-int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct twzdb_txn **out)
+static int read_only(const struct twzdb *db)
+{
+	return twzdb__err(TWZDB_E_READONLY, "%s: database '%s' is open for reading only",
+			  twz_store_path(db->s), db->name);
+}
+
+/* An image of our own must stay as it is while we read it. */
+static int read_only_begin(struct twzdb *db, bool reads)
+{
+	int err = reads ? twz_store_hold(db->s) : read_only(db);
+
+	return err == TWZ_E_STALE ? twzdb__from_twz(err, "begin") : err;
+}
+
+/* LOOK: with the writer lock, to change nothing. */
+static int begin(struct twzdb *db, uint32_t flags, bool look, int timeout_ms,
+		 struct twzdb_txn **out)
 {
 	struct twzdb_txn *tx;
 	int err;
@@ -115,11 +133,16 @@ int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct t
 		return twzdb__err(TWZDB_E_INVAL, "begin: no database, or unknown flags 0x%x",
 				  flags);
 	err = twzdb__enter(db);
+	if (!err && unlikely(db->read_only))
+		err = read_only_begin(db, look || flags & TWZDB_RDONLY);
 	if (err)
 		return err;
 	err = twzdb__txn_new(db, &tx);
-	if (err)
+	if (err) {
+		if (db->read_only)
+			twz_store_let(db->s);
 		return err;
+	}
 	tx->flags = flags;
 	if (flags & TWZDB_RDONLY) {
 		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->rd);
@@ -134,14 +157,19 @@ int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct t
 	return err;
 }
 
+int twzdb_begin_timed(struct twzdb *db, uint32_t flags, int timeout_ms, struct twzdb_txn **out)
+{
+	return begin(db, flags, false, timeout_ms, out);
+}
+
 int twzdb_begin(struct twzdb *db, uint32_t flags, struct twzdb_txn **out)
 {
-	return twzdb_begin_timed(db, flags, -1, out);
+	return begin(db, flags, false, -1, out);
 }
 
 int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out)
 {
-	int err = twzdb_begin_timed(db, 0, LOOK_MS, out);
+	int err = begin(db, 0, true, LOOK_MS, out);
 
 	if (err != TWZDB_E_TIMEOUT)
 		return err;
@@ -168,6 +196,8 @@ int twzdb_upgrade(struct twzdb_txn *tx)
 		return err;
 	if (tx->writer)
 		return twzdb__err(TWZDB_E_STATE, "upgrade: is the writer already");
+	if (tx->db->read_only)
+		return read_only(tx->db);
 	err = twzdb__writable(tx->db);
 	if (err)
 		return err;

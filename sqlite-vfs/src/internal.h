@@ -44,6 +44,7 @@ struct twzvfs_file {
 	sqlite3 **conn; /* FCNTL_PDB; dereferenced at use */
 	int lock;	/* SQLITE_LOCK_* */
 	bool readonly;
+	bool immutable; /* the user's word: nobody changes it */
 	bool early;	/* writer before SQLite asked for it */
 	bool refused;	/* last attempt to write met BUSY: queue at the next SHARED (R9) */
 	bool exclusive; /* locking_mode=EXCLUSIVE seen (R8) */
@@ -68,7 +69,8 @@ struct twzvfs_file {
  */
 int twzvfs__rc(int err, const char *what, const char *path);
 
-/* vfs.c */
+/* vfs.c: a file that is only read, whose store was opened for writing since (TWZ_E_STALE): open it again. */
+int twzvfs__reopen(struct twzvfs_file *f);
 sqlite3_vfs *twzvfs__root(void); /* the VFS beneath, for temporary files and names */
 
 /* io.c */
@@ -95,6 +97,8 @@ int twzvfs__commit(struct twzvfs_file *f);
  * commit).
  */
 int twzvfs__writer(struct twzvfs_file *f);
+/* Begin a read transaction. */
+int twzvfs__read(struct twzvfs_file *f);
 /* End whatever transaction F has. */
 void twzvfs__end(struct twzvfs_file *f);
 

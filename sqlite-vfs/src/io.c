@@ -19,10 +19,10 @@ static int enter(struct twzvfs_file *f, bool *temporary)
 {
 	int err;
 
-	*temporary = !f->txn;
+	*temporary = !f->txn && !f->immutable; /* else one for all reads */
 	if (f->txn)
 		return 0;
-	err = twzdb_begin(f->db, TWZDB_RDONLY, &f->txn);
+	err = twzvfs__read(f);
 	if (!err)
 		err = twzvfs__pages_load(f);
 	if (err)

@@ -2,6 +2,7 @@
  * lock.c -- SQLite's lock levels as engine transactions (README, rules R1..R11)
  */
 #include "internal.h"
+#include "twz/err.h"
 
 /*
  * How long a handle that was refused the writer slot queues for it before it settles for
@@ -49,6 +50,19 @@ static int begin_queued(struct twzvfs_file *f)
 	return err;
 }
 
+int twzvfs__read(struct twzvfs_file *f)
+{
+	int err = f->db ? twzdb_begin(f->db, TWZDB_RDONLY, &f->txn) : TWZ_E_STALE;
+
+	/* Whoever writes may come, or go, between the two. */
+	for (int i = 0; err == TWZ_E_STALE && i < 3; i++) {
+		err = twzvfs__reopen(f);
+		if (!err)
+			err = twzdb_begin(f->db, TWZDB_RDONLY, &f->txn);
+	}
+	return err;
+}
+
 /* R1: pin the latest commit. */
 static int begin_shared(struct twzvfs_file *f)
 {
@@ -59,7 +73,7 @@ static int begin_shared(struct twzvfs_file *f)
 	else if (f->refused && !f->readonly)
 		err = begin_queued(f);
 	else
-		err = twzdb_begin(f->db, TWZDB_RDONLY, &f->txn);
+		err = twzvfs__read(f);
 	if (!err) {
 		err = twzvfs__pages_load(f);
 		if (err)

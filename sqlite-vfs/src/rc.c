@@ -15,6 +15,7 @@ static int translate(int err)
 	case TWZDB_E_TIMEOUT:
 	case TWZ_E_BUSY:
 	case TWZ_E_TIMEOUT:
+	case TWZ_E_STALE:
 		return SQLITE_BUSY;
 	case TWZDB_E_STALE:
 		return SQLITE_BUSY_SNAPSHOT;
@@ -45,6 +46,8 @@ static int translate(int err)
 	case TWZ_E_MAPS:
 	case TWZ_E_PERM:
 	case -EACCES:
+	case -EPERM:
+	case -EROFS:
 	case -EISDIR:
 		return SQLITE_CANTOPEN;
 	case TWZ_E_FORKED:

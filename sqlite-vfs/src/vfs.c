@@ -4,6 +4,7 @@
  * Main databases are engine databases; rollback journals are memory; temporary files, clocks and
  * the rest are the root VFS's.
  */
+#include <errno.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,10 +40,14 @@ static bool is_journal(const char *name)
 	return ends_with(name, "-journal") || ends_with(name, "-wal") || is_super(name);
 }
 
+#define READ_WRITE (SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE)
+
 static uint32_t engine_flags(const char *path, int flags)
 {
 	struct stat st;
 
+	if (flags & SQLITE_OPEN_READONLY)
+		return TWZDB_READONLY;
 	if (flags & SQLITE_OPEN_CREATE)
 		return TWZDB_CREATE;
 	/* An empty file is an empty database: any program may have made it. */
@@ -52,19 +57,48 @@ static uint32_t engine_flags(const char *path, int flags)
 	return 0;
 }
 
+static int open_db(struct twzvfs_file *f, uint32_t flags)
+{
+	struct twzdb_options opt = {.size = sizeof(opt), .flags = flags};
+
+	opt.name = sqlite3_uri_parameter(f->name, "db");
+	return twzdb_open(f->path, &opt, &f->db);
+}
+
+int twzvfs__reopen(struct twzvfs_file *f)
+{
+	int err = twzdb_close(f->db);
+
+	f->db = NULL;
+	return err ? err : open_db(f, TWZDB_READONLY);
+}
+
+/* What stops a writer, and need not stop a reader. */
+static bool may_read(int err)
+{
+	return err == TWZDB_E_READONLY || err == TWZ_E_PERM || err == -EACCES || err == -EROFS ||
+	       err == -EPERM;
+}
+
 static int open_main(const char *name, struct twzvfs_file *f, int flags, int *out_flags)
 {
-	struct twzdb_options opt = {.size = sizeof(opt), .flags = engine_flags(name, flags)};
 	struct stat st;
 	int err;
 
 	memset(f, 0, sizeof(*f));
 	f->name = name;
-	opt.name = sqlite3_uri_parameter(name, "db");
 	f->path = sqlite3_mprintf("%s", name);
 	if (!f->path)
 		return SQLITE_NOMEM;
-	err = twzdb_open(name, &opt, &f->db);
+	f->immutable = sqlite3_uri_boolean(name, "immutable", 0);
+	if (f->immutable)
+		flags = (flags & ~READ_WRITE) | SQLITE_OPEN_READONLY;
+	err = open_db(f, engine_flags(name, flags));
+	/* As with any file: who asks to write and may not, gets it to read, and is told so. */
+	if (may_read(err) && !(flags & SQLITE_OPEN_READONLY) && access(name, F_OK) == 0) {
+		flags = (flags & ~READ_WRITE) | SQLITE_OPEN_READONLY;
+		err = open_db(f, TWZDB_READONLY);
+	}
 	if (err) {
 		sqlite3_free(f->path);
 		if (err == TWZ_E_NOTSTORE)

@@ -104,9 +104,14 @@ int crash_state(struct crash *c, const struct crash_record *rec, uint32_t floor,
 /* Check an open store, compare with the states FLOOR..TOP. 0, or -1 and C->why. */
 int crash_verify_open(struct crash *c, const struct crash_record *rec, uint32_t floor,
 		      uint32_t top);
+enum crash_how {
+	CRASH_TWICE = 1, /* change something, open it once more: the same */
+	/* open it to be read only first: it must show the same, and not a byte of the file change */
+	CRASH_READ_FIRST = 2,
+};
 /* Open the image at C->path, check it, compare with the states FLOOR..TOP. 0, or -1 and C->why. */
 int crash_verify(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top,
-		 bool twice);
+		 unsigned int how);
 
 int crash_write_image(const char *path, const uint8_t *bytes, uint64_t len);
 /* Kept images: FILE and FILE.states. */

@@ -66,7 +66,7 @@ static int peer(const struct scene *sc, int ready, int go)
 	top = (uint32_t)sc->log->progress_top;
 	rc = crash_verify_open(&c, sc->rec, floor, top) || sc->w->kind->probe(&c) ||
 	     sc->w->kind->close(&c) ||
-	     crash_verify(&c, sc->rec, floor, top, false); /* and again from the file */
+	     crash_verify(&c, sc->rec, floor, top, 0); /* and again from the file */
 	if (rc)
 		actor_because(sc, &c);
 	return rc ? 1 : 0;

@@ -63,7 +63,7 @@ static int db_open(struct crash *c)
 		CRASH_DO(c, db_open_flags(c, TWZDB_CREATE));
 		CRASH_DO(c, db_close(c));
 	}
-	CRASH_DO(c, db_open_flags(c, 0));
+	CRASH_DO(c, db_open_flags(c, c->read_only ? TWZDB_READONLY : 0));
 	return 0;
 }
 
@@ -104,7 +104,7 @@ static uint64_t db_inside(struct crash *c)
 	return st.splits + st.merges + st.checkpoints;
 }
 
-const struct crash_kind db_kind = {db_open, db_check, db_close, db_probe, db_inside};
+const struct crash_kind db_kind = {db_open, db_check, db_close, db_probe, db_inside, true};
 
 struct lister {
 	struct crash *c;

@@ -17,7 +17,9 @@ static void found(void *ctx, const char *where, const char *what)
 int twz_kind_open(struct crash *c)
 {
 	struct twz_store_options opt = {.size = sizeof(opt),
-					.flags = c->recovering ? 0 : TWZ_STORE_CREATE,
+					.flags = c->read_only	 ? TWZ_STORE_READONLY
+						 : c->recovering ? 0
+								 : TWZ_STORE_CREATE,
 					.initial_len = TWZ_KIND_LEN,
 					.journal_len = 16 << 10,
 					.backend = c->backend};
@@ -73,7 +75,8 @@ int twz_kind_probe(struct crash *c)
 	return 0;
 }
 
-const struct crash_kind twz_kind = {twz_kind_open, twz_kind_check, twz_kind_close, twz_kind_probe};
+const struct crash_kind twz_kind = {twz_kind_open,  twz_kind_check, twz_kind_close,
+				    twz_kind_probe, NULL,	    true};
 
 twz_oid wl_id(uint64_t n)
 {

@@ -68,7 +68,7 @@ int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
 		fprintf(stderr, "%s: no image, or no state %u\n", file, floor);
 	} else {
 		sim_mode(opt->media, NULL);
-		rc = crash_verify(&c, &rec, floor, top, true);
+		rc = crash_verify(&c, &rec, floor, top, CRASH_TWICE | CRASH_READ_FIRST);
 		printf("allowed (states %u..%u):\n%s", floor, top, rec.state[floor]);
 		if (top > floor && top < rec.state_cnt)
 			printf("-- or --\n%s", rec.state[top]);

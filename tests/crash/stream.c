@@ -230,7 +230,8 @@ static int try_image(const struct walk *w, struct verdict *v, int fd)
 			  .media = s->opt->media,
 			  .path = crash_image_path(),
 			  .backend = &sim_backend};
-	bool twice = (s->img_no + v->current) % 16 == 0;
+	uint64_t no = s->img_no + v->current;
+	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 4 == 1 ? CRASH_READ_FIRST : 0);
 	uint32_t every;
 
 	alarm(s->opt->timeout);
@@ -240,14 +241,14 @@ static int try_image(const struct walk *w, struct verdict *v, int fd)
 		return -1;
 	}
 	sim_mode(s->opt->media, NULL);
-	if (crash_verify(&c, s->rec, w->img.floor, w->img.top, twice)) {
+	if (crash_verify(&c, s->rec, w->img.floor, w->img.top, how)) {
 		snprintf(v->why, sizeof(v->why), "%s", c.why);
 		return -1;
 	}
 	free(c.text);
 	v->reopened++;
 	every = s->w->second && s->opt->second && !s->opt->depth ? s->w->second : s->opt->second;
-	if (every && !s->w->once && mix(s->opt->seed, s->img_no + v->current) % every == 0) {
+	if (every && !s->w->once && mix(s->opt->seed, no) % every == 0) {
 		alarm(0);
 		return second_crash(w, v);
 	}

@@ -14,6 +14,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <xxhash.h>
+
 #include "fixed.h"
 
 #define LOG_CAP ((uint64_t)1 << 30)
@@ -438,16 +440,58 @@ static int verify_once(struct crash *c, const struct crash_record *rec, uint32_t
 	return -1;
 }
 
-int crash_verify(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top,
-		 bool twice)
+static uint64_t sum_file(const char *path)
 {
-	char *first;
+	uint8_t *buf = malloc(SIM_IMAGE_MAX);
+	int fd = open(path, O_RDONLY | O_CLOEXEC);
+	ssize_t n = buf && fd >= 0 ? read(fd, buf, SIM_IMAGE_MAX) : -1;
+	uint64_t sum = n < 0 ? 0 : XXH3_64bits(buf, (size_t)n);
+
+	if (fd >= 0)
+		close(fd);
+	free(buf);
+	return sum;
+}
+
+/* Leaves what it showed in C->text. */
+static int verify_reading(struct crash *c, const struct crash_record *rec, uint32_t floor,
+			  uint32_t top)
+{
+	uint64_t before = sum_file(c->path);
 	int rc;
+
+	c->read_only = true;
+	rc = verify_once(c, rec, floor, top, false);
+	c->read_only = false;
+	if (rc) {
+		char why[sizeof(c->why)];
+
+		memcpy(why, c->why, sizeof(why));
+		return crash_why(c, "opened to be read only: %.900s", why);
+	}
+	if (sum_file(c->path) != before)
+		return crash_why(c, "opening it to be read only has changed the file");
+	return 0;
+}
+
+int crash_verify(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top,
+		 unsigned int how)
+{
+	char *first = NULL;
+	int rc = 0;
 
 	c->recovering = true;
 	c->why[0] = 0;
-	rc = verify_once(c, rec, floor, top, twice);
-	if (rc || !twice || c->w->once)
+	if (how & CRASH_READ_FIRST && c->w->kind->reads) {
+		rc = verify_reading(c, rec, floor, top);
+		first = rc ? NULL : strdup(c->text);
+	}
+	if (!rc)
+		rc = verify_once(c, rec, floor, top, how & CRASH_TWICE);
+	if (!rc && first && strcmp(first, c->text))
+		rc = crash_why(c, "it shows another state than when it was opened to be read only");
+	free(first);
+	if (rc || !(how & CRASH_TWICE) || c->w->once)
 		return rc;
 	first = strdup(c->text); /* recovered, closed, opened again: the same */
 	rc = verify_once(c, rec, floor, top, false);

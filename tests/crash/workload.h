@@ -62,6 +62,7 @@ struct crash_kind {
 	 * that change it are counted apart. May be NULL. Changes nothing.
 	 */
 	uint64_t (*inside)(struct crash *c);
+	bool reads; /* open, check and close work with crash.read_only */
 };
 
 struct crash {
@@ -70,6 +71,7 @@ struct crash {
 	const char *path; /* of the image; with a directory of its own */
 	const struct twz__backend *backend;
 	bool recovering;  /* open finds what a crash left */
+	bool read_only;	  /* open it so */
 	void *store, *db; /* of the kind */
 	void *user[8];	  /* of the workload */
 	uint64_t inside;  /* what kind->inside said when the operation began */

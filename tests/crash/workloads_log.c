@@ -199,7 +199,7 @@ static int log_probe(struct crash *c)
 	return 0;
 }
 
-static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe};
+static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe, NULL, true};
 
 static int append_run(struct crash *c)
 {

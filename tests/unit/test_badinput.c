@@ -170,6 +170,23 @@ static void truncated_store_is_refused(void)
 }
 BOTH(truncated_store_is_refused)
 
+/* What is wrong for writers only does not keep readers out. */
+static void can_be_read(const char *path, twz_oid id, int err)
+{
+	const struct twz_store_options ro = {.size = sizeof(ro), .flags = TWZ_STORE_READONLY};
+	struct twz_store *s;
+	struct twz_obj *o;
+
+	if (err != TWZ_E_READONLY) {
+		T_ERR(twz_store_open(path, &ro, &s), err);
+		return;
+	}
+	T_REQ(twz_store_open(path, &ro, &s));
+	T_OK(twz_obj_open(s, id, TWZ_READ, &o));
+	twz_obj_close(o);
+	T_OK(twz_store_close(s));
+}
+
 static void version_and_features_are_respected(void)
 {
 	struct env_file f;
@@ -194,6 +211,7 @@ static void version_and_features_are_respected(void)
 		}
 		env_write(path, &f);
 		refused(path, wrong[i].err, wrong[i].words);
+		can_be_read(path, id, wrong[i].err);
 	}
 	for (int c = 0; c < 2; c++) { /* a bit that does not matter */
 		*super(&f, c) = good[c];

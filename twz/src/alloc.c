@@ -414,7 +414,7 @@ static int create_locked(struct twz_obj *o, uint64_t off)
 int twz_arena_create(struct twz_obj *o, uint64_t off)
 {
 	bool held;
-	int err = twz__store_enter(o->store);
+	int err = twz__store_enter_write(o->store, "allocating");
 
 	if (err)
 		return err;

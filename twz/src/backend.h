@@ -90,8 +90,11 @@ struct twz__media {
 	int forced;
 	/* cache-line media: movnt and sfence do what copy_nt and fence do (persist_line.h) */
 	int direct;
-	int clwb; /* and clwb, which this processor has, what flush does */
-	int fd;	  /* for locks and messages; -1 if none */
+	int clwb;     /* and clwb, which this processor has, what flush does */
+	int fd;	      /* for locks and messages; -1 if none */
+	int no_write; /* fd cannot be written, nor locked exclusively */
+	/* the image is this handle's own (backend_private.c): no companion, it is nobody's holder */
+	int alone;
 	char *path;
 };
 
@@ -109,8 +112,19 @@ struct twz__backend {
 extern const struct twz__backend twz__file_backend;
 
 /*
+ * A private image of UNDER, which nobody may change meanwhile: see backend_private.c. UNDER becomes
+ * the image's, descriptor and its locks included, unless this fails.
+ */
+int twz__private_media(struct twz__media *under, struct twz__media **out);
+/* twz_store_hold() and _let(); nothing for other media. */
+int twz__private_hold(struct twz__media *m);
+void twz__private_let(struct twz__media *m);
+
+/*
  * Why a store may not live on a file system of this statfs f_type; NULL if it may. Pure, for tests.
  */
 const char *twz__fs_refused(uint64_t f_type);
+/* The same for a store that is only read. */
+const char *twz__fs_refused_to_read(uint64_t f_type);
 
 #endif

@@ -38,6 +38,7 @@ struct file_media {
 	pmem2_memcpy_fn memcpy;
 	bool dax;	/* mappings take MAP_SYNC */
 	bool memory;	/* tmpfs */
+	bool read_only; /* nothing will be stored to a page of it that has no space, or is shared */
 	bool unnamed;	/* made by O_TMPFILE, not linked yet */
 	char *tmp_path; /* or made under this name, not linked yet */
 	bool linked;	/* it was one of those and has its name now */
@@ -49,55 +50,6 @@ static struct file_media *fm(struct twz__media *m)
 }
 
 /* --- which file systems --- */
-
-struct fs_rule {
-	uint64_t f_type;
-	const char *reason;
-};
-
-#define NETWORK                                                                                    \
-	" is a network file system: its mappings and locks are not shared with other machines"
-#define COPY_ON_WRITE                                                                              \
-	" copies on write: a full disk would kill the process in the middle of a store"
-
-static const struct fs_rule fs_rules[] = {
-	{0x6969, "NFS" NETWORK},
-	{0x517b, "SMB" NETWORK},
-	{0xff534d42, "CIFS" NETWORK},
-	{0xfe534d42, "SMB2" NETWORK},
-	{0x00c36400, "Ceph" NETWORK},
-	{0x0bd00bd0, "Lustre" NETWORK},
-	{0x5346414f, "AFS" NETWORK},
-	{0x6b414653, "AFS" NETWORK},
-	{0x73757245, "Coda" NETWORK},
-	{0x01021997, "9P" NETWORK},
-	{0x65735546, "FUSE"
-		     " may be a network file system, and cannot promise to keep mappings coherent"},
-	{0x01161970, "GFS2" NETWORK},
-	{0x7461636f, "OCFS2" NETWORK},
-	{0x19830326, "BeeGFS" NETWORK},
-	{0x564c, "NCP" NETWORK},
-	{0x2fc12fc1, "ZFS" COPY_ON_WRITE},
-	{0xca451a4e, "bcachefs" COPY_ON_WRITE},
-	{0x9660, "ISO 9660"
-		 " is read-only"},
-	{0x73717368, "squashfs"
-		     " is read-only"},
-	{0xe0f5e1e2, "EROFS"
-		     " is read-only"},
-	{0x9fa0, "proc"
-		 " keeps no files"},
-	{0x62656572, "sysfs"
-		     " keeps no files"},
-};
-
-const char *twz__fs_refused(uint64_t f_type)
-{
-	for (size_t i = 0; i < sizeof(fs_rules) / sizeof(fs_rules[0]); i++)
-		if (fs_rules[i].f_type == (f_type & 0xffffffff))
-			return fs_rules[i].reason;
-	return NULL;
-}
 
 /*
  * On btrfs a file is safe to map only without copy on write, which can be set only while it is
@@ -112,10 +64,12 @@ static int btrfs_no_cow(struct file_media *f, bool empty)
 	flags |= FS_NOCOW_FL;
 	if (empty && !ioctl(f->m.fd, FS_IOC_SETFLAGS, &flags))
 		return 0;
-	return twz__err(TWZ_E_FS,
-			"%s: btrfs" COPY_ON_WRITE
-			": move it to a file made with 'chattr +C', or to another file system",
-			f->m.path);
+	return twz__err(
+		TWZ_E_FS,
+		"%s: btrfs"
+		" copies on write: a full disk would kill the process in the middle of a store"
+		": move it to a file made with 'chattr +C', or to another file system",
+		f->m.path);
 }
 
 static int check_fs(struct file_media *f, bool empty)
@@ -125,13 +79,14 @@ static int check_fs(struct file_media *f, bool empty)
 
 	if (fstatfs(f->m.fd, &fs))
 		return twz__err(-errno, "%s: statfs: %s", f->m.path, strerror(errno));
-	why = twz__fs_refused((uint64_t)fs.f_type);
+	why = f->read_only ? twz__fs_refused_to_read((uint64_t)fs.f_type)
+			   : twz__fs_refused((uint64_t)fs.f_type);
 	if (why)
 		return twz__err(
 			TWZ_E_FS,
 			"%s: %s: put the store on a local disk, for instance on ext4, xfs or tmpfs",
 			f->m.path, why);
-	if ((uint32_t)fs.f_type == BTRFS_SUPER_MAGIC)
+	if ((uint32_t)fs.f_type == BTRFS_SUPER_MAGIC && !f->read_only)
 		return btrfs_no_cow(f, empty);
 	f->memory = (uint32_t)fs.f_type == TMPFS_MAGIC;
 	return 0;
@@ -673,6 +628,19 @@ static int open_failed(const char *path, int err)
 	return twz__err(-err, "%s: cannot open: %s", path, strerror(err));
 }
 
+/* Also without permission to write, if that is not needed. */
+static int open_fd(struct file_media *f)
+{
+	const int flags = O_CLOEXEC | O_NONBLOCK;
+
+	f->m.fd = open(f->m.path, O_RDWR | flags);
+	if (f->m.fd < 0 && f->read_only && (errno == EACCES || errno == EPERM || errno == EROFS)) {
+		f->m.fd = open(f->m.path, O_RDONLY | flags);
+		f->m.no_write = 1;
+	}
+	return f->m.fd < 0 ? open_failed(f->m.path, errno) : 0;
+}
+
 /* Opening a device or pipe can have effects of its own, so look before. */
 static int open_existing(struct file_media *f)
 {
@@ -683,17 +651,17 @@ static int open_existing(struct file_media *f)
 		return open_failed(f->m.path, errno);
 	if (!S_ISREG(st.st_mode))
 		return refuse_type(f->m.path, st.st_mode);
-	f->m.fd = open(f->m.path, O_RDWR | O_CLOEXEC | O_NONBLOCK);
-	if (f->m.fd < 0)
-		return open_failed(f->m.path, errno);
+	rc = open_fd(f);
+	if (rc)
+		return rc;
 	if (fstat(f->m.fd, &st))
 		return open_failed(f->m.path, errno);
 	if (!S_ISREG(st.st_mode))
 		return refuse_type(f->m.path, st.st_mode);
 	rc = check_fs(f, st.st_size == 0);
-	if (!rc)
+	if (!rc && !f->read_only)
 		rc = unshare_all(f, &st);
-	if (!rc && st.st_size >= (off_t)TWZ_PAGE_SIZE)
+	if (!rc && !f->m.no_write && st.st_size >= (off_t)TWZ_PAGE_SIZE)
 		rc = probe_granularity(f);
 	return rc;
 }
@@ -769,6 +737,7 @@ static int file_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
 	}
 	f->m.ops = &file_ops;
 	f->m.fd = -1;
+	f->read_only = flags & TWZ_STORE_READONLY;
 	rc = open_existing(f);
 	if (!rc && (flags & TWZ_STORE_CREATE) && (flags & TWZ_STORE_EXCL))
 		rc = twz__err(TWZ_E_EXIST,

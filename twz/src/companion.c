@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * companion.c -- the companion file: liveness, shared locks, open objects, shared segments
  *
- * Opening protocol. Two lock bytes of the store file itself decide who may touch the companion:
+ * Opening protocol. Lock bytes of the store file itself decide who may touch the companion:
  *
  *	opening	  exclusive, held for the duration of an open or close
  *	holders	  shared by everyone who has the store open
+ *	private	  shared by readers that are no holders, while they read an image of their own
  *
  * An opener that gets `holders` exclusively is alone: it builds the companion anew, runs restart
  * recovery, then steps down to shared. One that does not, joins the companion it finds; if there is
@@ -25,83 +26,6 @@
 	((uint64_t)16 << 30) /* address space only; the file is as long as what was given out */
 #define DEATH_WAIT_MS 10000
 #define MAP_LEN_MIN   ((uint64_t)64 << 20)
-
-/* --- OFD locks --- */
-
-static int ofd(int fd, int cmd, short type, uint64_t off, struct flock *fl)
-{
-	int rc;
-
-	memset(fl, 0, sizeof(*fl));
-	fl->l_type = type;
-	fl->l_whence = SEEK_SET;
-	fl->l_start = (off_t)off;
-	fl->l_len = 1;
-	do
-		rc = fcntl(fd, cmd, fl);
-	while (rc < 0 && errno == EINTR);
-	return rc < 0 ? -errno : 0;
-}
-
-static int lock_failed(const char *path, int err)
-{
-	return twz__err(err == -ENOLCK || err == -EINVAL ? TWZ_E_FS : err, "%s: cannot lock it: %s",
-			path, strerror(-err));
-}
-
-int twz__opening_lock(struct twz__media *m)
-{
-	struct flock fl;
-	int rc;
-
-	if (m->fd < 0)
-		return 0;
-	rc = ofd(m->fd, F_OFD_SETLKW, F_WRLCK, COMP_LOCK_OPENING, &fl);
-	return rc ? lock_failed(m->path, rc) : 0;
-}
-
-void twz__opening_unlock(struct twz__media *m)
-{
-	struct flock fl;
-
-	if (m->fd >= 0)
-		ofd(m->fd, F_OFD_SETLK, F_UNLCK, COMP_LOCK_OPENING, &fl);
-}
-
-int twz__holders_try(struct twz__media *m, bool *sole)
-{
-	struct flock fl;
-	int rc;
-
-	*sole = true;
-	if (m->fd < 0)
-		return 0;
-	rc = ofd(m->fd, F_OFD_SETLK, F_WRLCK, COMP_LOCK_HOLDERS, &fl);
-	if (rc == -EAGAIN || rc == -EACCES) {
-		*sole = false;
-		return 0;
-	}
-	return rc ? lock_failed(m->path, rc) : 0;
-}
-
-int twz__holders_share(struct twz__media *m)
-{
-	struct flock fl;
-	int rc;
-
-	if (m->fd < 0)
-		return 0;
-	rc = ofd(m->fd, F_OFD_SETLK, F_RDLCK, COMP_LOCK_HOLDERS, &fl);
-	return rc ? lock_failed(m->path, rc) : 0;
-}
-
-void twz__holders_drop(struct twz__media *m)
-{
-	struct flock fl;
-
-	if (m->fd >= 0)
-		ofd(m->fd, F_OFD_SETLK, F_UNLCK, COMP_LOCK_HOLDERS, &fl);
-}
 
 /* --- robust mutexes --- */
 
@@ -331,7 +255,7 @@ int twz__comp_build(struct twz__media *m, const uint64_t uuid[2], struct twz__co
 	*out = NULL;
 	if (!c)
 		return TWZ_E_NOMEM;
-	if (m->fd >= 0)
+	if (!twz__is_lonely(m))
 		rc = comp_open_file(c, m);
 	if (!rc)
 		rc = comp_grow(c, 0, COMP_FIXED_LEN);
@@ -456,7 +380,8 @@ static bool holds_byte(struct twz__companion *c, uint32_t proc)
 	if (c->fd < 0)
 		return false;
 	/* Asking fails only for a bad descriptor: then nobody may be declared dead. */
-	return ofd(c->fd, F_OFD_GETLK, F_WRLCK, COMP_LOCK_BASE + proc, &fl) || fl.l_type != F_UNLCK;
+	return twz__ofd(c->fd, F_OFD_GETLK, F_WRLCK, COMP_LOCK_BASE + proc, &fl) ||
+	       fl.l_type != F_UNLCK;
 }
 
 bool twz__comp_alive(struct twz__companion *c, uint32_t proc, uint64_t incarnation)
@@ -520,7 +445,7 @@ static int try_number(struct twz__companion *c, uint32_t proc)
 
 	if (incarnation_of(c, proc))
 		return -EAGAIN;
-	return c->fd < 0 ? 0 : ofd(c->fd, F_OFD_SETLK, F_WRLCK, COMP_LOCK_BASE + proc, &fl);
+	return c->fd < 0 ? 0 : twz__ofd(c->fd, F_OFD_SETLK, F_WRLCK, COMP_LOCK_BASE + proc, &fl);
 }
 
 int twz__comp_join(struct twz__companion *c)
@@ -533,7 +458,7 @@ int twz__comp_join(struct twz__companion *c)
 		if (rc == -EAGAIN || rc == -EACCES)
 			continue;
 		if (rc)
-			return lock_failed(c->path, rc);
+			return twz__lock_failed(c->path, rc);
 		p = twz__comp_proc(c, i);
 		c->self = i;
 		c->incarnation = __atomic_add_fetch(&c->head->incarnation, 1, __ATOMIC_ACQ_REL);

@@ -18,7 +18,17 @@ struct twz__companion {
 	uint32_t open_hint; /* where to look for a free open-object entry */
 };
 
-/* --- the two lock bytes of the store file; nothing happens for media without a file --- */
+/* locks.c. An OFD lock of one byte: 0 or -errno. */
+struct flock;
+int twz__ofd(int fd, int cmd, short type, uint64_t off, struct flock *fl);
+int twz__lock_failed(const char *path, int err);
+/* Nobody else can know of the image: nothing to lock. */
+static inline bool twz__is_lonely(const struct twz__media *m)
+{
+	return m->fd < 0 || m->alone;
+}
+
+/* --- the lock bytes of the store file; nothing happens for media without a file --- */
 int twz__opening_lock(struct twz__media *m);
 void twz__opening_unlock(struct twz__media *m);
 /* Become the only holder, if there is no other (*SOLE). Called with the opening lock. */
@@ -26,6 +36,16 @@ int twz__holders_try(struct twz__media *m, bool *sole);
 /* Hold it together with others; also steps down from sole holder. */
 int twz__holders_share(struct twz__media *m);
 void twz__holders_drop(struct twz__media *m);
+/* Does anybody hold it? Asked by who is no holder. */
+int twz__holders_any(struct twz__media *m, bool *any);
+/*
+ * Sole holder: wait until nobody reads an image of his own (twz__private_hold); who begins after
+ * this sees us. TWZ_E_BUSY after seconds.
+ */
+int twz__privates_wait(struct twz__media *m);
+/* Hold such an image. -EAGAIN: an opener is waiting. */
+int twz__privates_share(struct twz__media *m);
+void twz__privates_drop(struct twz__media *m);
 
 /* Sole holder: make the companion of store UUID anew, everything zero, mutexes ready. */
 int twz__comp_build(struct twz__media *m, const uint64_t uuid[2], struct twz__companion **out);

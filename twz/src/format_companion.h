@@ -178,6 +178,12 @@ _Static_assert(offsetof(struct comp_seg_pm, len) == 24, "layout");
 #define COMP_LOCK_BASE	  ((uint64_t)1 << 62)
 #define COMP_LOCK_OPENING COMP_LOCK_BASE       /* exclusive: opening or closing the store */
 #define COMP_LOCK_HOLDERS (COMP_LOCK_BASE + 1) /* shared: has the store open; exclusive: is alone */
+/*
+ * shared: reads an image of its own, made while nobody had the store open. An opener that is alone
+ * waits until it gets this one exclusively, once, while it has `holders` exclusively: whoever looks
+ * afterwards finds a holder, or another superblock.
+ */
+#define COMP_LOCK_PRIVATE (COMP_LOCK_BASE + 2)
 /* In the companion: byte COMP_LOCK_BASE + n, exclusive: process n lives. */
 
 #endif

@@ -323,7 +323,7 @@ static int need_locked(struct twz_obj *o, const struct twz_fot_pm *want, uint64_
 
 static int may_write(struct twz_obj *o)
 {
-	int err = twz__store_enter(o->store);
+	int err = twz__store_enter_write(o->store, "a pointer into another object");
 
 	if (!err && !(o->perm & TWZ_WRITE))
 		err = twz__err(TWZ_E_READONLY,

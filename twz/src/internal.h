@@ -49,6 +49,7 @@ struct twz_store {
 	struct twz__media *media;
 	struct twz__companion *comp;
 	int granularity; /* enum twz_granularity; read on hot paths, far from what changes */
+	bool read_only;	 /* opened so: nothing but recovery changes anything */
 	pid_t pid;	 /* of the process that opened it */
 	char *path;
 	struct twzc core;
@@ -92,6 +93,8 @@ struct twz_obj {
  * with it.
  */
 int twz__store_enter(struct twz_store *s);
+/* The same at the start of a call that changes something: TWZ_E_READONLY if S is open for reading only. */
+int twz__store_enter_write(struct twz_store *s, const char *what);
 /*
  * The store-wide metadata lock (robust, cross-process); recovers a dead holder's work (D13).
  * Recursive use is a bug.

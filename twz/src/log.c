@@ -159,7 +159,7 @@ int twz_log_create_flags(struct twz_store *s, uint64_t len, uint32_t flags, twz_
 	int err;
 
 	memset(id, 0, sizeof(*id));
-	err = twz__store_enter(s);
+	err = twz__store_enter_write(s, "creating a log");
 	if (err)
 		return err;
 	if (!len)

@@ -35,6 +35,9 @@ static int enter_ready(struct twz_log *l)
 			TWZ_E_STATE,
 			"log %s has not been recovered: call twz_log_recover(log, true) first",
 			l->ring.name);
+	if (!err && twz__unlikely(l->ring.store->read_only))
+		err = twz__err(TWZ_E_READONLY, "%s: log %s: it is open for reading only",
+			       twz_store_path(l->ring.store), l->ring.name);
 	return err;
 }
 

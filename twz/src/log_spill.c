@@ -68,7 +68,7 @@ void twz__log_body_tidy(struct twz_log *l, uint64_t lsn)
 
 		if (seg->spills[i].lsn >= lsn)
 			continue;
-		err = twz_obj_delete(l->ring.store, seg->spills[i].id);
+		err = twz__obj_delete(l->ring.store, seg->spills[i].id);
 		if (!err || err == TWZ_E_NOENT)
 			spill_remove(seg, i);
 	}
@@ -268,7 +268,7 @@ int twz__log_body_sweep(struct twz_log *l)
 		if (st.id.w[0] != owner || st.kind != TWZ_LOG_BODY_KIND ||
 		    !(st.flags & TWZ_OBJ_LOG))
 			continue;
-		err = twz_obj_delete(l->ring.store, st.id);
+		err = twz__obj_delete(l->ring.store, st.id);
 		if (err && err != TWZ_E_NOENT)
 			return err;
 	}

@@ -121,7 +121,7 @@ int twz_obj_create(struct twz_store *s, const struct twz_obj_options *opt, twz_o
 {
 	struct twzc_obj_args args;
 	twz_oid made;
-	int rc = twz__store_enter(s);
+	int rc = twz__store_enter_write(s, "creating an object");
 
 	if (out)
 		*out = NULL;
@@ -169,7 +169,7 @@ static int check_deletable(struct twz_store *s, twz_oid id)
 
 int twz_obj_delete(struct twz_store *s, twz_oid id)
 {
-	int rc = twz__store_enter(s);
+	int rc = twz__store_enter_write(s, "deleting an object");
 
 	if (!rc)
 		rc = check_deletable(s, id);
@@ -406,7 +406,7 @@ int twz_obj_resize(struct twz_obj *o, uint64_t len)
 {
 	struct twz_store *s = o->store;
 	char name[512];
-	int rc = twz__store_enter(s);
+	int rc = twz__store_enter_write(s, "resizing an object");
 
 	if (rc)
 		return rc;

@@ -34,7 +34,7 @@ struct twz_scratch {
 /* "twz-DEVICE-INODE-"; false: the store has no file. */
 static bool prefix_of(const struct twz__media *m, char out[64], struct stat *st)
 {
-	if (m->fd < 0 || fstat(m->fd, st))
+	if (m->fd < 0 || m->alone || fstat(m->fd, st))
 		return false;
 	snprintf(out, 64, "twz-%" PRIx64 "-%" PRIx64 "-", (uint64_t)st->st_dev,
 		 (uint64_t)st->st_ino);
@@ -149,7 +149,7 @@ int twz_scratch_open(struct twz_store *s, twz_oid id, size_t len, struct twz_scr
 		return twz__err(TWZ_E_NOMEM, "scratch: out of memory");
 	sc->len = len;
 	sc->fd = open_file(s, id, len);
-	if (sc->fd < 0 && s->media->fd >= 0)
+	if (sc->fd < 0 && s->media->fd >= 0 && !s->media->alone)
 		rc = twz__err(TWZ_E_FS, "%s: no scratch memory in " DIR_NAME ": %s", s->path,
 			      strerror(errno));
 	if (!rc)

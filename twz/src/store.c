@@ -4,6 +4,9 @@
  *	media -> opening lock -> alone? -- yes --> verify, build companion, recover (D13 restart) --+-> join -> step down -> open
  *	                                \- no ---> verify, attach to their companion ---------------+
  *
+ * Read-only: if nobody holds it, the same on an image of this handle's own (backend_private.c), alone by nature;
+ * otherwise as everybody, but that the calls which change something refuse to.
+ *
  * Nothing is written before the image has been verified. Lock order, outermost first: opening lock,
  * reap, store mutex, metadata lock.
  */
@@ -88,6 +91,15 @@ int twz__store_enter(struct twz_store *s)
 			"%s: this handle belongs to the parent process: open the store again after fork()",
 			s->path);
 	return 0;
+}
+
+int twz__store_enter_write(struct twz_store *s, const char *what)
+{
+	int rc = twz__store_enter(s);
+
+	if (!rc && twz__unlikely(s->read_only))
+		rc = twz__err(TWZ_E_READONLY, "%s: %s: it is open for reading only", s->path, what);
+	return rc;
 }
 
 static void stores_add(struct twz_store *s)
@@ -294,8 +306,10 @@ static int check_options(const char *path, const struct twz_store_options *opt)
 	if (opt->size < sizeof(*opt))
 		return twz__err(TWZ_E_INVAL,
 				"%s: struct twz_store_options: set .size to its sizeof", path);
-	if (opt->flags & ~(uint32_t)(TWZ_STORE_CREATE | TWZ_STORE_EXCL))
+	if (opt->flags & ~(uint32_t)(TWZ_STORE_CREATE | TWZ_STORE_EXCL | TWZ_STORE_READONLY))
 		return twz__err(TWZ_E_INVAL, "%s: unknown flags %#x", path, opt->flags);
+	if (opt->flags & TWZ_STORE_READONLY && opt->flags != TWZ_STORE_READONLY)
+		return twz__err(TWZ_E_INVAL, "%s: cannot be created to be read only", path);
 	if (opt->journal_len &&
 	    (opt->journal_len < TWZC_JOURNAL_MIN || opt->journal_len > TWZC_JOURNAL_MAX))
 		return twz__err(TWZ_E_INVAL,
@@ -422,7 +436,7 @@ static int attach_core(struct twz_store *s, struct twzc_shared *sh)
 		return rc;
 	rt->err_cnt = twz__err_cnt();
 	rc = twzc_attach(&s->core, twz__core_ops(s), s, sh, len, rt->tx_buf, TWZC_TX_MIN);
-	if (!rc && s->core.read_only)
+	if (!rc && s->core.read_only && !s->media->alone)
 		rc = TWZ_E_READONLY;
 	return twz__core_err(s, rc, NULL);
 }
@@ -525,6 +539,8 @@ static int open_locked(struct twz_store *s, const struct twz_store_options *opt,
 	int rc = twz__holders_try(s->media, &rt->sole);
 
 	rt->fresh = created;
+	if (!rc && rt->sole)
+		rc = twz__privates_wait(s->media);
 	if (!rc)
 		rc = prepare_image(s, opt, created);
 	s->granularity = s->media->granularity;
@@ -557,6 +573,30 @@ static bool is_still_named(struct twz_store *s)
 	return twz_store_is_at(s, s->path);
 }
 
+/*
+ * With the opening lock. Who may not write the file can be none of its holders: he could not finish
+ * the work of one that died, and nobody would see what he reads (D13).
+ */
+static int open_to_read(struct twz_store *s)
+{
+	struct twz__media *image;
+	bool any;
+	int rc = twz__holders_any(s->media, &any);
+
+	s->read_only = true;
+	if (rc || (any && !s->media->no_write))
+		return rc;
+	if (any)
+		return twz__err(
+			TWZ_E_BUSY,
+			"%s: is open in another process, and this one may not write it, so cannot take part: ask its owner for access, or wait until it is closed",
+			s->path);
+	rc = twz__private_media(s->media, &image);
+	if (!rc)
+		s->media = image;
+	return rc;
+}
+
 static int open_once(const char *path, const struct twz_store_options *opt, struct twz_store **out,
 		     bool *again)
 {
@@ -577,7 +617,9 @@ static int open_once(const char *path, const struct twz_store_options *opt, stru
 			rc = twz__err(TWZ_E_BUSY, "%s: is being replaced: try again", path);
 			*again = true;
 		} else {
-			rc = open_locked(s, opt, created);
+			rc = opt->flags & TWZ_STORE_READONLY ? open_to_read(s) : 0;
+			if (!rc)
+				rc = open_locked(s, opt, created);
 			/*
 			 * Somebody else created it between our look and our link: open theirs
 			 * (D18).
@@ -642,8 +684,13 @@ static int close_last(struct twz_store *s)
 static int close_shared(struct twz_store *s)
 {
 	bool last = false;
-	int rc = twz__opening_lock(s->media), rc2;
+	int rc, rc2;
 
+	if (s->media->alone) { /* its image goes with it */
+		twz__comp_close(s->comp, true);
+		return 0;
+	}
+	rc = twz__opening_lock(s->media);
 	if (!rc)
 		rc = twz__holders_try(s->media, &last);
 	if (!rc && last)
@@ -681,103 +728,4 @@ int twz_store_close(struct twz_store *s)
 	}
 	store_free(s);
 	return rc;
-}
-
-/* --- what it is --- */
-
-const char *twz_store_path(const struct twz_store *s)
-{
-	return s->path;
-}
-
-int twz_store_is_at(const struct twz_store *s, const char *path)
-{
-	struct stat a, b;
-
-	if (s->media->fd < 0)
-		return 1;
-	return !fstat(s->media->fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev &&
-	       a.st_ino == b.st_ino;
-}
-
-int twz_store_granularity(const struct twz_store *s)
-{
-	return s->granularity;
-}
-
-static void info_from_super(struct twz_store *s, struct twz_store_info *info)
-{
-	const struct twz_super_pm *p = &s->core.super;
-
-	memcpy(info->uuid.w, p->uuid, sizeof(info->uuid.w));
-	info->version = p->version;
-	info->compat = p->compat;
-	info->ro_compat = p->ro_compat;
-	info->incompat = p->incompat;
-	info->generation = s->core.sh->generation;
-	info->granularity = (uint32_t)s->granularity;
-	info->forced = (uint32_t)s->media->forced;
-	info->was_unclean = twz__rt(s)->was_unclean;
-	info->max_objects_open = twz_view_rt.slot_cnt;
-}
-
-int twz_store_info(struct twz_store *s, struct twz_store_info *info)
-{
-	size_t size = info->size;
-	struct twzc_info ci;
-	int rc = twz__store_enter(s);
-
-	if (rc)
-		return rc;
-	if (size < sizeof(*info))
-		return twz__err(TWZ_E_INVAL, "struct twz_store_info: set .size to its sizeof");
-	memset(info, 0, sizeof(*info));
-	info->size = size;
-	rc = twz__meta_lock(s);
-	if (rc)
-		return rc;
-	rc = twz__core_err(s, twzc_info(&s->core, &ci), NULL);
-	twz__meta_unlock(s);
-	if (rc)
-		return rc;
-	info_from_super(s, info);
-	info->len = ci.len;
-	info->free_len = ci.free_len;
-	info->meta_len = ci.meta_len;
-	info->obj_cnt = ci.obj_cnt;
-	info->journal_len = ci.journal_len;
-	info->journal_used = ci.journal_used;
-	info->process_cnt = twz__comp_live_cnt(s->comp);
-	return 0;
-}
-
-int twz_shared_get(struct twz_store *s, twz_oid id, size_t len, int (*init)(void *ptr, void *ctx),
-		   void *ctx, void **ptr, int *fresh)
-{
-	int rc = twz__store_enter(s);
-
-	*ptr = NULL;
-	if (fresh)
-		*fresh = 0;
-	if (rc)
-		return rc;
-	if (!len || twz_oid_is_null(id))
-		return twz__err(TWZ_E_INVAL, "%s: a shared segment needs an ID and a length",
-				s->path);
-	return twz__comp_segment(s->comp, id, len, init, ctx, ptr, fresh);
-}
-
-uint32_t twz_proc_self(const struct twz_store *s)
-{
-	return s->comp->self;
-}
-
-uint64_t twz_proc_incarnation(const struct twz_store *s)
-{
-	return s->comp->incarnation;
-}
-
-bool twz_proc_alive(struct twz_store *s, uint32_t proc, uint64_t incarnation)
-{
-	return !twz__store_enter(s) && twz__comp_alive(s->comp, proc, incarnation);
 }

@@ -244,7 +244,7 @@ int twz_tx_begin(struct twz_store *s, struct twz_tx **out)
 	int err;
 
 	*out = NULL;
-	err = twz__store_enter(s);
+	err = twz__store_enter_write(s, "a transaction");
 	if (!err)
 		err = twz__tx_rt_get(s, &rt);
 	if (err)

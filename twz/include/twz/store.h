@@ -27,6 +27,14 @@ enum twz_granularity {
 enum twz_store_flags {
 	TWZ_STORE_CREATE = 1, /* create if there is nothing (or an empty file) at the path */
 	TWZ_STORE_EXCL = 2,   /* with CREATE: fail with TWZ_E_EXIST if there is */
+	/*
+	 * Only to read; without the other two. Where others have the store open, this handle is one of
+	 * them, and needs permission to write the file; nobody but it is kept from writing. Where nobody has,
+	 * recovery runs in private pages and not a byte of the file changes: no permission to
+	 * write is needed, on the file, its folder or the medium. Calls that change something
+	 * answer TWZ_E_READONLY. See twz_store_hold().
+	 */
+	TWZ_STORE_READONLY = 4,
 };
 
 struct twz_store_options {
@@ -56,6 +64,8 @@ struct twz_store_info {
 	uint32_t was_unclean; /* 1: the opening of this handle ran recovery */
 	uint64_t journal_len, journal_used;
 	uint64_t max_objects_open; /* slots in this process's view */
+	uint32_t read_only;	   /* 1: opened with TWZ_STORE_READONLY */
+	uint32_t is_private;	   /* 1: and nobody had it open: an image of this handle's own */
 };
 
 /*
@@ -63,8 +73,9 @@ struct twz_store_info {
  * an unnamed file, synced, linked to its name; an existing empty file is initialised in place.
  * Errors: TWZ_E_NOENT, TWZ_E_NOTSTORE, TWZ_E_TRUNCATED, TWZ_E_VERSION, TWZ_E_FEATURE,
  * TWZ_E_CORRUPT, TWZ_E_READONLY, TWZ_E_NOSPC, TWZ_E_FS (network or unsupported file system),
- * TWZ_E_BUSY (held by an incompatible version), -errno. On an error nothing was changed and *OUT
- * is NULL.
+ * TWZ_E_BUSY (held by an incompatible version; or for seconds by a reader that has an image of its
+ * own; or READONLY, and held by others while this process may not write the file), -errno. On an
+ * error nothing was changed and *OUT is NULL.
  */
 TWZ_API TWZ_MUST_CHECK int twz_store_open(const char *path, const struct twz_store_options *opt,
 					  struct twz_store **out);
@@ -75,6 +86,17 @@ TWZ_API TWZ_MUST_CHECK int twz_store_open(const char *path, const struct twz_sto
  * (an empty metadata journal). S is gone whatever the result; NULL is allowed.
  */
 TWZ_API int twz_store_close(struct twz_store *s);
+
+/*
+ * A read-only handle with an image of its own (info.is_private) sees the file change beneath it once
+ * somebody opens the store for writing. So it is held: who opens it waits, seconds at most, then
+ * gets TWZ_E_BUSY. twz_store_open() has held it once; who keeps a handle for long lets go between
+ * two looks, and holds it again before the next. TWZ_E_STALE: somebody had or has it open for
+ * writing since; nothing read through this handle means anything any more: close it, open it again.
+ * Calls nest. For every other handle they do nothing.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_store_hold(struct twz_store *s);
+TWZ_API void twz_store_let(struct twz_store *s);
 
 /* Fill *INFO (set info->size first). */
 TWZ_API TWZ_MUST_CHECK int twz_store_info(struct twz_store *s, struct twz_store_info *info);

@@ -1,0 +1,300 @@
+/* SPDX-License-Identifier: MIT
+ * test_engine_readonly.c -- databases opened to be read only (TWZDB_READONLY): what a crash left, what is refused, writers that come
+ */
+#include "engine_t.h"
+
+#include <grp.h>
+#include <signal.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#define ROWS 3000
+
+static enum et_media media;
+static const char *path;
+
+static int open_ro(struct twzdb **db)
+{
+	return et_open_opt(path, TWZDB_READONLY, 0, 0, db);
+}
+
+static struct twzdb_slice row(uint64_t i)
+{
+	return et_val(i, 20 + i * 37 % 900);
+}
+
+static int put_rows(struct twzdb *db, uint64_t from, uint64_t to, bool commit)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	int err = twzdb_begin(db, 0, &tx);
+
+	if (!err)
+		err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
+	for (uint64_t i = from; i < to && !err; i++)
+		err = twzdb_put(tx, t, et_key(i), row(i), 0);
+	if (err || !commit)
+		return err;
+	return twzdb_commit(tx);
+}
+
+/* All of 0 .. N-1 and nothing else. */
+static bool has_rows(struct twzdb *db, uint64_t n)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb_slice v;
+	uint64_t cnt = 0;
+	bool ok;
+
+	if (T_OK(twzdb_begin(db, TWZDB_RDONLY, &tx)) || T_OK(twzdb_table_open(tx, "t", 0, &t)))
+		return false;
+	ok = !T_OK(twzdb_count(tx, t, &cnt)) && T_EQ(cnt, n);
+	for (uint64_t i = 0; i < n && ok; i++)
+		ok = !T_OK(twzdb_get(tx, t, et_key(i), &v)) && T_TRUE(et_same(v, row(i)));
+	twzdb_abort(tx);
+	return ok;
+}
+
+static int write_and_die(void *arg)
+{
+	struct twzdb *db;
+
+	(void)arg;
+	if (et_open(path, &db) || put_rows(db, 0, 1000, true))
+		return 1;
+	for (uint64_t i = 1000; i < ROWS; i += 100)
+		if (put_rows(db, i, i + 100, true))
+			return 1;
+	if (put_rows(db, ROWS, 2 * ROWS, false))
+		return 1;
+	kill(getpid(), SIGKILL);
+	return 1;
+}
+
+/* XXH is for the engine; here a sum that any changed byte changes. */
+static uint64_t file_sum(void)
+{
+	uint64_t sum = 0, word[512];
+	int fd = open(path, O_RDONLY);
+	ssize_t n;
+
+	while (fd >= 0 && (n = read(fd, word, sizeof(word))) > 0)
+		for (size_t i = 0; i < (size_t)n / 8; i++)
+			sum = (sum ^ word[i]) * 0x9e3779b97f4a7c15ULL + 1;
+	close(fd);
+	return sum;
+}
+
+static bool has_companion(void)
+{
+	char lock[700];
+
+	snprintf(lock, sizeof(lock), "%s-lock", path);
+	return !access(lock, F_OK);
+}
+
+static void make_unclean(const char *name)
+{
+	char lock[700];
+
+	path = et_path(media, name);
+	T_TRUE(WIFSIGNALED(t_fork(write_and_die, NULL)));
+	snprintf(lock, sizeof(lock), "%s-lock", path);
+	unlink(lock);
+}
+
+/* --- what a crash left --- */
+
+static void look_and_leave_no_trace(void)
+{
+	uint64_t before = file_sum();
+	struct twzdb *db;
+
+	if (T_OK(open_ro(&db)))
+		return;
+	T_TRUE(twzdb_is_readonly(db));
+	T_TRUE(has_rows(db, ROWS));
+	T_TRUE(et_clean(db));
+	T_TRUE(!has_companion());
+	T_OK(twzdb_close(db));
+	T_EQ(file_sum(), before);
+	T_TRUE(!has_companion());
+}
+
+static void crashed_database_is_read_and_not_touched(void)
+{
+	struct twzdb *db;
+
+	for (media = ET_PAGE; media <= ET_LINE; media++) {
+		make_unclean("crashed");
+		look_and_leave_no_trace();
+		look_and_leave_no_trace();
+		T_REQ(et_open(path, &db));
+		T_TRUE(!twzdb_is_readonly(db));
+		T_TRUE(has_rows(db, ROWS));
+		T_OK(twzdb_close(db));
+		look_and_leave_no_trace();
+		unlink(path);
+	}
+}
+
+static int look_as_nobody(void *arg)
+{
+	struct twzdb *db;
+	bool ok;
+
+	(void)arg;
+	if (!geteuid() && (setgroups(0, NULL) || setgid(65534) || setuid(65534)))
+		return 2;
+	if (et_open_opt(path, 0, 0, 0, &db) != TWZDB_E_READONLY)
+		return 3;
+	if (open_ro(&db))
+		return 4;
+	ok = has_rows(db, ROWS) && et_clean(db);
+	return twzdb_close(db) || !ok;
+}
+
+static void crashed_database_is_read_without_permission(void)
+{
+	char dir[600];
+
+	for (media = ET_PAGE; media <= ET_LINE; media++) {
+		make_unclean("theirs");
+		snprintf(dir, sizeof(dir), "%s", path);
+		*strrchr(dir, '/') = '\0';
+		T_OK(chmod(dir, 0555));
+		T_OK(chmod(path, 0444));
+		T_EQ(t_fork(look_as_nobody, NULL), 0);
+		T_OK(chmod(dir, 0755));
+		T_OK(chmod(path, 0644));
+		look_and_leave_no_trace();
+		unlink(path);
+	}
+}
+
+/* --- what is refused --- */
+
+static void changes_are_refused(struct twzdb *db)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+
+	T_ERR(twzdb_begin(db, 0, &tx), TWZDB_E_READONLY);
+	T_HAS(twzdb_errmsg(), path);
+	T_ERR(twzdb_begin_timed(db, TWZDB_TRY, 0, &tx), TWZDB_E_READONLY);
+	T_ERR(twzdb_checkpoint(db), TWZDB_E_READONLY);
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_ERR(twzdb_upgrade(tx), TWZDB_E_READONLY);
+	T_REQ(twzdb_table_open(tx, "t", 0, &t));
+	T_ERR(twzdb_put(tx, t, et_str("k"), et_str("v"), 0), TWZDB_E_READONLY);
+	T_ERR(twzdb_table_open(tx, "new", TWZDB_TABLE_CREATE, &t), TWZDB_E_READONLY);
+	twzdb_abort(tx);
+}
+
+static void read_only_handles_refuse_changes(void)
+{
+	struct twzdb *db, *w;
+
+	for (media = ET_PAGE; media <= ET_LINE; media++) {
+		path = et_path(media, "refuse");
+		T_REQ(et_open(path, &w));
+		T_OK(put_rows(w, 0, 10, true));
+		T_ERR(et_open_opt(path, TWZDB_READONLY | TWZDB_CREATE, 0, 0, &db), TWZDB_E_INVAL);
+		T_REQ(open_ro(&db)); /* one of them */
+		changes_are_refused(db);
+		T_OK(put_rows(w, 10, 20, true));
+		T_TRUE(has_rows(db, 20));
+		T_OK(twzdb_close(w));
+		T_OK(twzdb_close(db));
+		T_REQ(open_ro(&db)); /* alone */
+		changes_are_refused(db);
+		T_TRUE(has_rows(db, 20));
+		T_OK(twzdb_close(db));
+		unlink(path);
+	}
+}
+
+static void missing_databases_are_not_made(void)
+{
+	struct twzdb_options o = {.size = sizeof(o), .flags = TWZDB_READONLY, .name = "other"};
+	struct twzdb *db;
+
+	path = et_path(ET_LINE, "missing");
+	T_ERR(open_ro(&db), TWZ_E_NOENT);
+	T_TRUE(access(path, F_OK));
+	T_REQ(et_open(path, &db));
+	T_OK(twzdb_close(db));
+	T_ERR(twzdb_open(path, &o, &db), TWZDB_E_NOTFOUND);
+	T_ERR(twzdb_open(path, &o, &db), TWZDB_E_NOTFOUND);
+	unlink(path);
+}
+
+/* --- writers that come later --- */
+
+static int write_one_more(void *arg)
+{
+	uint64_t n = *(uint64_t *)arg;
+	struct twzdb *db;
+
+	if (et_open(path, &db) || put_rows(db, n, n + 1, true))
+		return 1;
+	return twzdb_close(db);
+}
+
+static void writers_come_between_two_transactions(void)
+{
+	struct twzdb *db, *second;
+	struct twzdb_txn *tx;
+
+	path = et_path(ET_PAGE, "between");
+	for (uint64_t n = 0; n < 3; n++)
+		T_EQ(t_fork(write_one_more, &n), 0);
+	T_REQ(open_ro(&db));
+	T_REQ(open_ro(&second)); /* the same image */
+	T_TRUE(has_rows(db, 3) && has_rows(second, 3));
+	T_EQ(t_fork(write_one_more, &(uint64_t){3}), 0);
+	T_ERR(twzdb_begin(db, TWZDB_RDONLY, &tx), TWZ_E_STALE);
+	T_OK(twzdb_close(db));
+	T_REQ(open_ro(&db)); /* not the one that is stale */
+	T_TRUE(has_rows(db, 4));
+	T_ERR(twzdb_begin(second, TWZDB_RDONLY, &tx), TWZ_E_STALE);
+	T_OK(twzdb_close(second));
+	T_TRUE(has_rows(db, 4));
+	T_OK(twzdb_close(db));
+	unlink(path);
+}
+
+static void writer_waits_for_a_transaction(void)
+{
+	struct twzdb *db, *w;
+	struct twzdb_txn *tx;
+
+	path = et_path(ET_LINE, "waits");
+	T_EQ(t_fork(write_one_more, &(uint64_t){0}), 0);
+	T_REQ(open_ro(&db));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_ERR(et_open(path, &w), TWZ_E_BUSY);
+	twzdb_abort(tx);
+	T_TRUE(has_rows(db, 1)); /* it did not get as far as changing anything */
+	T_REQ(et_open(path, &w));
+	T_ERR(twzdb_begin(db, TWZDB_RDONLY, &tx), TWZ_E_STALE);
+	T_OK(twzdb_close(w));
+	T_OK(twzdb_close(db));
+	unlink(path);
+}
+
+static const struct t_case cases[] = {
+	T_CASE(crashed_database_is_read_and_not_touched),
+	T_CASE(crashed_database_is_read_without_permission),
+	T_CASE(read_only_handles_refuse_changes),
+	T_CASE(missing_databases_are_not_made),
+	T_CASE(writers_come_between_two_transactions),
+	T_CASE(writer_waits_for_a_transaction),
+	T_END,
+};
+
+int main(int argc, char **argv)
+{
+	return t_main("engine_readonly", cases, argc, argv);
+}

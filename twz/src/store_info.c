@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT
+ * store_info.c -- what an open store is, and what its processes share
+ */
+#include "rt.h"
+
+#include <sys/stat.h>
+
+/* --- an image of one's own --- */
+
+int twz_store_hold(struct twz_store *s)
+{
+	int rc = twz__store_enter(s);
+
+	return rc ? rc : twz__private_hold(s->media);
+}
+
+void twz_store_let(struct twz_store *s)
+{
+	if (!twz__store_enter(s))
+		twz__private_let(s->media);
+}
+
+/* --- what it is --- */
+
+const char *twz_store_path(const struct twz_store *s)
+{
+	return s->path;
+}
+
+int twz_store_is_at(const struct twz_store *s, const char *path)
+{
+	struct stat a, b;
+
+	if (s->media->fd < 0)
+		return 1;
+	return !fstat(s->media->fd, &a) && !stat(path, &b) && a.st_dev == b.st_dev &&
+	       a.st_ino == b.st_ino;
+}
+
+int twz_store_granularity(const struct twz_store *s)
+{
+	return s->granularity;
+}
+
+static void info_from_super(struct twz_store *s, struct twz_store_info *info)
+{
+	const struct twz_super_pm *p = &s->core.super;
+
+	memcpy(info->uuid.w, p->uuid, sizeof(info->uuid.w));
+	info->version = p->version;
+	info->compat = p->compat;
+	info->ro_compat = p->ro_compat;
+	info->incompat = p->incompat;
+	info->generation = s->core.sh->generation;
+	info->granularity = (uint32_t)s->granularity;
+	info->forced = (uint32_t)s->media->forced;
+	info->was_unclean = twz__rt(s)->was_unclean;
+	info->max_objects_open = twz_view_rt.slot_cnt;
+	info->read_only = s->read_only;
+	info->is_private = (uint32_t)s->media->alone;
+}
+
+int twz_store_info(struct twz_store *s, struct twz_store_info *info)
+{
+	size_t size = info->size;
+	struct twzc_info ci;
+	int rc = twz__store_enter(s);
+
+	if (rc)
+		return rc;
+	if (size < sizeof(*info))
+		return twz__err(TWZ_E_INVAL, "struct twz_store_info: set .size to its sizeof");
+	memset(info, 0, sizeof(*info));
+	info->size = size;
+	rc = twz__meta_lock(s);
+	if (rc)
+		return rc;
+	rc = twz__core_err(s, twzc_info(&s->core, &ci), NULL);
+	twz__meta_unlock(s);
+	if (rc)
+		return rc;
+	info_from_super(s, info);
+	info->len = ci.len;
+	info->free_len = ci.free_len;
+	info->meta_len = ci.meta_len;
+	info->obj_cnt = ci.obj_cnt;
+	info->journal_len = ci.journal_len;
+	info->journal_used = ci.journal_used;
+	info->process_cnt = twz__comp_live_cnt(s->comp);
+	return 0;
+}
+
+int twz_shared_get(struct twz_store *s, twz_oid id, size_t len, int (*init)(void *ptr, void *ctx),
+		   void *ctx, void **ptr, int *fresh)
+{
+	int rc = twz__store_enter(s);
+
+	*ptr = NULL;
+	if (fresh)
+		*fresh = 0;
+	if (rc)
+		return rc;
+	if (!len || twz_oid_is_null(id))
+		return twz__err(TWZ_E_INVAL, "%s: a shared segment needs an ID and a length",
+				s->path);
+	return twz__comp_segment(s->comp, id, len, init, ctx, ptr, fresh);
+}
+
+uint32_t twz_proc_self(const struct twz_store *s)
+{
+	return s->comp->self;
+}
+
+uint64_t twz_proc_incarnation(const struct twz_store *s)
+{
+	return s->comp->incarnation;
+}
+
+bool twz_proc_alive(struct twz_store *s, uint32_t proc, uint64_t incarnation)
+{
+	return !twz__store_enter(s) && twz__comp_alive(s->comp, proc, incarnation);
+}
