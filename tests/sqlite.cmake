@@ -14,6 +14,13 @@ set_target_properties(test_vfs_use PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_B
 add_test(NAME sqlite.use COMMAND test_vfs_use)
 set_tests_properties(sqlite.use PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
 
+# Native tables: the same statements on one and on an ordinary table of SQLite's own
+add_executable(test_native_diff sqlite/test_native_diff.c)
+target_link_libraries(test_native_diff PRIVATE twz_t twzvfs_static)
+set_target_properties(test_native_diff PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME sqlite.native.diff COMMAND test_native_diff)
+set_tests_properties(sqlite.native.diff PROPERTIES LABELS sqlite TIMEOUT 180)
+
 # The extension inside the stock sqlite3 shell and Python (which are not built with a sanitizer's run-time).
 if(NOT TWZ_SANITIZE)
 	add_test(NAME sqlite.extension COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sqlite/extension.sh $<TARGET_FILE:twzvfs_ext>)

@@ -14,6 +14,16 @@
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static struct twzvfs_file *files;
+/*
+ * A file whose native tables alone changed writes no page, so SQLite does not tell it the name of
+ * the super-journal. It belongs to the group of the connection that is just committing.
+ */
+static _Thread_local sqlite3 *committing;
+
+void twzvfs__group_committing(sqlite3 *db)
+{
+	committing = db;
+}
 
 void twzvfs__group_add(struct twzvfs_file *f)
 {
@@ -100,7 +110,8 @@ static int collect(const char *super, struct twzvfs_file **out)
 
 	pthread_mutex_lock(&mutex);
 	for (f = files; f && n < MEMBERS_MAX; f = f->next)
-		if (f->super && !strcmp(f->super, super) && f->prepared)
+		if (f->super ? !strcmp(f->super, super) && f->prepared
+			     : f->rows_dirty && f->conn && committing && *f->conn == committing)
 			out[n++] = f;
 	pthread_mutex_unlock(&mutex);
 	return n;

@@ -48,7 +48,8 @@ struct twzvfs_file {
 	bool early;	/* writer before SQLite asked for it */
 	bool refused;	/* last attempt to write met BUSY: queue at the next SHARED (R9) */
 	bool exclusive; /* locking_mode=EXCLUSIVE seen (R8) */
-	bool dirty;	/* the transaction changed something */
+	bool dirty;	/* the transaction changed pages */
+	bool rows_dirty; /* the transaction changed rows of native tables */
 	bool prepared;	/* FCNTL_SYNC after the last write */
 	bool hdr_dirty; /* page_cnt or page_size differ from the stored header */
 	char *super;	/* name given by FCNTL_SYNC */
@@ -61,7 +62,11 @@ struct twzvfs_file {
 	sqlite3_int64 mmap_size;
 	int fetched; /* pages handed out by xFetch */
 	struct twzvfs_buf journal;
+	struct twzvfs_native *native; /* NULL: no native table was used through this file */
 };
+
+/* xFileControl of our own: *(struct twzvfs_file **) = the file, whatever VFS lies on top. */
+#define TWZVFS_FCNTL_FILE 0x7477
 
 /*
  * rc.c: the one translation of engine errors; logs everything but BUSY. WHAT: the operation, for
@@ -110,6 +115,8 @@ int twzvfs__pages_fetch(struct twzvfs_file *f, uint64_t off, uint32_t len, const
 int twzvfs__pages_write(struct twzvfs_file *f, const unsigned char *buf, uint64_t len,
 			uint64_t off);
 int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len);
+/* The transaction was rolled back to a savepoint: is the table still there? */
+int twzvfs__pages_reopen(struct twzvfs_file *f);
 int twzvfs__pages_seal(struct twzvfs_file *f); /* before commit: change counter and header row */
 
 /* group.c: files whose commit point is the deletion of one super-journal */
@@ -125,5 +132,15 @@ struct twzvfs_buf *twzvfs__group_journal(const char *name);
 void twzvfs__group_exclusive(struct twzvfs_file *f, bool on);
 /* F learnt its connection: take its locking mode over */
 void twzvfs__group_join(struct twzvfs_file *f);
+/* DB has begun to commit native tables, in this thread; NULL: it is over */
+void twzvfs__group_committing(sqlite3 *db);
+
+/* native.c, native_txn.c */
+int twzvfs__native_register(sqlite3 *db); /* the module "twz" */
+/* The transaction of F, or its changes, have ended. */
+void twzvfs__native_reset(struct twzvfs_file *f);
+void twzvfs__native_free(struct twzvfs_file *f);
+/* Pages were written. */
+int twzvfs__native_wrote(struct twzvfs_file *f, uint64_t off, uint64_t len);
 
 #endif

@@ -44,6 +44,7 @@ static int io_close(sqlite3_file *file)
 	twzvfs__end(f);
 	twzvfs__group_remove(f);
 	err = twzdb_close(f->db);
+	twzvfs__native_free(f);
 	sqlite3_free(f->journal.p);
 	sqlite3_free(f->path);
 	f->base.pMethods = NULL;
@@ -92,6 +93,8 @@ static int io_write(sqlite3_file *file, const void *buf, int amt, sqlite3_int64 
 	err = twzvfs__writer(f);
 	if (!err)
 		err = twzvfs__pages_write(f, buf, (uint64_t)amt, (uint64_t)off);
+	if (!err)
+		err = twzvfs__native_wrote(f, (uint64_t)off, (uint64_t)amt);
 	return twzvfs__rc(err, "write", f->path);
 }
 
@@ -188,6 +191,9 @@ static int io_control(sqlite3_file *file, int op, void *arg)
 	case SQLITE_FCNTL_PDB:
 		f->conn = arg;
 		twzvfs__group_join(f);
+		return SQLITE_OK;
+	case TWZVFS_FCNTL_FILE:
+		memcpy(arg, &f, sizeof(f));
 		return SQLITE_OK;
 	case SQLITE_FCNTL_PRAGMA:
 		return pragma(f, arg);

@@ -19,6 +19,7 @@ void twzvfs__end(struct twzvfs_file *f)
 	f->early = false;
 	f->dirty = false;
 	f->prepared = false;
+	twzvfs__native_reset(f);
 	sqlite3_free(f->super);
 	f->super = NULL;
 }
@@ -132,6 +133,7 @@ int twzvfs__unlock(sqlite3_file *file, int level)
 		bool changed = f->dirty;
 
 		err = twzdb_downgrade(f->txn);
+		twzvfs__native_reset(f);
 		if (!err && changed)
 			err = twzvfs__pages_load(f);
 	}
@@ -180,17 +182,18 @@ int twzvfs__writer(struct twzvfs_file *f)
  */
 int twzvfs__commit(struct twzvfs_file *f)
 {
-	int err, load_err, rc;
+	int err = 0, load_err = 0, rc;
 
 	sqlite3_free(f->super);
 	f->super = NULL;
 	f->prepared = false;
-	if (!f->txn || !f->dirty || !twzdb_txn_is_writer(f->txn)) {
+	if (!f->txn || (!f->dirty && !f->rows_dirty) || !twzdb_txn_is_writer(f->txn)) {
 		if (f->txn && f->lock == SQLITE_LOCK_NONE)
 			twzvfs__end(f);
 		return SQLITE_OK;
 	}
-	err = twzvfs__pages_seal(f);
+	if (f->dirty)
+		err = twzvfs__pages_seal(f);
 	if (err)
 		/*
 		 * A failing commit discards the changes itself: in exclusive locking mode
@@ -199,7 +202,9 @@ int twzvfs__commit(struct twzvfs_file *f)
 		(void)twzdb_downgrade(f->txn);
 	else
 		err = twzdb_commit_next(f->txn);
-	load_err = twzvfs__pages_load(f);
+	twzvfs__native_reset(f);
+	if (f->dirty)
+		load_err = twzvfs__pages_load(f);
 	if (f->lock == SQLITE_LOCK_NONE)
 		twzvfs__end(f);
 	rc = twzvfs__rc(err ? err : load_err, "commit", f->path);

@@ -143,6 +143,14 @@ int twzvfs__pages_load(struct twzvfs_file *f)
 	return err;
 }
 
+int twzvfs__pages_reopen(struct twzvfs_file *f)
+{
+	int err = twzdb_table_open(f->txn, TWZVFS_TABLE, 0, &f->table);
+
+	f->have_table = !err;
+	return err == TWZDB_E_NOTFOUND ? 0 : err;
+}
+
 int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, uint64_t off)
 {
 	uint64_t end = f->page_cnt * f->page_size;

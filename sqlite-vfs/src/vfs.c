@@ -273,9 +273,18 @@ static sqlite3_vfs twz_vfs = {
 	.xNextSystemCall = vfs_next_call,
 };
 
+/* Every connection of the process has native tables. */
+static int on_connection(sqlite3 *db, char **err, const void *api)
+{
+	(void)err;
+	(void)api;
+	return twzvfs__native_register(db);
+}
+
 int twzvfs__init(int make_default)
 {
 	size_t sz = sizeof(struct twzvfs_file);
+	int rc;
 
 	if (!root) {
 		root = sqlite3_vfs_find(NULL);
@@ -289,5 +298,7 @@ int twzvfs__init(int make_default)
 		sz = (size_t)root->szOsFile;
 	twz_vfs.szOsFile = (int)sz;
 	twz_vfs.mxPathname = root->mxPathname;
-	return sqlite3_vfs_register(&twz_vfs, make_default);
+	rc = sqlite3_vfs_register(&twz_vfs, make_default);
+	/* Given as what SQLite takes, called as what it is: its documentation wants it so. */
+	return rc ? rc : sqlite3_auto_extension((void (*)(void))on_connection);
 }

@@ -13,7 +13,7 @@ FOLDERS = ("engine", "twz", "sqlite-vfs", "cli", "kernel-shim", "tests", "bench"
 SELF = "tests/lint/"  # its own examples of what is forbidden are allowed
 
 # Folder -> quoted includes it may use besides its own files (DESIGN: arrows use public headers only).
-TWZ_H, DB_H, VFS_H = r"twz/\w+\.h", r"twzdb\.h", r"twzvfs\.h"
+TWZ_H, DB_H, VFS_H = r"twz/\w+\.h", r"twzdb(_key)?\.h", r"twzvfs\.h"
 UAPI_H = r"twz_(ioctl|uapi)\.h"
 ARROWS = {
     "twz": (TWZ_H, UAPI_H),
