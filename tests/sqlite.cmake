@@ -8,11 +8,13 @@ set_tests_properties(sqlite.vfs.page PROPERTIES LABELS sqlite TIMEOUT 180)
 set_tests_properties(sqlite.vfs.line PROPERTIES LABELS "sqlite;quick" TIMEOUT 180
 	ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE;TMPDIR=/dev/shm")
 
-add_executable(test_vfs_use sqlite/test_vfs_use.c)
-target_link_libraries(test_vfs_use PRIVATE twz_t twzvfs_static)
-set_target_properties(test_vfs_use PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-add_test(NAME sqlite.use COMMAND test_vfs_use)
-set_tests_properties(sqlite.use PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
+foreach(t use open)
+	add_executable(test_vfs_${t} sqlite/test_vfs_${t}.c)
+	target_link_libraries(test_vfs_${t} PRIVATE twz_t twzvfs_static)
+	set_target_properties(test_vfs_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+	add_test(NAME sqlite.${t} COMMAND test_vfs_${t})
+	set_tests_properties(sqlite.${t} PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
+endforeach()
 
 # Native tables: the same statements on one and on an ordinary table of SQLite's own
 add_executable(test_native_diff sqlite/test_native_diff.c)

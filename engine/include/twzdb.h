@@ -229,6 +229,15 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_savepoint(struct twzdb_txn *txn, uint32_t *
 TWZDB_API TWZDB_MUST_CHECK int twzdb_rollback_to(struct twzdb_txn *txn, uint32_t id);
 /* Close savepoint ID and those after it, keeping the changes. TWZDB_E_INVAL: as above. */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_release(struct twzdb_txn *txn, uint32_t id);
+/*
+ * A word to other openings of the database, in whatever process: keep out. Nothing in the engine
+ * heeds it; protocols on top do that have exclusive users. By a writer
+ * (TWZDB_E_STATE otherwise); good until twzdb_let_in() of this opening, its close, or its process's death.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_keep_out(struct twzdb_txn *txn);
+TWZDB_API void twzdb_let_in(struct twzdb *db);
+/* Has another opening than this one asked so? One load when none has. */
+TWZDB_API bool twzdb_kept_out(struct twzdb *db);
 /* Timestamp of the snapshot (commits are numbered 1, 2, 3 ... per database); 0: has ended. */
 TWZDB_API uint64_t twzdb_txn_ts(const struct twzdb_txn *txn);
 TWZDB_API bool twzdb_txn_is_writer(const struct twzdb_txn *txn);

@@ -564,8 +564,10 @@ static int open_parts(struct twzdb *db)
 
 static void db_free(struct twzdb *db)
 {
-	if (db->sh)
+	if (db->sh) {
+		twzdb_let_in(db);
 		twzdb__lock_leave(db);
+	}
 	twzdb__handles_close(db);
 	twzdb__acc_close(db);
 	twz_log_close(db->log);

@@ -69,7 +69,9 @@ static int begin_shared(struct twzvfs_file *f)
 {
 	int err;
 
-	if (f->exclusive && !f->readonly)
+	if (twzdb_kept_out(f->db)) /* R8 */
+		err = TWZDB_E_BUSY;
+	else if (f->exclusive && !f->readonly)
 		err = begin_exclusive(f);
 	else if (f->refused && !f->readonly)
 		err = begin_queued(f);
@@ -81,6 +83,15 @@ static int begin_shared(struct twzvfs_file *f)
 			twzvfs__end(f);
 	}
 	return err;
+}
+
+/*
+ * R8: who has locked a database for good expects that nobody else reads it. In the usual mode readers go
+ * on beside a writer.
+ */
+static int lock_all(struct twzvfs_file *f)
+{
+	return f->exclusive ? twzdb_keep_out(f->txn) : 0;
 }
 
 /* R2: the writer slot, at the snapshot already read from; never a silent refresh. */
@@ -111,6 +122,8 @@ int twzvfs__lock(sqlite3_file *file, int level)
 		f->lock = SQLITE_LOCK_SHARED;
 	if (!err && level > SQLITE_LOCK_SHARED)
 		err = become_writer(f);
+	if (!err && level == SQLITE_LOCK_EXCLUSIVE)
+		err = lock_all(f);
 	if (!err)
 		f->lock = level; /* R3: the writer is never refused a higher level */
 	return twzvfs__rc(err, "lock", f->path);
@@ -124,6 +137,8 @@ int twzvfs__unlock(sqlite3_file *file, int level)
 
 	if (f->lock <= level)
 		return SQLITE_OK;
+	if (f->lock == SQLITE_LOCK_EXCLUSIVE)
+		twzdb_let_in(f->db);
 	f->lock = level;
 	if (level == SQLITE_LOCK_NONE) {
 		twzvfs__end(f);
