@@ -12,7 +12,7 @@ target_compile_options(crash_flags INTERFACE
 # Everything the harness is made of, but for workloads.
 add_library(crash_harness STATIC
 	crash/sim.c crash/hooks.c crash/legal.c crash/states.c crash/work.c crash/enum.c crash/stream.c crash/explain.c
-	crash/actor.c crash/kill.c crash/death.c crash/mutate.c crash/repro.c crash/where.c crash/fixed.c crash/count.c)
+	crash/actor.c crash/kill.c crash/death.c crash/sites.c crash/repro.c crash/where.c crash/fixed.c crash/count.c)
 target_include_directories(crash_harness PUBLIC crash)
 target_link_libraries(crash_harness PUBLIC twz_t PkgConfig::XXHASH PkgConfig::UUID Threads::Threads)
 foreach(fn memcpy memmove memset getrandom uuid_generate uuid_generate_random time clock_gettime posix_fallocate)
@@ -30,11 +30,11 @@ target_include_directories(crash_twzdb PUBLIC ${CMAKE_SOURCE_DIR}/engine/include
 target_link_libraries(crash_twzdb PRIVATE twz_flags crash_flags PUBLIC crash_twz)
 
 add_library(crash_workloads OBJECT
-	crash/kind_twz.c crash/kind_db.c crash/workloads.c crash/workloads_core.c crash/workloads_prim.c crash/workloads_ptr.c crash/workloads_tx.c
+	crash/kind_twz.c crash/kind_db.c crash/workloads.c crash/workloads_core.c crash/workloads_prim.c crash/workloads_ptr.c crash/workloads_space.c crash/workloads_tx.c
 	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c)
 target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzdb)
-add_executable(twzcrash crash/main.c crash/run.c $<TARGET_OBJECTS:crash_workloads>)
+add_executable(twzcrash crash/main.c crash/run.c crash/mutate.c $<TARGET_OBJECTS:crash_workloads>)
 target_link_libraries(twzcrash PRIVATE crash_harness crash_twzdb)
 
 # The harness tests itself with programs that are wrong in one known way; these need no store.

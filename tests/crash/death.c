@@ -87,6 +87,8 @@ static void one(struct scene *sc, struct crash_result *res, uint64_t limit)
 			 (unsigned long long)sc->first, why);
 		return;
 	}
+	if (sc->opt->sites)
+		crash_sites_add(sc->opt->sites, sc->log);
 	opt.limit = res->distinct + limit;
 	opt.after_death = true;
 	opt.seed += sc->first;

@@ -14,7 +14,7 @@ struct crash_site {
 	struct sim_ev ev; /* of the first call: only the callers count */
 	uint32_t cnt;
 };
-#define CRASH_SITE_MAX 512u
+#define CRASH_SITE_MAX 2048u
 struct crash_sites {
 	uint32_t cnt;
 	struct crash_site site[CRASH_SITE_MAX];
@@ -91,10 +91,6 @@ int crash_death(const struct crash_workload *w, const struct crash_options *opt,
 		struct crash_result *res);
 int crash_kill(const struct crash_workload *w, const struct crash_options *opt,
 	       struct crash_result *res);
-
-/* Take the call sites of a run away one by one, see mutate.c. */
-int crash_mutate(const struct crash_workload *w, const struct crash_options *opt);
-void crash_mutate_summary(void);
 
 /* From state 0 on: mark it and run the operations. */
 int crash_operations(struct crash *c);

@@ -89,7 +89,7 @@ void __tsan_vptr_read(void *a)
 #define AFTER(a, n)                                                                                \
 	do {                                                                                       \
 		if (__builtin_expect(sim_on, 0))                                                   \
-			sim_after((const void *)(a), n, PC);                                       \
+			sim_after_atomic((const void *)(a), n, __builtin_frame_address(0));        \
 	} while (0)
 #define BEFORE()                                                                                   \
 	do {                                                                                       \

@@ -277,7 +277,15 @@ static void feed_reset(struct legal *l)
 
 static bool mutated(const struct legal *l, const struct sim_ev *ev, enum mutation_kind kind)
 {
-	return l->mut.kind == kind && l->mut.site == site_hash(ev);
+	uint64_t site;
+
+	if (l->mut.kind != kind)
+		return false;
+	site = site_hash(ev);
+	for (uint32_t i = 0; i < l->mut.more_cnt; i++)
+		if (l->mut.more[i] == site)
+			return true;
+	return l->mut.site == site;
 }
 
 void legal_feed(struct legal *l, const struct sim_ev *ev)
@@ -285,7 +293,8 @@ void legal_feed(struct legal *l, const struct sim_ev *ev)
 	switch (ev->type) {
 	case EV_STORE:
 	case EV_NTSTORE:
-		feed_store(l, ev->off, ev->data, ev->len, ev->type == EV_NTSTORE);
+		if (!mutated(l, ev, MUTATE_DROP_STORE))
+			feed_store(l, ev->off, ev->data, ev->len, ev->type == EV_NTSTORE);
 		break;
 	case EV_FLUSH:
 		if (!mutated(l, ev, MUTATE_DROP_FLUSH))

@@ -64,12 +64,15 @@ enum mutation_kind {
 	MUTATE_DROP_FENCE,
 	MUTATE_DROP_SYNC,  /* page media: range syncs and sync_all */
 	MUTATE_DROP_WRITE, /* page media: a synchronous write is only cached */
+	MUTATE_DROP_STORE, /* an atomic store never reaches the medium */
 };
 
 /* Pretend that the code under test lacked something. SITE is site_hash() of the event. */
 struct mutation {
 	enum mutation_kind kind;
 	uint64_t site;
+	const uint64_t *more; /* these as well, or NULL */
+	uint32_t more_cnt;
 };
 uint64_t site_hash(const struct sim_ev *ev);
 

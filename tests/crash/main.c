@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * main.c -- twzcrash: crash the workloads on purpose
  */
-#include "run.h"
+#include "mutate.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -14,7 +14,7 @@ static const char usage[] =
 	"  run [NAME...] [options]     crash them (NAME may be a prefix: core, tx, log, engine); none: all\n"
 	"  long [options]              the same again and again with other seeds and higher limits, until stopped\n"
 	"  quick [options]             those marked quick, with a small limit\n"
-	"  mutate NAME... [options]    take each flush, fence and sync away in turn; say whose absence was noticed\n"
+	"  mutants [NAME...] [options] take each call of flush, fence, sync, write and publish away in turn: somebody must notice\n"
 	"  log NAME [options]          print the recorded events\n"
 	"  repro NAME --image FILE --floor N --top N [--media M]   look at a kept image again\n"
 	"options:\n"
@@ -28,11 +28,15 @@ static const char usage[] =
 	"  --kill-max N                limit for process deaths (default 2000)\n"
 	"  --require N                 fail unless N distinct images were looked at, 30 % of them inside larger commits,\n"
 	"                              10 % left by a second crash, 10 % on page media\n"
+	"  --timeout S                 seconds an image may take (default 20)\n"
+	"  --sample N                  so many mutants, chosen by the seed (default: all)\n"
+	"  --equivalent FILE           mutants that need not be noticed, with their proofs\n"
 	"  --keep DIR                  where images that fail are kept (default /tmp)\n";
 
 struct args {
 	struct crash_plan p;
-	const char *image;
+	const char *image, *equivalent;
+	uint32_t sample;
 	uint32_t floor, top;
 };
 
@@ -72,6 +76,12 @@ static int option(struct args *a, const char *name, const char *value)
 		a->p.kill_max = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--require"))
 		a->p.require = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--timeout"))
+		a->p.opt.timeout = (unsigned int)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--sample"))
+		a->sample = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--equivalent"))
+		a->equivalent = value;
 	else if (!strcmp(name, "--image"))
 		a->image = value;
 	else if (!strcmp(name, "--floor"))
@@ -129,22 +139,6 @@ static void list(void)
 		       w->media & CRASH_KILL ? "kill " : "     ", w->quick ? "quick" : "     ",
 		       w->what);
 	}
-}
-
-static int mutate(struct args *a)
-{
-	for (int i = 0; crash_workloads[i]; i++) {
-		const struct crash_workload *w = crash_workloads[i];
-
-		for (int m = 0; m < 2; m++) {
-			a->p.opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-			if (crash_wanted(&a->p, w) && (w->media & (m ? CRASH_PAGE : CRASH_LINE)) &&
-			    (!a->p.media || (a->p.media & (m ? CRASH_PAGE : CRASH_LINE))))
-				crash_mutate(w, &a->p.opt);
-		}
-	}
-	crash_mutate_summary();
-	return 0;
 }
 
 static int print_log(struct args *a)
@@ -217,8 +211,8 @@ int main(int argc, char **argv)
 			a.p.opt.limit = 120;
 		a.p.quick = true;
 		rc = crash_plan_once(&a.p);
-	} else if (!strcmp(argv[1], "mutate")) {
-		rc = mutate(&a);
+	} else if (!strcmp(argv[1], "mutants")) {
+		rc = crash_mutants(&a.p, a.sample, a.equivalent);
 	} else if (!strcmp(argv[1], "log")) {
 		rc = print_log(&a);
 	} else if (!strcmp(argv[1], "repro") && a.image && find(&a)) {

@@ -54,6 +54,7 @@ struct sim_state {
 	unsigned int seg_cnt;
 	uint64_t pc;
 	void **frame;
+	bool atomic; /* the store being recorded knows its callers, from `frame` on */
 	pthread_t owner;
 	bool killing; /* only count, do not record */
 	bool mortal;  /* record, and die at kill_at */
@@ -183,6 +184,12 @@ static void kill_point(void)
 	kill(getpid(), SIGKILL);
 }
 
+/* Will the next kill_point() be the last? */
+static bool dies_next(void)
+{
+	return (sim.killing || sim.mortal) && sim.started && sim.log->points + 1 == sim.kill_at;
+}
+
 void sim_kill_at(struct sim_log *log, uint64_t n, bool record)
 {
 	sim.killing = !record;
@@ -295,7 +302,9 @@ static void record(uint64_t off, uint64_t len, uint64_t pc)
 		return;
 	memcpy(sim.shadow + off, sim.img + off, len);
 	ev = append(EV_STORE, off, sim.img + off, len);
-	if (ev)
+	if (ev && sim.atomic)
+		backtrace_to(ev->pc, sim.frame);
+	else if (ev)
 		ev->pc[0] = pc;
 }
 
@@ -356,6 +365,15 @@ void sim_after(const void *addr, size_t len, uint64_t pc)
 {
 	sim_before(addr, len, pc);
 	sim_settle();
+}
+
+void sim_after_atomic(const void *addr, size_t len, void **frame)
+{
+	sim_before(addr, len, (uint64_t)(uintptr_t)frame[1]);
+	sim.frame = frame;
+	sim.atomic = true;
+	sim_settle();
+	sim.atomic = false;
 }
 
 void sim_audit(void)
@@ -487,14 +505,18 @@ static int put(struct twz__media *m, const void *buf, uint64_t off, uint64_t len
 	if (rc)
 		return rc;
 	kill_point();
+	/* A killed process's write ends after any page, and the kernel finishes the sync of those. */
+	if (dies_next())
+		len = len / 2 & ~(uint64_t)(type == EV_WRITE ? SIM_PAGE - 1 : 7);
 	if (buf)
 		memcpy(sim.img + off, buf, len);
 	else
 		memset(sim.img + off, 0, len);
-	if (!recording())
-		return 0;
-	memcpy(sim.shadow + off, sim.img + off, len);
-	append_bt(type, off, sim.img + off, len);
+	if (recording()) {
+		memcpy(sim.shadow + off, sim.img + off, len);
+		append_bt(type, off, sim.img + off, len);
+	}
+	kill_point();
 	return 0;
 }
 

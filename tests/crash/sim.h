@@ -113,6 +113,8 @@ extern int sim_on; /* 0: hooks return at once */
 void sim_before(const void *addr, size_t len, uint64_t pc);
 /* It has happened already (atomics, mem* functions). */
 void sim_after(const void *addr, size_t len, uint64_t pc);
+/* An atomic store has happened; its callers are remembered from FRAME on. */
+void sim_after_atomic(const void *addr, size_t len, void **frame);
 /* Look at the value of a remembered store. */
 void sim_settle(void);
 

@@ -247,7 +247,9 @@ static int try_image(const struct walk *w, struct verdict *v, int fd)
 	}
 	free(c.text);
 	v->reopened++;
-	every = s->w->second && s->opt->second && !s->opt->depth ? s->w->second : s->opt->second;
+	every = s->opt->second;
+	if (s->w->second && !s->opt->depth && s->w->second < every)
+		every = s->w->second;
 	if (every && !s->w->once && mix(s->opt->seed, no) % every == 0) {
 		alarm(0);
 		return second_crash(w, v);

@@ -12,6 +12,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_object,
 	&wl_reclaim,
 	&wl_grow,
+	&wl_reuse,
 	&wl_close,
 	&wl_laps,
 	&wl_core_again,
@@ -36,6 +37,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_append,
 	&wl_log_checkpoint,
 	&wl_log_laps,
+	&wl_log_pad,
 	&wl_log_spill,
 	&wl_log_again,
 	/* engine */

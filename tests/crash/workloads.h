@@ -7,14 +7,14 @@
 #include "kind_twz.h"
 
 extern const struct crash_workload wl_store_create, wl_object, wl_reclaim, wl_grow, wl_laps,
-	wl_close, wl_persist, wl_prim, wl_core_again, wl_store_named;
+	wl_close, wl_reuse, wl_persist, wl_prim, wl_core_again, wl_store_named;
 extern const struct crash_workload wl_ptr, wl_fot_grow, wl_fot_set, wl_late;
 extern const struct crash_workload wl_tx_commit, wl_tx_abort, wl_tx_nested, wl_tx_large,
 	wl_tx_again, wl_tx_abort_one;
 extern const struct crash_workload wl_alloc, wl_realloc, wl_arena;
 extern const struct crash_workload wl_name, wl_name_many;
-extern const struct crash_workload wl_log_append, wl_log_checkpoint, wl_log_laps, wl_log_spill,
-	wl_log_again, wl_log_create;
+extern const struct crash_workload wl_log_append, wl_log_checkpoint, wl_log_laps, wl_log_pad,
+	wl_log_spill, wl_log_again, wl_log_create;
 
 extern const struct crash_kind db_kind;
 int db_open_flags(struct crash *c,

@@ -251,6 +251,29 @@ const struct crash_workload wl_log_laps = {
 	.run = laps_run,
 	.show = log_show};
 
+/* The next record but one does not fit before the end of the ring: a pad takes its place. */
+static int pad_setup(struct crash *c)
+{
+	for (uint64_t v = 1; v <= 11; v++)
+		CRASH_DO(c, append(c, v, 1100));
+	return 0;
+}
+
+static int pad_run(struct crash *c)
+{
+	for (uint64_t v = 12; v <= 17; v++)
+		CRASH_OP(c, append(c, v, 1100));
+	return 0;
+}
+
+const struct crash_workload wl_log_pad = {.name = "log.pad",
+					  .what = "a pad at the end of the ring (D13)",
+					  .media = CRASH_ALL,
+					  .kind = &log_kind,
+					  .setup = pad_setup,
+					  .run = pad_run,
+					  .show = log_show};
+
 static int spill_run(struct crash *c)
 {
 	CRASH_OP(c, append(c, 1, 100));

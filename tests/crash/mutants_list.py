@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: MIT
+"""mutants_list.py -- the rules of docs/durability.md, each broken in at least two ways (mutants.py)
+
+D12, D15 and D16 are not in use yet: there is no code to break.
+"""
+import collections
+
+Mutant = collections.namedtuple("Mutant", "rule name file old new why target commands")
+MUTANTS = []
+
+
+def crash(rule, name, file, old, new, why, *commands):
+    """Caught by `twzcrash COMMAND`."""
+    MUTANTS.append(Mutant(rule, name, file, old, new, why, "twzcrash", [c.split() for c in commands]))
+
+
+def unit(rule, name, file, old, new, why, test, *cases):
+    """Caught by the unit test TEST."""
+    MUTANTS.append(Mutant(rule, name, file, old, new, why, "tests/test_" + test, [list(cases)]))
+
+
+# --- D1: what makes a record valid; generations ---
+
+crash("D1", "log-generation-stays", "twz/src/log_recover.c",
+      "seg->generation ? generation : seg->generation) + 1;", "seg->generation ? generation : seg->generation);",
+      "recovery does not raise the generation: a dropped record comes back",
+      "run engine.again --media line --second 1 --second-limit 300 --third 0 --limit 60 --seed 1")
+crash("D1", "journal-no-checksum", "twz/core/journal.c",
+      "if (!err && r->sum == rec_sum(c, r))\n\t\t*out = r;\n\treturn err;\n}\n\nint twzc__rec_walk", "if (!err)\n\t\t*out = r;\n\treturn err;\n}\n\nint twzc__rec_walk",
+      "a record of the journal counts without its checksum", "run core.object core.pointer core.journal_laps --limit 1500 --seed 1")
+crash("D1", "journal-generation-stays", "twz/core/journal.c",
+      "if (!err && !c->read_only)\n\t\terr = twzc__super_raise(c);", "",
+      "recovery does not raise the journal's generation", "run core.again --media page --limit 2000 --second 1 --seed 1")
+crash("D1", "log-no-checksum", "twz/src/log_ring.c",
+      "if (e->check_prev && rec->prev != e->prev)\n\t\treturn 3;\n\treturn 0;", "return 0;",
+      "a record counts whatever stands before it", "run log engine.again --limit 2000 --seed 1")
+
+# --- D2: new blocks before the record ---
+
+crash("D2", "rows-not-flushed", "engine/src/commit.c",
+      "flush_join(tx->db, &lines, (uintptr_t)r, rec_len(r));", "",
+      "D2a: new rows are not flushed before the record", "run engine.changes --media line --limit 1500 --seed 1")
+crash("D2", "rows-not-synced", "engine/src/commit.c",
+      "return *carry ? 0 : sync_recs(tx);", "return 0;",
+      "D2d: rows of a large transaction are not synced", "run engine.large engine.values --media page --limit 1500 --seed 1")
+crash("D2", "row-not-carried", "engine/src/commit.c",
+      "*carry = carried_len(tx) <= CARRY_MAX;\n\treturn *carry ? 0 : sync_recs(tx);", "return 0;",
+      "D2b: the record carries no rows on page media", "run engine.changes engine.commit --media page --limit 1500 --seed 1")
+
+# --- D3: the commit point ---
+
+crash("D3", "last-not-asked", "twz/src/log_recover.c",
+      "if (!l->user->whole || it->rec->desc & TWZ_LOG_DESC_BLOCK)\n\t\treturn 1;", "return 1;",
+      "the last record counts without a look at the blocks it names", "run engine.commit --media line --limit 2000 --seed 1")
+crash("D3", "no-fence", "twz/src/log_append.c", "twz__fence_lines(l->ring.store);", "",
+      "acknowledged before the record's fence", "run log.append --media line --limit 1500 --seed 1")
+crash("D3", "spill-not-durable", "twz/src/log_spill.c",
+      "if (!err)\n\t\ttwz_fence(r->store);\n\treturn err;", "return err;",
+      "the body of a long record is not durable before its reference", "run log.spill --media line --limit 2000 --seed 1")
+
+# --- D4: homes after the record ---
+
+crash("D4", "apply-first", "engine/src/commit.c",
+      "err = twzdb__append_staged(tx->db, b.len, &lsn); /* the commit point (D3) */",
+      "{\n\t\ttwzdb__apply(tx->db, b.p, b.len);\n\t\terr = twzdb__append_staged(tx->db, b.len, &lsn);\n\t}",
+      "homes of the engine change before the record is valid", "run engine.changes --limit 2000 --seed 1")
+crash("D4", "journal-apply-first", "twz/core/journal.c",
+      "header_fill(c, r, total);\n\terr = ", "header_fill(c, r, total);\n\trec_apply(c, r, NULL);\n\terr = ",
+      "homes of the core change before the record is valid", "run core.object core.pointer --limit 2000 --seed 1")
+
+# --- D5: checkpoints ---
+
+crash("D5", "tail-before-homes", "twz/src/log_append.c",
+      "err = twz__log_flush_homes(l, seg->generation, seg->tail, to);\n\tif (err == TWZ_E_IO)\n\t\treturn twz__log_fail(l, \"syncing the homes at a checkpoint\");",
+      "err = 0;", "the tail moves past homes that are not durable", "run log.checkpoint engine.checkpoint --limit 1500 --seed 1")
+crash("D5", "journal-tail-before-homes", "twz/core/journal.c",
+      "err = twzc__corrupt(c, \"journal\", \"walk\", end, c->sh->head);\n\tif (!err)\n\t\terr = c->ops->fence(c->ctx);",
+      "err = twzc__corrupt(c, \"journal\", \"walk\", end, c->sh->head);",
+      "the journal's tail moves past homes that are not durable", "run core.journal_laps core.reclaim --limit 1500 --seed 1")
+crash("D5", "tail-not-durable", "twz/src/log_append.c",
+      "if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))\n\t\treturn twz__log_fail(l, \"publishing the tail\");",
+      "", "the space of old records is overwritten, the tail stays", "run log.laps engine.laps --limit 1500 --seed 1")
+
+# --- D6: live is said by apply only ---
+
+crash("D6", "live-when-built", "engine/src/record.c",
+      "__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);",
+      "__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind) | TWZDB_VLF_LIVE, __ATOMIC_RELAXED);",
+      "rows are LIVE when they are built", "run engine.commit engine.changes --limit 2000 --seed 1")
+crash("D6", "meta-page-at-once", "twz/core/journal.c",
+      "if (!err && freed_meta)\n\t\tcheckpoint(c);", "",
+      "a freed metadata page is handed out before a checkpoint", "run core.reuse --limit 3000 --second 0 --seed 1")
+crash("D6", "stays-live", "engine/src/apply.c",
+      "case TWZDB_IT_REC_DEAD:\n\t\tfor (uint64_t i = 0; i < it->len / 8; i++)\n\t\t\tapply_rec_dead(db, list[i], ts);\n\t\tbreak;",
+      "case TWZDB_IT_REC_DEAD:\n\t\tbreak;",
+      "what a commit frees stays LIVE", "run engine.changes --limit 500 --seed 1")
+
+# --- D7: old versions ---
+
+unit("D7", "reuse-before-reader", "engine/src/space.c",
+     ": twzdb__is_past(tx, r->link);", ": true;",
+     "a block is reused while a snapshot can reach it", "engine_snap")
+unit("D7", "quarantine-ignores-readers", "engine/src/snap.c",
+     "if (snap >= min)\n\t\t\tcontinue;", "if (snap)\n\t\t\tcontinue;", "the oldest snapshot is not asked for", "engine_snap")
+
+# --- D8: undo transactions ---
+
+crash("D8", "undo-not-fenced", "twz/src/txlog_ent.c",
+      "twz_fence(\n\t\t/*\n\t\t * D8: the entries are durable before the store they cover (page media:\n\t\t * write_sync did it)\n\t\t */\n\t\tl->store);",
+      "", "stores may arrive before their undo entries", "run tx.commit tx.nested --media line --limit 2000 --seed 1")
+crash("D8", "retire-before-data", "twz/src/tx.c",
+      "if (tx->levels[0].saved)\n\t\terr = sync_touched(tx);", "",
+      "the log is retired before the new data are durable", "run tx.commit --limit 2000 --seed 1")
+crash("D8", "no-rollback", "twz/src/txrecover.c",
+      "for (size_t i = l->undo_cnt; i-- > 0 && !err;) {", "for (size_t i = 0; i-- > 1 && !err;) {", "a transaction that was cut short is not rolled back", "run tx.commit --limit 500 --seed 1")
+
+# --- D9: metadata only through the journal ---
+
+crash("D9", "journal-not-replayed", "twz/core/journal.c",
+      "err = twzc__rec_walk(c, rv->from, rv->generation, rec_apply, NULL, &end);\n", "err = 0;\n",
+      "the journal is not replayed", "run core.object core.grow --limit 1500 --seed 1")
+crash("D9", "extents-before-checkpoint", "twz/src/log_append.c",
+      "/* The checkpoint: from here on the space before TO may be overwritten. */",
+      "twz__log_body_tidy(l, to);",
+      "a long record's object is deleted while the log still names it", "run log.spill log.laps engine.large --limit 1500 --second 0 --seed 1")
+
+# --- D10: media are hostile ---
+
+unit("D10", "node-out-of-range", "engine/src/apply.c",
+     "return *value && !twzdb__is_node(db, *value) ? \"root of a table is no node\" : NULL;", "return NULL;",
+     "a log record may name any root", "engine_damage")
+unit("D10", "node-not-sound", "engine/src/apply.c",
+     "return twzdb__node_sound(n) ? NULL : \"new node with a wrong level, count or permutation\";", "return NULL;",
+     "a log record may carry any node", "engine_damage")
+
+# --- D11: growth first ---
+
+crash("D11", "growth-after-record", "twz/core/space.c",
+      "err = c->ops->grow(c->ctx, g.new_cnt * TWZC_PAGE);\n\tif (err == TWZ_E_NOSPC) {", "err = 0;\n\tif (err == TWZ_E_NOSPC) {",
+      "the record refers to space the file does not have", "run core.grow --limit 1500 --seed 1")
+unit("D11", "hollow-not-taken", "engine/src/give.c",
+     "int err = twz_obj_take(o, p & TWZ_PPTR_OFF_MASK, len);", "int err = 0;\n\n\t(void)o;",
+     "space given back is stored to without being taken", "engine_give")
+
+# --- D13: restart and takeover ---
+
+crash("D13", "not-hardened", "twz/src/log_recover.c",
+      "if (ret > 0)\n\t\t\tret = harden(l, &it, it.lsn == sp->last);", "if (ret > 0)\n\t\t\tret = 0;",
+      "the heir applies a record that is in a cache only", "run log engine.commit engine.split --media kill --limit 40000 --kill-max 40000 --seed 1")
+crash("D13", "retirement-not-hardened", "twz/src/txlog.c",
+      "twz_persist(s, l->segs[0].addr, TWZ_TXLOG_RETIRE_OFF + sizeof(uint64_t));", "",
+      "the heir takes an undo log whose retirement is in a cache only", "run tx --media kill --limit 20000 --kill-max 20000 --seed 3")
+crash("D13", "no-replay-at-takeover", "twz/src/log_recover.c",
+      "if (!err)\n\t\terr = replay(l, &sp, false);", "",
+      "takeover does not finish what was begun", "run log engine.commit --media kill --limit 4000 --kill-max 4000 --seed 1")
+
+# --- D14: mapped objects ---
+
+unit("D14", "no-refresh", "engine/src/db.c",
+     "if (!map_obj_locked(db, (uint32_t)no) && off + len > m->end && !twz_obj_refresh(m->obj))",
+     "if (!map_obj_locked(db, (uint32_t)no) && off + len > m->end && 0)",
+     "a process that meets an offset beyond what it has mapped calls the pointer bad", "engine_kill")
+unit("D14", "freed-while-open", "twz/src/obj.c", "if (!twz__comp_is_open(s->comp, id, false) && !twzc_obj_reclaim(&s->core, id.w))\n\t\t\t__atomic", "if (!twzc_obj_reclaim(&s->core, id.w))\n\t\t\t__atomic",
+     "a deleted object's space returns while somebody has it open", "obj")
+
+# --- D17: failed writes ---
+
+unit("D17", "log-not-failed", "twz/src/log.c",
+     "seg_set(&l->seg->failed, 1);", "", "a failed log write does not fail the log", "log_crash")
+unit("D17", "checkpoint-publishes", "twz/src/log_append.c",
+     "if (err == TWZ_E_IO)\n\t\treturn twz__log_fail(l, \"syncing the homes at a checkpoint\");", "if (err == TWZ_E_IO)\n\t\terr = 0;",
+     "a checkpoint whose sync failed publishes the tail", "log_crash")
+
+# --- D18: creation ---
+
+crash("D18", "no-mark", "twz/src/store.c",
+      "int rc = m->ops->write_sync(m, INIT_MARK, 0, sizeof(INIT_MARK) - 1);\n\n\tif (!rc)\n\t\trc = m", "int rc = m",
+      "an empty file is not marked before it grows", "run core.store_create --limit 3000 --seed 1")
+crash("D18", "one-super-first", "twz/core/super.c",
+      "for (u32 i = 0; i < 2 && !err; i++) {\n\t\tc.super.seq++;\n\t\terr = super_write(&c, 1 - i, &c.super);\n\t}\n\treturn err;\n}",
+      "return err;\n}",
+      "a new store has no superblock", "run core.store_create --limit 100 --seed 1")
+
+# --- D19: a block once a lap ---
+
+crash("D19", "block-twice", "twz/src/log_append.c",
+      "l->align = twz__log_ring_align(&l->ring);", "l->align = 16;",
+      "page media: a record begins in the block of the one before", "run log.append log.laps --media page --limit 2000 --seed 1")
+crash("D19", "other-bytes-again", "twz/src/log_append.c",
+      "if (twz__log_write(&l->ring, off, rec, sp.total))", "if (twz__log_write(&l->ring, off, l->block, 4096) || twz__log_write(&l->ring, off, rec, sp.total))",
+      "page media: a block of the log is written twice a lap, the first time with other bytes, of the record before",
+      "run log.append log.laps --media page --limit 2000 --seed 1")
