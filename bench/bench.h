@@ -36,6 +36,7 @@ const char *bench_granularity(void);
 int bench_ptr(const struct bench_opt *opt);
 int bench_kv(const struct bench_opt *opt);
 int bench_ycsb(const struct bench_opt *opt);
+int bench_sql(const struct bench_opt *opt);
 /* The process "twzbench kv" starts and kills. */
 int bench_kv_writer(int argc, char **argv);
 int bench_log(const struct bench_opt *opt);

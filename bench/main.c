@@ -22,6 +22,9 @@ static const struct {
 #endif
 	{"kv", bench_kv, "key-value operations, bars against LMDB"},
 	{"ycsb", bench_ycsb, "YCSB workloads A to F, every peer"},
+#ifdef HAVE_SQLITE
+	{"sql", bench_sql, "SQL: our VFS and native tables beside SQLite's own files"},
+#endif
 };
 #define BENCH_CNT (sizeof(benches) / sizeof(benches[0]))
 
@@ -35,7 +38,7 @@ static int usage(FILE *f)
 	      "  --dir DIR      where the stores are made (default /dev/shm, if large enough)\n"
 	      "  --json FILE    write the figures there, too (- = standard output)\n"
 	      "  --gate         exit status 1 if a bar is missed\n"
-	      "kv and ycsb:\n"
+	      "kv, ycsb and sql:\n"
 	      "  --peers LIST   twzdb,twzdb-tree,lmdb,lmdb-wm,rocksdb,wiredtiger,sqlite,bdb,pmemobj\n"
 	      "                 (default all that are built)\n"
 	      "  --records N    records (kv 1000000, ycsb 500000, or what fits in DIR)\n"
@@ -47,6 +50,8 @@ static int usage(FILE *f)
 	      "                 page: durable updates by several clients, with --media page\n"
 	      "  --slice MS     a peer's turn (150; quick 40)\n"
 	      "  --big          20 million records, and the bars for them\n"
+	      "sql:\n"
+	      "  --peers LIST   rollback,wal,memory,vfs,native\n"
 	      "ycsb:\n"
 	      "  --workload L   workloads: a,b,c,d,e,f (default all)\n"
 	      "  --threads L    numbers of threads (default 1,2)\n"

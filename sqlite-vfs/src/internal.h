@@ -54,6 +54,9 @@ struct twzvfs_file {
 	bool hdr_dirty; /* page_cnt or page_size differ from the stored header */
 	char *super;	/* name given by FCNTL_SYNC */
 	/* the page table as this transaction sees it */
+	bool loaded;	     /* what follows is that of commit loaded_ts */
+	uint64_t loaded_ts;
+	unsigned char version[16]; /* bytes 24..39 of page 1: SQLite asks for them in every transaction */
 	bool have_table;
 	struct twzdb_table table;
 	uint32_t page_size; /* 0: empty database */
@@ -63,6 +66,7 @@ struct twzvfs_file {
 	int fetched; /* pages handed out by xFetch */
 	struct twzvfs_buf journal;
 	struct twzvfs_native *native; /* NULL: no native table was used through this file */
+	uint32_t reopened;	      /* how often */
 };
 
 /* xFileControl of our own: *(struct twzvfs_file **) = the file, whatever VFS lies on top. */
@@ -109,6 +113,7 @@ void twzvfs__end(struct twzvfs_file *f);
 
 /* pages.c: all need f->txn; engine errors */
 int twzvfs__pages_load(struct twzvfs_file *f); /* after every begin, commit and downgrade */
+void twzvfs__pages_same(struct twzvfs_file *f); /* after a commit that changed no page */
 /* past the end: zeros */
 int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, uint64_t off);
 int twzvfs__pages_fetch(struct twzvfs_file *f, uint64_t off, uint32_t len, const void **out);
@@ -140,6 +145,12 @@ int twzvfs__native_register(sqlite3 *db); /* the module "twz" */
 /* The transaction of F, or its changes, have ended. */
 void twzvfs__native_reset(struct twzvfs_file *f);
 void twzvfs__native_free(struct twzvfs_file *f);
+/*
+ * Before a commit: what was read in place in this transaction, by statements that go on, stays where it
+ * is until all of them have ended.
+ */
+int twzvfs__native_pin(struct twzvfs_file *f);
+void twzvfs__native_unpin(struct twzvfs_file *f);
 /* Pages were written. */
 int twzvfs__native_wrote(struct twzvfs_file *f, uint64_t off, uint64_t len);
 

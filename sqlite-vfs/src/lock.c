@@ -17,9 +17,11 @@ void twzvfs__end(struct twzvfs_file *f)
 	twzdb_abort(f->txn);
 	f->txn = NULL;
 	f->early = false;
+	f->loaded &= !f->dirty;
 	f->dirty = false;
 	f->prepared = false;
 	twzvfs__native_reset(f);
+	twzvfs__native_unpin(f);
 	sqlite3_free(f->super);
 	f->super = NULL;
 }
@@ -209,6 +211,8 @@ int twzvfs__commit(struct twzvfs_file *f)
 	}
 	if (f->dirty)
 		err = twzvfs__pages_seal(f);
+	if (!err)
+		err = twzvfs__native_pin(f);
 	if (err)
 		/*
 		 * A failing commit discards the changes itself: in exclusive locking mode
@@ -220,6 +224,8 @@ int twzvfs__commit(struct twzvfs_file *f)
 	twzvfs__native_reset(f);
 	if (f->dirty)
 		load_err = twzvfs__pages_load(f);
+	else
+		twzvfs__pages_same(f);
 	if (f->lock == SQLITE_LOCK_NONE)
 		twzvfs__end(f);
 	rc = twzvfs__rc(err ? err : load_err, "commit", f->path);

@@ -31,6 +31,8 @@ int twzvfs__native_rc(struct native *n, int err, const char *what)
 			twzvfs__native_fail(n, 0, "native table %s: %s", n->name, twzdb_errmsg());
 		return SQLITE_CORRUPT_VTAB;
 	}
+	if (err == TWZDB_E_STATE)
+		n->have = false; /* the engine tables were replaced: looked for once more */
 	rc = twzvfs__rc(err, what, n->name);
 	if (rc == SQLITE_CANTOPEN)
 		rc = SQLITE_IOERR;
@@ -105,8 +107,9 @@ int twzvfs__native_tables(struct native *n, struct twzdb_txn *tx)
 {
 	int err;
 
-	if (n->have)
+	if (n->have && n->opened == n->f->reopened)
 		return 0;
+	n->opened = n->f->reopened;
 	err = read_decl(n, tx);
 	if (!err)
 		err = open_one(tx, rows_name(n->name), 0, &n->rows);
@@ -162,10 +165,8 @@ static int whole(struct native *n, int (*fn)(struct native *, struct twzdb_txn *
 {
 	struct twzdb_txn *tx;
 	uint32_t id;
-	int err = twzvfs__native_join(n), undo;
+	int err = twzvfs__native_writer(n, &tx), undo;
 
-	if (!err)
-		err = twzvfs__native_writer(n, &tx);
 	if (!err)
 		err = twzdb_savepoint(tx, &id);
 	if (err)
@@ -187,6 +188,7 @@ static int make_tables(struct native *n, struct twzdb_txn *tx, const char *unuse
 	if (!err)
 		err = write_decl(n, tx);
 	n->have = !err;
+	n->opened = n->f->reopened;
 	return err;
 }
 
@@ -250,7 +252,8 @@ static int alloc(struct native *n)
 }
 
 /* argv: module, schema, table, arguments. */
-static int make(sqlite3 *db, int argc, const char *const *argv, struct native **out, char **err)
+static int make(sqlite3 *db, struct twzvfs_conn *conn, int argc, const char *const *argv,
+		struct native **out, char **err)
 {
 	struct native *n = sqlite3_malloc64(sizeof(*n));
 	int rc;
@@ -265,6 +268,7 @@ static int make(sqlite3 *db, int argc, const char *const *argv, struct native **
 	twzvfs__nbuf_init(&n->tmp);
 	twzvfs__nbuf_init(&n->entry);
 	n->db = db;
+	n->conn = conn;
 	n->schema = sqlite3_mprintf("%s", argv[1]);
 	n->name = sqlite3_mprintf("%s", argv[2]);
 	if (!n->schema || !n->name)
@@ -321,9 +325,8 @@ static int x_connect(sqlite3 *db, void *aux, int argc, const char *const *argv, 
 		     char **err)
 {
 	struct native *n;
-	int rc = make(db, argc, argv, &n, err);
+	int rc = make(db, aux, argc, argv, &n, err);
 
-	(void)aux;
 	return finish(n, rc, out, err);
 }
 
@@ -331,11 +334,12 @@ static int x_create(sqlite3 *db, void *aux, int argc, const char *const *argv, s
 		    char **err)
 {
 	struct native *n;
-	int rc = make(db, argc, argv, &n, err), e;
+	int rc = make(db, aux, argc, argv, &n, err), e;
 
-	(void)aux;
 	if (rc == SQLITE_OK)
 		rc = check_encoding(n, err);
+	if (rc == SQLITE_OK)
+		rc = twzvfs__join(n);
 	if (rc == SQLITE_OK) {
 		e = whole(n, make_tables, NULL);
 		rc = e == TWZDB_E_EXIST ? SQLITE_ERROR : twzvfs__native_rc(n, e, "create");
@@ -381,7 +385,10 @@ static int drop_tables(struct native *n, struct twzdb_txn *tx, const char *unuse
 static int x_destroy(sqlite3_vtab *vtab)
 {
 	struct native *n = (struct native *)vtab;
-	int rc = twzvfs__native_rc(n, whole(n, drop_tables, NULL), "drop");
+	int rc = twzvfs__join(n);
+
+	if (rc == SQLITE_OK)
+		rc = twzvfs__native_rc(n, whole(n, drop_tables, NULL), "drop");
 
 	if (rc == SQLITE_OK)
 		release(n);
@@ -423,8 +430,11 @@ static int rename_tables(struct native *n, struct twzdb_txn *tx, const char *to)
 static int x_rename(sqlite3_vtab *vtab, const char *to)
 {
 	struct native *n = (struct native *)vtab;
-	int err = whole(n, rename_tables, to);
+	int rc = twzvfs__join(n), err;
 
+	if (rc != SQLITE_OK)
+		return rc;
+	err = whole(n, rename_tables, to);
 	if (err == TWZDB_E_EXIST)
 		return twzvfs__native_fail(n, SQLITE_ERROR,
 					   "the store has a table named %s%s already",
@@ -459,7 +469,27 @@ static const sqlite3_module module = {
 	.xRollbackTo = twzvfs__native_rollback_to,
 };
 
+static void forget(void *conn)
+{
+	struct twzvfs_conn *c = conn;
+
+	sqlite3_free(c->file);
+	sqlite3_free(c);
+}
+
 int twzvfs__native_register(sqlite3 *db)
 {
-	return sqlite3_create_module_v2(db, "twz", &module, NULL, NULL);
+	struct twzvfs_conn *c = sqlite3_malloc64(sizeof(*c));
+	int rc;
+
+	if (!c)
+		return SQLITE_NOMEM;
+	memset(c, 0, sizeof(*c));
+	c->db = db;
+	c->top = -1;
+	rc = twzvfs__join_register(c);
+	if (rc == SQLITE_OK)
+		return sqlite3_create_module_v2(db, "twz", &module, c, forget);
+	forget(c);
+	return rc;
 }

@@ -9,6 +9,7 @@
  *   native_scan.c   cursors: constraints as ranges of keys, columns of rows
  *   native_write.c  xUpdate: constraints, conflicts, indexes
  *   native_txn.c    the engine transaction is the VFS file's; savepoints
+ *   native_join.c   savepoints around CREATE, DROP and ALTER TABLE
  */
 #ifndef TWZVFS_NATIVE_H
 #define TWZVFS_NATIVE_H
@@ -144,20 +145,33 @@ struct twzvfs_native {
 		uint32_t id; /* the engine's */
 	} * sp;
 	int sp_cnt, sp_cap;
+	bool lent; /* SQLite has pointers to rows of this snapshot */
+	struct twzdb_txn **pin;
+	int pin_cnt;
 	uint32_t *page; /* pages written since the first savepoint */
 	size_t page_cnt, page_cap;
 };
 
 struct ncursor;
 
+/* What the module knows of a connection. */
+struct twzvfs_conn {
+	sqlite3 *db;
+	struct twzvfs_file **file; /* that joined: native_join.c */
+	int file_cnt;
+	int top; /* SQLite's innermost savepoint, or -1 */
+};
+
 struct native {
 	sqlite3_vtab base; /* must be first */
 	sqlite3 *db;
+	struct twzvfs_conn *conn;
 	struct twzvfs_file *f;
 	struct twzvfs_native *share; /* f's */
 	char *schema, *name;
 	struct ndecl *d;
 	bool have; /* the engine tables are there, and these are they: */
+	uint32_t opened;
 	struct twzdb_table rows;
 	struct twzdb_table *index;
 	struct ncursor *spare;
@@ -212,7 +226,20 @@ int twzvfs__update(sqlite3_vtab *vtab, int argc, sqlite3_value **argv, sqlite3_i
 int twzvfs__native_reader(struct native *n, struct twzdb_txn **tx, bool *own);
 /* The writer; notes that rows change. */
 int twzvfs__native_writer(struct native *n, struct twzdb_txn **tx);
-/* Before a change that SQLite has not announced by xBegin: tables made, dropped, renamed. */
+/* The same for a file: engine errors. */
+int twzvfs__sp_push(struct twzvfs_file *f, int label);
+int twzvfs__sp_release(struct twzvfs_file *f, int label);
+int twzvfs__sp_rollback(struct twzvfs_file *f, int label);
+/* ROLLBACK of the transaction, if the file has not been told by losing its lock. */
+int twzvfs__sp_undo(struct twzvfs_file *f);
+
+/* native_join.c */
+int twzvfs__join_register(struct twzvfs_conn *c);
+/*
+ * Before a change that SQLite has not announced by xBegin: tables made, dropped, renamed. An SQLite
+ * result code.
+ */
+int twzvfs__join(struct native *n);
 int twzvfs__native_join(struct native *n);
 int twzvfs__native_begin(sqlite3_vtab *vtab);
 int twzvfs__native_sync(sqlite3_vtab *vtab);

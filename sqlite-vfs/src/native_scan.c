@@ -317,6 +317,20 @@ static int fresh(struct ncursor *c)
 	return rc_of(c, err);
 }
 
+/*
+ * May SQLite use the bytes where they are? A committed row's, read by a transaction that is not the writer: see twzvfs__native_pin().
+ */
+static bool lasting(struct ncursor *c, const struct nval *v)
+{
+	const char *p = v->p, *row = c->row.val.ptr;
+
+	if ((v->type != SQLITE_TEXT && v->type != SQLITE_BLOB) || c->own ||
+	    twzdb_txn_is_writer(c->tx) || p < row || p >= row + c->row.val.len)
+		return false;
+	native_of(&c->base)->share->lent = true;
+	return true;
+}
+
 int twzvfs__cursor_column(sqlite3_vtab_cursor *cur, sqlite3_context *ctx, int col)
 {
 	struct ncursor *c = (struct ncursor *)cur;
@@ -336,7 +350,7 @@ int twzvfs__cursor_column(sqlite3_vtab_cursor *cur, sqlite3_context *ctx, int co
 	}
 	c->buf.len = 0;
 	rc = rc_of(c, twzvfs__row_col(n, &c->row, col, &c->buf, &v));
-	return rc ? rc : twzvfs__val_result(ctx, &v, false);
+	return rc ? rc : twzvfs__val_result(ctx, &v, lasting(c, &v));
 }
 
 int twzvfs__cursor_rowid(sqlite3_vtab_cursor *cur, sqlite3_int64 *out)

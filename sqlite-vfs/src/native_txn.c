@@ -47,10 +47,46 @@ void twzvfs__native_free(struct twzvfs_file *f)
 {
 	if (!f->native)
 		return;
+	twzvfs__native_unpin(f);
+	sqlite3_free(f->native->pin);
 	sqlite3_free(f->native->sp);
 	sqlite3_free(f->native->page);
 	sqlite3_free(f->native);
 	f->native = NULL;
+}
+
+/*
+ * Text and blobs of committed rows are handed to SQLite where they lie. They stay there as long as this snapshot; SQLite,
+ * as long as the statement that reads them, which can outlive it: when another statement of the connection commits meanwhile,
+ * the file goes on with the next snapshot.
+ */
+int twzvfs__native_pin(struct twzvfs_file *f)
+{
+	struct twzvfs_native *s = f->native;
+	struct twzdb_txn **p;
+	int err;
+
+	if (!s || !s->lent)
+		return 0;
+	p = sqlite3_realloc64(s->pin, ((size_t)s->pin_cnt + 1) * sizeof(*p));
+	if (!p)
+		return -ENOMEM;
+	s->pin = p;
+	err = twzdb_begin(f->db, TWZDB_RDONLY, &p[s->pin_cnt]); /* a writer has the latest one */
+	s->pin_cnt += !err;
+	s->lent = err != 0;
+	return err;
+}
+
+void twzvfs__native_unpin(struct twzvfs_file *f)
+{
+	struct twzvfs_native *s = f->native;
+
+	if (!s)
+		return;
+	s->lent = false;
+	while (s->pin_cnt)
+		twzdb_abort(s->pin[--s->pin_cnt]);
 }
 
 /* --- pages written since the first savepoint --- */
@@ -133,14 +169,9 @@ static int restore_pages(struct twzvfs_file *f, const unsigned char *p)
 
 /* --- savepoints --- */
 
-static int rc_of(struct native *n, int err)
+int twzvfs__sp_push(struct twzvfs_file *f, int label)
 {
-	return twzvfs__native_rc(n, err, "savepoint");
-}
-
-static int push(struct native *n, int label)
-{
-	struct twzvfs_native *s = n->share;
+	struct twzvfs_native *s = f->native;
 	uint32_t id;
 	int err;
 
@@ -155,14 +186,89 @@ static int push(struct native *n, int label)
 		s->sp = p;
 		s->sp_cap = cap;
 	}
-	err = twzvfs__writer(n->f);
+	err = twzvfs__writer(f);
 	if (!err)
-		err = twzdb_savepoint(n->f->txn, &id);
+		err = twzdb_savepoint(f->txn, &id);
 	if (err)
 		return err;
 	s->sp[s->sp_cnt].label = label;
 	s->sp[s->sp_cnt++].id = id;
 	return 0;
+}
+
+/* The first of the savepoints that are LABEL's or inside of it. */
+static int first_of(const struct twzvfs_native *s, int label)
+{
+	int first = s->sp_cnt;
+
+	while (first && s->sp[first - 1].label >= label)
+		first--;
+	return first;
+}
+
+/*
+ * A table that first changes inside of savepoint 2 is told of 2 only; 0 and 1 are open all the
+ * same, and nothing had changed since they were made. So 2, released, goes on as 1, unless 1 is
+ * known.
+ */
+int twzvfs__sp_release(struct twzvfs_file *f, int label)
+{
+	struct twzvfs_native *s = f->native;
+	int first = first_of(s, label), err;
+
+	if (first < s->sp_cnt && label > 0 && (!first || s->sp[first - 1].label < label - 1))
+		s->sp[first++].label = label - 1;
+	if (first == s->sp_cnt)
+		return 0;
+	err = twzdb_release(f->txn, s->sp[first].id);
+	s->sp_cnt = first;
+	if (!first)
+		s->page_cnt = 0;
+	return err;
+}
+
+int twzvfs__sp_rollback(struct twzvfs_file *f, int label)
+{
+	struct twzvfs_native *s = f->native;
+	int first = first_of(s, label), err;
+	unsigned char *pages;
+
+	if (first == s->sp_cnt)
+		return 0;
+	err = save_pages(f, &pages);
+	if (!err)
+		err = twzdb_rollback_to(f->txn, s->sp[first].id);
+	if (!err)
+		err = restore_pages(f, pages);
+	sqlite3_free(pages);
+	s->sp[first].label = label;
+	s->sp_cnt = first + 1;
+	s->epoch++;
+	return err;
+}
+
+int twzvfs__sp_undo(struct twzvfs_file *f)
+{
+	int err;
+
+	if (!f->rows_dirty)
+		return 0;
+	if (f->lock == SQLITE_LOCK_NONE && !f->dirty) {
+		twzvfs__end(f);
+		return 0;
+	}
+	err = twzvfs__sp_rollback(f, -1);
+	if (!err && f->native->sp_cnt)
+		err = twzdb_release(f->txn, f->native->sp[0].id);
+	twzvfs__native_reset(f);
+	return err;
+}
+
+/* --- the methods --- */
+
+static int rc_of(struct native *n, int err)
+{
+	return twzvfs__native_rc(n, err, "savepoint");
 }
 
 /*
@@ -176,7 +282,7 @@ static bool need_base(struct native *n)
 
 int twzvfs__native_join(struct native *n)
 {
-	return need_base(n) ? push(n, -1) : 0;
+	return need_base(n) ? twzvfs__sp_push(n->f, -1) : 0;
 }
 
 int twzvfs__native_begin(sqlite3_vtab *vtab)
@@ -190,63 +296,21 @@ int twzvfs__native_savepoint(sqlite3_vtab *vtab, int label)
 {
 	struct native *n = (struct native *)vtab;
 
-	return rc_of(n, push(n, label));
+	return rc_of(n, twzvfs__sp_push(n->f, label));
 }
 
-/*
- * A table that first changes inside of savepoint 2 is told of 2 only; 0 and 1 are open all the
- * same, and nothing had changed since they were made. So 2, released, goes on as 1, unless 1 is known.
- */
 int twzvfs__native_release(sqlite3_vtab *vtab, int label)
 {
 	struct native *n = (struct native *)vtab;
-	struct twzvfs_native *s = n->share;
-	int first = s->sp_cnt, err;
 
-	while (first && s->sp[first - 1].label >= label)
-		first--;
-	if (first == s->sp_cnt)
-		return SQLITE_OK;
-	if (label > 0 && (!first || s->sp[first - 1].label < label - 1)) {
-		s->sp[first].label = label - 1;
-		first++;
-	}
-	if (first == s->sp_cnt)
-		return SQLITE_OK;
-	err = twzdb_release(n->f->txn, s->sp[first].id);
-	s->sp_cnt = first;
-	if (!first)
-		s->page_cnt = 0;
-	return rc_of(n, err);
-}
-
-static int roll_back(struct native *n, int label)
-{
-	struct twzvfs_native *s = n->share;
-	unsigned char *pages;
-	int first = s->sp_cnt, err;
-
-	while (first && s->sp[first - 1].label >= label)
-		first--;
-	if (first == s->sp_cnt)
-		return 0;
-	err = save_pages(n->f, &pages);
-	if (!err)
-		err = twzdb_rollback_to(n->f->txn, s->sp[first].id);
-	if (!err)
-		err = restore_pages(n->f, pages);
-	sqlite3_free(pages);
-	s->sp[first].label = label;
-	s->sp_cnt = first + 1;
-	s->epoch++;
-	return err;
+	return rc_of(n, twzvfs__sp_release(n->f, label));
 }
 
 int twzvfs__native_rollback_to(sqlite3_vtab *vtab, int label)
 {
 	struct native *n = (struct native *)vtab;
 
-	return rc_of(n, roll_back(n, label));
+	return rc_of(n, twzvfs__sp_rollback(n->f, label));
 }
 
 /* --- the end --- */
@@ -270,18 +334,7 @@ int twzvfs__native_commit(sqlite3_vtab *vtab)
 int twzvfs__native_rollback(sqlite3_vtab *vtab)
 {
 	struct native *n = (struct native *)vtab;
-	int err;
 
 	twzvfs__group_committing(NULL);
-	if (!n->f->rows_dirty)
-		return SQLITE_OK;
-	if (n->f->lock == SQLITE_LOCK_NONE && !n->f->dirty) {
-		twzvfs__end(n->f);
-		return SQLITE_OK;
-	}
-	err = roll_back(n, -1);
-	if (!err && n->share->sp_cnt)
-		err = twzdb_release(n->f->txn, n->share->sp[0].id);
-	twzvfs__native_reset(n->f);
-	return rc_of(n, err);
+	return rc_of(n, twzvfs__sp_undo(n->f));
 }

@@ -49,14 +49,40 @@ static int read_old(struct writer *w)
 	return err;
 }
 
+/* Text and blobs of the key need no look at the row: the key has been brought along. */
+static int keep_from_key(struct writer *w, int i, bool *done)
+{
+	struct native *n = w->n;
+	const struct nkey *k = &n->d->key;
+	struct twzdb_key_reader r;
+	int err = 0;
+
+	*done = false;
+	if (n->d->col[i].part < 0 || k->part[n->d->col[i].part].coll != COLL_BINARY)
+		return 0;
+	twzdb_key_read(&r, nbuf_slice(&n->old_key));
+	for (int p = 0; p <= n->d->col[i].part && !err; p++) {
+		n->cell[i].len = 0;
+		err = twzvfs__part_get(&r, &k->part[p], &n->cell[i], &n->val[i]);
+	}
+	*done = !err && (n->val[i].type == SQLITE_TEXT || n->val[i].type == SQLITE_BLOB);
+	return err == TWZDB_E_CORRUPT ? twzvfs__native_corrupt(n, "a key is not one of this table")
+				      : err;
+}
+
 /* Column I as it was. Its bytes are copied: the old row may be changed before they are used. */
 static int keep_col(struct writer *w, int i)
 {
 	struct native *n = w->n;
-	int err = read_old(w);
+	bool done;
+	int err = keep_from_key(w, i, &done);
 
+	if (!err && !done)
+		err = read_old(w);
+	if (err || done)
+		return err;
 	n->cell[i].len = 0;
-	return err ? err : twzvfs__row_col(n, &w->old, i, &n->cell[i], &n->val[i]);
+	return twzvfs__row_col(n, &w->old, i, &n->cell[i], &n->val[i]);
 }
 
 static int take_values(struct writer *w, sqlite3_value **arg)
@@ -472,7 +498,9 @@ static int apply(struct writer *w)
 {
 	struct native *n = w->n;
 	struct twzdb_slice key = nbuf_slice(&n->key), row = nbuf_slice(&n->row);
-	uint32_t flags = w->key_moves && w->mode != SQLITE_REPLACE ? TWZDB_INSERT : 0;
+	uint32_t flags = !w->key_moves		     ? TWZDB_UPDATE
+			 : w->mode == SQLITE_REPLACE ? 0
+						     : TWZDB_INSERT;
 	int err = 0;
 
 	if (w->mode == SQLITE_REPLACE && n->d->index_cnt)
@@ -525,6 +553,8 @@ static int change(struct writer *w)
 		err = whole(w, apply, one);
 	if (err == TWZDB_E_EXIST)
 		return key_violated(w);
+	if (err == TWZDB_E_NOTFOUND)
+		return SQLITE_OK; /* as in do_delete() */
 	return rc_of(w, err);
 }
 

@@ -116,11 +116,12 @@ static int hdr_load(struct twzvfs_file *f)
 	return 0;
 }
 
-int twzvfs__pages_load(struct twzvfs_file *f)
+static int load(struct twzvfs_file *f)
 {
 	const unsigned char *p1;
 	int err;
 
+	memset(f->version, 0, sizeof(f->version));
 	f->have_table = false;
 	f->page_size = 0;
 	f->page_cnt = 0;
@@ -138,9 +139,30 @@ int twzvfs__pages_load(struct twzvfs_file *f)
 	if (err || !f->page_cnt)
 		return err;
 	err = page_get(f, 1, &p1);
-	if (!err && p1)
+	if (!err && p1) {
 		f->base_counter = get_be32(p1 + HDR_CHANGE_COUNTER);
+		memcpy(f->version, p1 + HDR_CHANGE_COUNTER, sizeof(f->version));
+	}
 	return err;
+}
+
+/* Nothing is read again while nobody has committed. */
+int twzvfs__pages_load(struct twzvfs_file *f)
+{
+	uint64_t ts = twzdb_txn_ts(f->txn);
+	int err;
+
+	if (f->loaded && f->loaded_ts == ts && !f->dirty)
+		return 0;
+	err = load(f);
+	f->loaded = !err;
+	f->loaded_ts = ts;
+	return err;
+}
+
+void twzvfs__pages_same(struct twzvfs_file *f)
+{
+	f->loaded_ts = twzdb_txn_ts(f->txn);
 }
 
 int twzvfs__pages_reopen(struct twzvfs_file *f)
@@ -155,6 +177,10 @@ int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, 
 {
 	uint64_t end = f->page_cnt * f->page_size;
 
+	if (off == HDR_CHANGE_COUNTER && len == sizeof(f->version) && f->loaded && !f->dirty) {
+		memcpy(buf, f->version, len);
+		return 0;
+	}
 	while (len) {
 		const unsigned char *page = NULL;
 		uint64_t in, n;

@@ -70,6 +70,8 @@ int twzvfs__reopen(struct twzvfs_file *f)
 	int err = twzdb_close(f->db);
 
 	f->db = NULL;
+	f->loaded = false;
+	f->reopened++;
 	return err ? err : open_db(f, TWZDB_READONLY);
 }
 

@@ -440,6 +440,34 @@ static bool transaction(void)
 	return both(true, false);
 }
 
+/* Both make the table anew, or give it another name for a while. */
+static bool ddl(void)
+{
+	char *make = sqlite3_mprintf("CREATE VIRTUAL TABLE t USING twz(%s)", sh->native);
+	bool ok;
+	int rc[2];
+
+	if (t_rand_below(2)) {
+		strcpy(sql, "ALTER TABLE t RENAME TO other");
+		ok = both(true, false);
+		strcpy(sql, "DELETE FROM other WHERE rowid % 3 = 0");
+		ok = ok && (!sh->integer || both(true, true));
+		strcpy(sql, "ALTER TABLE other RENAME TO t");
+		ok = ok && both(true, false);
+	} else {
+		strcpy(sql, "DROP TABLE t");
+		ok = both(true, false);
+		rc[0] = sqlite3_exec(db[0], make, NULL, NULL, NULL);
+		rc[1] = sqlite3_exec(db[1], sh->ordinary, NULL, NULL, NULL);
+		if (rc[0] || rc[1])
+			fprintf(stderr, "%s: %d, %d: %s\n", make, rc[0], rc[1],
+				sqlite3_errmsg(db[0]));
+		ok &= !rc[0] && !rc[1];
+	}
+	sqlite3_free(make);
+	return ok;
+}
+
 static bool step(void)
 {
 	switch (t_rand_below(16)) {
@@ -462,6 +490,8 @@ static bool step(void)
 	case 11:
 		return ordered();
 	case 12:
+		if (t_rand_below(8) == 0 && !ddl())
+			return false;
 		return transaction() && same_contents();
 	default:
 		return look();
