@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * twzvfs.h -- SQLite on twzdb: register the VFS "twz" with a statically linked SQLite
  *
- * The same code is a loadable extension (twzvfs.so): entry points sqlite3_twz_init (registers
+ * The same code is a loadable extension (twz.so): entry points sqlite3_twz_init (registers
  * "twz") and sqlite3_twzdefault_init (registers it as the default VFS). A path names a store
  * file: app.twz is database "main" in it, file:app.twz?vfs=twz&db=sales another.
  */

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 
-FOLDERS = ("engine", "twz", "sqlite-vfs", "cli", "kernel-shim", "tests", "bench")
+FOLDERS = ("engine", "twz", "sqlite-vfs", "cli", "kernel-shim", "tests", "bench", "examples")
 SELF = "tests/lint/"  # its own examples of what is forbidden are allowed
 
 # Folder -> quoted includes it may use besides its own files (DESIGN: arrows use public headers only).
