@@ -97,6 +97,24 @@ static int dump_rows(struct dump *d, const char *table)
 		       : shell_sql_error(d->sh, NULL, -1, d->sh->src_line);
 }
 
+/* "CREATE VIRTUAL TABLE name USING twz(...)": its rows are its own, in no other table. */
+static bool is_native(const char *sql)
+{
+	const char *s = sql;
+
+	while (*s && sqlite3_strnicmp(s, "USING", 5) != 0) {
+		char end = *s == '[' ? ']' : *s;
+
+		if (strchr("\"'`[", *s))
+			for (s++; *s && *s != end; s++)
+				;
+		s += *s != 0;
+	}
+	for (s += *s ? 5 : 0; *s && strchr(" \t\r\n\"", *s); s++)
+		;
+	return !sqlite3_strnicmp(s, "twz", 3) && strchr(" \t\r\n\"(", s[3]);
+}
+
 /*
  * Creating a virtual table would create its shadow tables, which are dumped as what they are:
  * so only its entry is written.
@@ -123,7 +141,7 @@ static int dump_table(struct dump *d, const char *name, const char *sql)
 		fputs("ANALYZE sqlite_schema;\n", d->sh->out);
 	} else if (!sqlite3_strnicmp(name, "sqlite_", 7)) {
 		return 0;
-	} else if (!sqlite3_strnicmp(sql, "CREATE VIRTUAL TABLE", 20)) {
+	} else if (!sqlite3_strnicmp(sql, "CREATE VIRTUAL TABLE", 20) && !is_native(sql)) {
 		dump_virtual(d, name, sql);
 		return 0;
 	} else {
@@ -238,6 +256,20 @@ static bool names_store(const char *name)
 	return strstr(name, "?db=") || (n > 4 && !strcmp(name + n - 4, ".twz"));
 }
 
+/* Pages have been copied, and rows of native tables lie in none. */
+static void warn_native(struct shell *sh, const char *cmd)
+{
+	sqlite3_stmt *st = shell_prepare(
+		sh, "SELECT name, sql FROM sqlite_schema WHERE sql LIKE 'CREATE VIRTUAL TABLE%%'");
+
+	while (st && sqlite3_step(st) == SQLITE_ROW)
+		if (is_native((const char *)sqlite3_column_text(st, 1)))
+			fprintf(stderr,
+				"twzdb: %s: native table %s: only its name was copied; .dump writes its rows, too\n",
+				cmd, (const char *)sqlite3_column_text(st, 0));
+	sqlite3_finalize(st);
+}
+
 int dot_backup(struct shell *sh, const struct words *ws)
 {
 	bool plain = ws->cnt == 3 && (!strcmp(ws->w[1], "--plain") || !strcmp(ws->w[1], "-plain"));
@@ -257,6 +289,8 @@ int dot_backup(struct shell *sh, const struct words *ws)
 	rc = copy_pages(sh->db, to);
 	if (rc)
 		copy_error(sh, ".backup", name, to, rc);
+	else
+		warn_native(sh, ws->w[0]);
 	sqlite3_close_v2(to);
 	return rc != 0;
 }

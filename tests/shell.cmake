@@ -1,5 +1,5 @@
 # tests of this area: see CMakeLists.txt; what they are is in shell/README.md
-foreach(name modes script usage open busy dot output import dump inspect)
+foreach(name modes script usage open busy dot output import dump inspect native)
 	add_test(NAME shell.${name} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/shell/run.sh $<TARGET_FILE:twzdb> ${name})
 	set_tests_properties(shell.${name} PROPERTIES LABELS "shell;quick" TIMEOUT 120)
 endforeach()

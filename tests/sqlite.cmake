@@ -23,6 +23,14 @@ set_target_properties(test_native_diff PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMA
 add_test(NAME sqlite.native.diff COMMAND test_native_diff)
 set_tests_properties(sqlite.native.diff PROPERTIES LABELS sqlite TIMEOUT 180)
 
+foreach(t native native_kv)
+	add_executable(test_${t} sqlite/test_${t}.c)
+	target_link_libraries(test_${t} PRIVATE twz_t twzvfs_static)
+	set_target_properties(test_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+	add_test(NAME sqlite.${t} COMMAND test_${t})
+	set_tests_properties(sqlite.${t} PROPERTIES LABELS "sqlite;quick" TIMEOUT 120)
+endforeach()
+
 # The extension inside the stock sqlite3 shell and Python (which are not built with a sanitizer's run-time).
 if(NOT TWZ_SANITIZE)
 	add_test(NAME sqlite.extension COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/sqlite/extension.sh $<TARGET_FILE:twzvfs_ext>)

@@ -117,6 +117,8 @@ int twzvfs__native_tables(struct native *n, struct twzdb_txn *tx)
 		err = open_one(tx, index_name(n->name, i), 0, &n->index[i]);
 	if (err == TWZDB_E_NOTFOUND)
 		err = missing(n);
+	if (err == TWZDB_E_KIND)
+		err = twzvfs__native_corrupt(n, "its engine table is of another kind");
 	n->have = !err;
 	return err;
 }
@@ -373,9 +375,7 @@ static int drop_tables(struct native *n, struct twzdb_txn *tx, const char *unuse
 	(void)unused;
 	if (!err)
 		err = twzdb_del(tx, cat, key);
-	if (err == TWZDB_E_NOTFOUND)
-		return 0;
-	if (!err)
+	if (!err || err == TWZDB_E_NOTFOUND)
 		err = drop_one(tx, rows_name(n->name));
 	for (int i = 0; i < n->d->index_cnt && !err; i++)
 		err = drop_one(tx, index_name(n->name, i));

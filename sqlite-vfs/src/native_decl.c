@@ -125,13 +125,15 @@ static char *join(int cnt, const char *const *arg, bool indexes)
 {
 	sqlite3_str *s = sqlite3_str_new(NULL);
 	const char *name, *list;
+	char *out;
 	bool unique;
 	int len;
 
 	for (int i = 0; i < cnt; i++)
 		if (indexes || !is_index(arg[i], &unique, &name, &len, &list))
 			sqlite3_str_appendf(s, "%s%s", sqlite3_str_length(s) ? ", " : "", arg[i]);
-	return sqlite3_str_finish(s);
+	out = sqlite3_str_finish(s);
+	return out ? out : sqlite3_mprintf(""); /* of nothing, SQLite makes NULL */
 }
 
 static int create(struct maker *m, int cnt, const char *const *arg)

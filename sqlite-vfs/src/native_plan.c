@@ -127,15 +127,19 @@ static void match(struct planner *p, struct way *w)
 	w->unique = w->eq == k->cnt && k->unique && !strchr(w->str, 'i');
 	if (w->eq == k->cnt || w->eq == PARTS_MAX)
 		return;
+	/*
+	 * First of all the pattern: of a constant one SQLite makes a range itself, which has no blobs,
+	 * and LIKE and GLOB find blobs.
+	 */
+	term = find(p, &k->part[w->eq], "kb");
+	if (term >= 0) {
+		use(p, w, &k->part[w->eq], term);
+		return;
+	}
 	term = find(p, &k->part[w->eq], ">g");
 	if (term >= 0)
 		use(p, w, &k->part[w->eq], term);
 	term = find(p, &k->part[w->eq], "<l");
-	if (term >= 0)
-		use(p, w, &k->part[w->eq], term);
-	if (w->cnt > w->eq)
-		return;
-	term = find(p, &k->part[w->eq], "kb");
 	if (term >= 0)
 		use(p, w, &k->part[w->eq], term);
 }

@@ -114,6 +114,8 @@ static const char *value(void)
 					  "'ab'",
 					  "''",
 					  "x'6162'",
+					  "x'61'",
+					  "x'4142'",
 					  "x''",
 					  "x'00ff'",
 					  "'5'",
