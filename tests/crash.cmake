@@ -34,7 +34,7 @@ add_library(crash_workloads OBJECT
 	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c)
 target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzdb)
-add_executable(twzcrash crash/main.c crash/run.c crash/mutate.c $<TARGET_OBJECTS:crash_workloads>)
+add_executable(twzcrash crash/main.c crash/run.c crash/mutate.c crash/flushes.c $<TARGET_OBJECTS:crash_workloads>)
 target_link_libraries(twzcrash PRIVATE crash_harness crash_twzdb)
 
 # The harness tests itself with programs that are wrong in one known way; these need no store.
@@ -54,3 +54,13 @@ set_tests_properties(crash.quick PROPERTIES LABELS "crash;quick" TIMEOUT 120)
 # All workloads, all media: hundreds of thousands of different images; see README.md. It uses both processors.
 add_test(NAME crash.images COMMAND twzcrash run --limit 4000 --jobs 2 --keep ${CMAKE_BINARY_DIR})
 set_tests_properties(crash.images PROPERTIES LABELS crash TIMEOUT 1500 PROCESSORS 2 RUN_SERIAL TRUE)
+
+# kill -9 campaigns: real processes, a real file; page media on disk, cache-line media in memory
+add_executable(twzcampaign crash/campaign.c)
+target_link_libraries(twzcampaign PRIVATE twz_flags twzvfs_static)
+foreach(m page line)
+	add_test(NAME crash.campaign.${m} COMMAND twzcampaign --kills 150 --seconds 30)
+	set_tests_properties(crash.campaign.${m} PROPERTIES LABELS crash TIMEOUT 120)
+endforeach()
+set_tests_properties(crash.campaign.page PROPERTIES ENVIRONMENT "TMPDIR=${CMAKE_BINARY_DIR}")
+set_tests_properties(crash.campaign.line PROPERTIES ENVIRONMENT "TMPDIR=/dev/shm;PMEM2_FORCE_GRANULARITY=CACHE_LINE")

@@ -65,6 +65,8 @@ struct crash_record {
 		states_known; /* before the first event; all 0 for a recorded workload */
 };
 
+/* Recorded workloads close the store at the end; flushes.c wants that, crashes need it not. */
+extern bool crash_record_closes;
 int crash_record(const struct crash_workload *w, enum sim_media media, uint64_t seed,
 		 struct crash_record *rec, char *why, size_t why_len);
 /*

@@ -104,7 +104,15 @@ static uint64_t db_inside(struct crash *c)
 	return st.splits + st.merges + st.checkpoints;
 }
 
-const struct crash_kind db_kind = {db_open, db_check, db_close, db_probe, db_inside, true};
+static int db_settle(struct crash *c)
+{
+	if (c->db)
+		CRASH_DO(c, twzdb_checkpoint(c->db));
+	return 0;
+}
+
+const struct crash_kind db_kind = {db_open,   db_check, db_close, db_probe,
+				   db_inside, true,	db_settle};
 
 struct lister {
 	struct crash *c;

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * main.c -- twzcrash: crash the workloads on purpose
  */
+#include "flushes.h"
 #include "mutate.h"
 
 #include <stdlib.h>
@@ -15,6 +16,8 @@ static const char usage[] =
 	"  long [options]              the same again and again with other seeds and higher limits, until stopped\n"
 	"  quick [options]             those marked quick, with a small limit\n"
 	"  mutants [NAME...] [options] take each call of flush, fence, sync, write and publish away in turn: somebody must notice\n"
+	"  flushes [NAME...] [--media M]   lines never flushed, lines not durable when acknowledged, flushes for nothing\n"
+	"  coverage --image FILE [NAME...] [options]   run, and write which stores ran, for coverage.py\n"
 	"  log NAME [options]          print the recorded events\n"
 	"  repro NAME --image FILE --floor N --top N [--media M]   look at a kept image again\n"
 	"options:\n"
@@ -30,7 +33,7 @@ static const char usage[] =
 	"                              10 % left by a second crash, 10 % on page media\n"
 	"  --timeout S                 seconds an image may take (default 20)\n"
 	"  --sample N                  so many mutants, chosen by the seed (default: all)\n"
-	"  --equivalent FILE           mutants that need not be noticed, with their proofs\n"
+	"  --equivalent FILE           mutants that need not be noticed, or stores that need not be flushed, and why\n"
 	"  --keep DIR                  where images that fail are kept (default /tmp)\n";
 
 struct args {
@@ -170,6 +173,37 @@ static int print_log(struct args *a)
 	return rc ? 1 : 0;
 }
 
+/* Run the plan, then write which instrumented stores ran; coverage.py says what did not. */
+static int coverage(struct args *a)
+{
+	FILE *f = a->image ? fopen(a->image, "w") : NULL;
+	int rc = f && !sim_cover_start() ? crash_plan_once(&a->p)
+					 : bad("cannot write the file of --image", "coverage");
+
+	if (f) {
+		sim_cover_write(f);
+		fclose(f);
+	}
+	return rc;
+}
+
+static int flushes(struct args *a)
+{
+	int rc = 0;
+
+	for (int i = 0; crash_workloads[i]; i++)
+		for (int m = 0; m < 2; m++) {
+			unsigned int bit = m ? CRASH_PAGE : CRASH_LINE;
+
+			a->p.opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
+			if (crash_wanted(&a->p, crash_workloads[i]) &&
+			    crash_workloads[i]->media & bit && (!a->p.media || a->p.media & bit))
+				rc |= crash_flushes_of(crash_workloads[i], &a->p.opt);
+		}
+	rc |= crash_flushes_print(a->equivalent);
+	return rc;
+}
+
 static uint64_t default_seed(void)
 {
 	const char *env = getenv("SEED");
@@ -213,6 +247,10 @@ int main(int argc, char **argv)
 		rc = crash_plan_once(&a.p);
 	} else if (!strcmp(argv[1], "mutants")) {
 		rc = crash_mutants(&a.p, a.sample, a.equivalent);
+	} else if (!strcmp(argv[1], "flushes")) {
+		rc = flushes(&a);
+	} else if (!strcmp(argv[1], "coverage")) {
+		rc = coverage(&a);
 	} else if (!strcmp(argv[1], "log")) {
 		rc = print_log(&a);
 	} else if (!strcmp(argv[1], "repro") && a.image && find(&a)) {

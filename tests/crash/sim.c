@@ -214,6 +214,7 @@ void sim_resume(void)
 	if (!sim.open || sim.open->ops->len(sim.open, &len))
 		return;
 	memcpy(sim.shadow, sim.img, len);
+	sim.started = true;
 	append(EV_DEATH, 0, NULL, 0);
 }
 
@@ -292,6 +293,37 @@ void sim_kill_scan(const char *dir)
 		fclose(f);
 }
 
+/* --- coverage --- */
+
+extern const char __executable_start[];
+extern const char etext[];
+static uint8_t *cover_map;
+
+int sim_cover_start(void)
+{
+	cover_map = mmap(NULL, (size_t)(etext - __executable_start), PROT_READ | PROT_WRITE,
+			 MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (cover_map != MAP_FAILED)
+		return 0;
+	cover_map = NULL;
+	return -1;
+}
+
+void sim_cover_write(FILE *f)
+{
+	for (uint64_t i = 0; cover_map && i < (uint64_t)(etext - __executable_start); i++)
+		if (cover_map[i])
+			fprintf(f, "%llx %u\n", (unsigned long long)i, cover_map[i]);
+}
+
+static void cover(uint64_t pc, bool image)
+{
+	uint64_t i = pc - (uint64_t)(uintptr_t)__executable_start;
+
+	if (i < (uint64_t)(etext - __executable_start) && !sim.paused)
+		cover_map[i] |= image && sim.started ? SIM_COVER_IMAGE : SIM_COVER_RAN;
+}
+
 /* --- stores --- */
 
 static void record(uint64_t off, uint64_t len, uint64_t pc)
@@ -357,6 +389,8 @@ void sim_before(const void *addr, size_t len, uint64_t pc)
 		len -= n;
 	}
 	sim.pc = pc;
+	if (cover_map)
+		cover(pc, hit);
 	if (hit)
 		kill_point();
 }

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include "backend.h"
 
@@ -106,6 +107,18 @@ void sim_pause(void);
 void sim_resume(void);
 /* Kill mode: hooks count stores to mappings of files below DIR as well (the companion). */
 void sim_kill_scan(const char *dir);
+
+/*
+ * Coverage: which instrumented stores ran while a process recorded, a byte for each code address, in
+ * memory shared by all processes forked from here on.
+ */
+enum sim_cover_bits {
+	SIM_COVER_RAN = 1,
+	SIM_COVER_IMAGE = 2, /* it stored to the image, between two crash points */
+};
+int sim_cover_start(void);
+/* Lines "OFFSET BITS" of the addresses behind the calls of the hooks, from the start of the executable. */
+void sim_cover_write(FILE *f);
 
 /* --- called by hooks.c --- */
 extern int sim_on; /* 0: hooks return at once */

@@ -20,6 +20,7 @@
 
 #define LOG_CAP ((uint64_t)1 << 30)
 
+bool crash_record_closes;
 const char *(*crash_err_name)(int rc);
 const char *(*crash_err_msg)(void);
 
@@ -214,6 +215,8 @@ static int record_child(const struct crash_workload *w, enum sim_media media, st
 
 	sim_mode(media, log);
 	rc = run(&c);
+	if (!rc && crash_record_closes)
+		rc = (w->kind->settle && w->kind->settle(&c)) || w->kind->close(&c);
 	sim_audit();
 	if (rc)
 		sim_mark(EV_FAIL, c.why, (uint32_t)strlen(c.why) + 1);

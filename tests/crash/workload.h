@@ -63,6 +63,8 @@ struct crash_kind {
 	 */
 	uint64_t (*inside)(struct crash *c);
 	bool reads; /* open, check and close work with crash.read_only */
+	/* Empty the log, so that everything must be durable where it lies. May be NULL. */
+	int (*settle)(struct crash *c);
 };
 
 struct crash {

@@ -7,7 +7,8 @@
 #include "kind_twz.h"
 
 extern const struct crash_workload wl_store_create, wl_object, wl_reclaim, wl_grow, wl_laps,
-	wl_close, wl_reuse, wl_persist, wl_prim, wl_core_again, wl_store_named;
+	wl_close, wl_reuse, wl_table, wl_large_obj, wl_tx_wide, wl_name_grow, wl_persist, wl_prim,
+	wl_core_again, wl_store_named;
 extern const struct crash_workload wl_ptr, wl_fot_grow, wl_fot_set, wl_late;
 extern const struct crash_workload wl_tx_commit, wl_tx_abort, wl_tx_nested, wl_tx_large,
 	wl_tx_again, wl_tx_abort_one;

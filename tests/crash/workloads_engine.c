@@ -217,15 +217,14 @@ static int run_give(struct crash *c)
 	CRASH_OP(c, rows(c, "b", 20, 40, 1, 300, 3));
 	return 0;
 }
-const struct crash_workload wl_db_give = {
-	.name = "engine.give",
-	.what = "free space given back and taken again",
-	.media = CRASH_LINE | CRASH_PAGE,
-	.share = 10, /* a store of several MiB: dear */
-	.kind = &db_kind,
-	.setup = setup_give,
-	.run = run_give,
-	.show = db_show};
+const struct crash_workload wl_db_give = {.name = "engine.give",
+					  .what = "free space given back and taken again",
+					  .media = CRASH_LINE | CRASH_PAGE,
+					  .share = 10, /* a store of several MiB: dear */
+					  .kind = &db_kind,
+					  .setup = setup_give,
+					  .run = run_give,
+					  .show = db_show};
 
 /* --- large transactions and values --- */
 

@@ -199,7 +199,16 @@ static int log_probe(struct crash *c)
 	return 0;
 }
 
-static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe, NULL, true};
+static int log_settle(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	CRASH_DO(c, twz_log_checkpoint(h->log));
+	return 0;
+}
+
+static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe,
+					   NULL,     true,	log_settle};
 
 static int append_run(struct crash *c)
 {

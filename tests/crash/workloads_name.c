@@ -69,3 +69,37 @@ const struct crash_workload wl_name_many = {.name = "name.many",
 					    .setup = name_many_setup,
 					    .run = name_many_run,
 					    .show = show_names};
+
+#define NAMES_FULL 128 /* twice the buckets of a new name space */
+
+/* The table of buckets doubles: all names are linked anew by one transaction. */
+static int name_one(struct crash *c, uint64_t i)
+{
+	char name[24];
+
+	snprintf(name, sizeof(name), "n%llu", (unsigned long long)i);
+	return twz_name_set(c->store, name, wl_id(i + 1), 0);
+}
+
+static int name_grow_setup(struct crash *c)
+{
+	for (uint64_t i = 0; i < NAMES_FULL - 1; i++)
+		CRASH_DO(c, name_one(c, i));
+	return 0;
+}
+
+static int name_grow_run(struct crash *c)
+{
+	for (uint64_t i = NAMES_FULL - 1; i < NAMES_FULL + 2; i++)
+		CRASH_OP(c, name_one(c, i));
+	CRASH_OP(c, twz_name_del(c->store, "n3"));
+	return 0;
+}
+
+const struct crash_workload wl_name_grow = {.name = "name.grow",
+					    .what = "the table of names doubles",
+					    .media = CRASH_ALL,
+					    .kind = &twz_kind,
+					    .setup = name_grow_setup,
+					    .run = name_grow_run,
+					    .show = show_names};

@@ -92,3 +92,107 @@ const struct crash_workload wl_reuse = {.name = "core.reuse",
 					.setup = setup_fragments,
 					.run = run_reuse,
 					.show = show_fragments};
+
+/* --- the object table grows: buckets overflow, split, and get another run of pages --- */
+
+static int many(struct crash *c, uint64_t from, uint64_t cnt)
+{
+	struct twz_obj_options opt = {.size = sizeof(opt), .len = TWZ_PAGE_SIZE};
+	int rc = 0;
+
+	for (uint64_t i = from; i < from + cnt && !rc; i++) {
+		opt.id = wl_id(1000 + i);
+		rc = twz_obj_create(c->store, &opt, NULL, NULL);
+	}
+	return rc;
+}
+
+static int setup_table(struct crash *c)
+{
+	CRASH_DO(c, many(c, 0, 7));
+	return 0;
+}
+
+static int show_table(struct crash *c)
+{
+	struct twz_obj_stat st = {.size = sizeof(st)};
+	uint64_t cursor = 0, cnt = 0, sum = 0;
+	int rc;
+
+	while (!(rc = twz_obj_next(c->store, &cursor, &st))) {
+		if (st.id.w[1] != wl_id(0).w[1])
+			continue;
+		cnt++;
+		sum += st.id.w[0] * st.id.w[0];
+	}
+	if (rc != TWZ_E_NOENT)
+		return crash_failed(c, rc, "twz_obj_next");
+	crash_say(c, "%llu objects, %llx\n", (unsigned long long)cnt, (unsigned long long)sum);
+	return 0;
+}
+
+static int run_table(struct crash *c)
+{
+	for (uint64_t i = 7; i < 75; i++)
+		CRASH_OP(c, many(c, i, 1));
+	for (uint64_t i = 0; i < 75; i += 9)
+		CRASH_OP(c, twz_obj_delete(c->store, wl_id(1000 + i)));
+	return 0;
+}
+
+const struct crash_workload wl_table = {.name = "core.table",
+					.what = "the object table grows: overflow, splits",
+					.media = CRASH_ALL,
+					.kind = &twz_kind,
+					.setup = setup_table,
+					.run = run_table,
+					.show = show_table};
+
+/*
+ * --- large objects: whole chunks, the image grows, records in several pieces; such an operation is
+ * undone by whoever finds it half-way (the pending object) ---
+ */
+
+static int show_large(struct crash *c)
+{
+	return wl_show_objects(c, false);
+}
+
+/* Every second page of what is free is taken, so that a run of many pages has many extents. */
+static int setup_large(struct crash *c)
+{
+	struct twz_obj *o[2];
+
+	for (uint64_t i = 0; i < 2; i++)
+		CRASH_DO(c, wl_create(c, i + 1, TWZ_PAGE_SIZE, &o[i]));
+	for (uint64_t n = 2; n <= 110; n++)
+		for (int i = 0; i < 2; i++)
+			CRASH_DO(c, twz_obj_resize(o[i], n * TWZ_PAGE_SIZE));
+	c->user[0] = o[0];
+	twz_obj_close(o[1]);
+	CRASH_DO(c, twz_obj_delete(c->store, wl_id(2)));
+	return 0;
+}
+
+static int run_large_objects(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_OP(c, twz_obj_resize(c->user[0], (uint64_t)900 << 10));
+	CRASH_OP(c, wl_create(c, 3, (uint64_t)2500 << 10, &o));
+	CRASH_OP(c, twz_obj_resize(o, (uint64_t)4500 << 10));
+	CRASH_OP(c, twz_obj_resize(o, (uint64_t)1100 << 10));
+	twz_obj_close(o);
+	CRASH_OP(c, twz_obj_resize(c->user[0], 3 * TWZ_PAGE_SIZE));
+	CRASH_OP(c, twz_obj_delete(c->store, wl_id(3)));
+	return 0;
+}
+
+const struct crash_workload wl_large_obj = {.name = "core.large",
+					    .what = "objects of many extents, of whole chunks",
+					    .media = CRASH_LINE | CRASH_PAGE,
+					    .share = 10,
+					    .kind = &twz_kind,
+					    .setup = setup_large,
+					    .run = run_large_objects,
+					    .show = show_large};

@@ -225,6 +225,55 @@ const struct crash_workload wl_tx_large = {.name = "tx.large",
 					   .run = run_large,
 					   .show = show_two};
 
+/* --- more than the log's first object holds: it gets others, and gives them back --- */
+
+#define WIDE_LEN ((uint64_t)200 << 10)
+
+static int setup_wide(struct crash *c)
+{
+	for (uint64_t i = 0; i < 2; i++)
+		CRASH_DO(c, wl_create(c, i + 1, WIDE_LEN, (struct twz_obj **)&c->user[i]));
+	return 0;
+}
+
+static int commit_wide(struct crash *c, uint64_t v, bool keep)
+{
+	struct twz_tx *tx = NULL;
+	int rc = twz_tx_begin(c->store, &tx);
+
+	for (int i = 0; i < 2 && !rc; i++) {
+		rc = twz_tx_record(tx, twz_obj_data(c->user[i]), WIDE_LEN);
+		if (!rc)
+			memset(twz_obj_data(c->user[i]), (int)v + i, WIDE_LEN);
+	}
+	if (rc)
+		return rc;
+	return keep ? twz_tx_commit(tx) : twz_tx_abort(tx);
+}
+
+static int run_wide(struct crash *c)
+{
+	CRASH_OP(c, commit_wide(c, 5, true));
+	CRASH_OP(c, commit_wide(c, 7, false));
+	CRASH_OP(c, commit_wide(c, 9, true));
+	return 0;
+}
+
+static int show_wide(struct crash *c)
+{
+	return wl_show_objects(c, true);
+}
+
+const struct crash_workload wl_tx_wide = {
+	.name = "tx.wide",
+	.what = "a transaction whose undo log has several objects",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.share = 10,
+	.kind = &twz_kind,
+	.setup = setup_wide,
+	.run = run_wide,
+	.show = show_wide};
+
 /* --- crash, recovery, new transactions, and a second crash (D1) --- */
 
 #define LONG_LEN                                                                                   \

@@ -517,6 +517,34 @@ static void a_restart_begins_with_an_empty_one(void)
 	free((void *)(uintptr_t)path);
 }
 
+/* Files in the same directory whose names only begin like those, a closed store among them. */
+static void files_of_others_stay_where_they_are(void)
+{
+	static const char *const tail[] = {".twz",
+					   "",
+					   "-1-",
+					   "-1-data.twz",
+					   "-1-0123456789abcdef0123456789abcdef0",
+					   "-1-0123456789abcdef0123456789abcdeg"};
+	struct twzdb *db;
+	char path[128];
+
+	for (int pass = 0; pass < 2; pass++) {
+		for (size_t i = 0; i < sizeof(tail) / sizeof(tail[0]); i++) {
+			int fd;
+
+			snprintf(path, sizeof(path), "/dev/shm/twz-%d%s", (int)getpid(), tail[i]);
+			fd = pass ? -1 : open(path, O_CREAT | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
+			T_TRUE(pass || fd >= 0);
+			T_EQ(pass ? unlink(path) : close(fd), 0);
+		}
+		if (pass)
+			return;
+		T_REQ(open_flags("stay.twz", 0, &db));
+		T_OK(twzdb_close(db));
+	}
+}
+
 /* A store that was removed after its processes were killed is never opened again: others tidy up. */
 static void what_a_removed_store_left_goes_with_the_next(void)
 {
@@ -556,6 +584,7 @@ int main(int argc, char **argv)
 		T_CASE(it_can_be_switched_off),
 		T_CASE(processes_share_it_until_the_last_closes),
 		T_CASE(a_restart_begins_with_an_empty_one),
+		T_CASE(files_of_others_stay_where_they_are),
 		T_CASE(what_a_removed_store_left_goes_with_the_next),
 		T_END,
 	};

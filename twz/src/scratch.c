@@ -41,6 +41,32 @@ static bool prefix_of(const struct twz__media *m, char out[64], struct stat *st)
 	return true;
 }
 
+static const char *skip_hex(const char *c, size_t max)
+{
+	while (max-- && ((*c >= '0' && *c <= '9') || (*c >= 'a' && *c <= 'f')))
+		c++;
+	return c;
+}
+
+/*
+ * "twz-DEVICE-INODE-ID" to the last character. The directory is everybody's: a store there may be
+ * called twz-something, and must not be taken for what nobody needs.
+ */
+static bool is_scratch_name(const char *name)
+{
+	const char *dev = name + 4, *ino, *id;
+
+	if (strncmp(name, "twz-", 4))
+		return false;
+	ino = skip_hex(dev, 16);
+	if (ino == dev || *ino++ != '-')
+		return false;
+	id = skip_hex(ino, 16);
+	if (id == ino || *id++ != '-')
+		return false;
+	return strlen(id) == TWZ_OID_STR_LEN - 1 && !*skip_hex(id, TWZ_OID_STR_LEN - 1);
+}
+
 /* A file of another store: does anybody use it? */
 static void reap(int dir, const char *name)
 {
@@ -63,7 +89,7 @@ void twz__scratch_sweep(const struct twz__media *m)
 	while (d && (e = readdir(d)))
 		if (!strncmp(e->d_name, prefix, strlen(prefix)))
 			unlinkat(dirfd(d), e->d_name, 0);
-		else if (!strncmp(e->d_name, "twz-", 4))
+		else if (is_scratch_name(e->d_name))
 			reap(dirfd(d), e->d_name);
 	if (d)
 		closedir(d);

@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT
+ * campaign.c -- kill -9 campaigns: many processes on one store, killed at any moment, watched from outside
+ *
+ * usage: twzcampaign [--kills N] [--seconds S] [--dir DIR] [--seed S]
+ *
+ * Writers, SQLite clients, readers and a checkpointer share a store on DIR (a file there; with
+ * PMEM2_FORCE_GRANULARITY=CACHE_LINE persistent memory). The parent kills one of them after the other, stops
+ * one for a while (the holder of a lock, often), and now and then kills all at once, so that restart and not
+ * takeover recovers. Each process tells in shared memory what it is about to commit, before, and what was
+ * acknowledged, after: the record lies outside the store.
+ *
+ * Oracle: actor A's change number N stores N in row "last" and in row N % KEYS, in one transaction. In any
+ * snapshot `last` is between what had been acknowledged before it and what was intended after it, and every
+ * row is the latest of its kind up to `last`: a commit is there whole or not at all, and never lost.
+ * Readers ask this all the time; when all were killed the parent asks too, and runs the checks.
+ */
+#include <errno.h>
+#include <signal.h>
+#include <sqlite3.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "twz/twz.h"
+#include "twzdb.h"
+#include "twzvfs.h"
+
+#define WRITERS	 3
+#define CLIENTS	 2
+#define READERS	 2
+#define ACTORS	 (WRITERS + CLIENTS)
+#define CHILDREN (ACTORS + READERS + 1)
+#define KEYS	 60
+#define PATH_LEN 200
+
+/* What the actors said, outside the store. */
+struct said {
+	uint64_t intended, acked;
+	uint64_t stepped; /* of any child: it is alive */
+	char why[200];	  /* something was wrong */
+};
+
+static struct said *said; /* CHILDREN, shared */
+static char path[PATH_LEN];
+static uint64_t rng;
+
+static uint64_t rnd(uint64_t below)
+{
+	rng ^= rng >> 12;
+	rng ^= rng << 25;
+	rng ^= rng >> 27;
+	return rng * 0x2545F4914F6CDD1Dull % below;
+}
+
+static void complain(int me, const char *what, int code)
+{
+	if (!said[me].why[0])
+		snprintf(said[me].why, sizeof(said[me].why), "child %d: %s: %d %s %s", me, what,
+			 code, code < 0 ? twzdb_err_name(code) : "", twzdb_errmsg());
+	_exit(3);
+}
+
+/* --- the engine's side --- */
+
+static struct twzdb_slice key_of(char buf[32], int actor, int64_t k)
+{
+	int n = k < 0 ? snprintf(buf, 32, "a%d last", actor)
+		      : snprintf(buf, 32, "a%d row %lld", actor, (long long)k);
+
+	return (struct twzdb_slice){buf, (size_t)n};
+}
+
+static int open_db(struct twzdb **db)
+{
+	struct twzdb_options opt = {
+		.size = sizeof(opt), .flags = TWZDB_CREATE, .log_len = 64 << 10};
+
+	return twzdb_open(path, &opt, db);
+}
+
+/* Row of a few bytes or of some thousand: leaves split and merge, the log laps. */
+static int put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key, uint64_t n)
+{
+	static uint64_t value[600];
+
+	for (int i = 0; i < 600; i++)
+		value[i] = n;
+	return twzdb_put(tx, t, key,
+			 (struct twzdb_slice){value, 8 * (1 + (n * 37) % (n % 16 ? 40 : 600))}, 0);
+}
+
+static int change(struct twzdb *db, int me, uint64_t n)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	char last[32], row[32];
+	int err = twzdb_begin_timed(db, 0, 20000, &tx);
+
+	if (err)
+		return err;
+	err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
+	if (!err)
+		err = put(tx, t, key_of(last, me, -1), n);
+	if (!err)
+		err = put(tx, t, key_of(row, me, (int64_t)(n % KEYS)), n);
+	if (!err)
+		return twzdb_commit(tx);
+	twzdb_abort(tx);
+	return err;
+}
+
+static void writer(int me)
+{
+	struct twzdb *db;
+	int err = open_db(&db);
+
+	if (err)
+		complain(me, "open", err);
+	for (uint64_t n = said[me].intended + 1;; n++) {
+		__atomic_store_n(&said[me].intended, n, __ATOMIC_SEQ_CST);
+		err = change(db, me, n);
+		if (err)
+			complain(me, "commit", err);
+		__atomic_store_n(&said[me].acked, n, __ATOMIC_SEQ_CST);
+		said[me].stepped++;
+	}
+}
+
+static int get_num(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key, uint64_t *n)
+{
+	struct twzdb_slice v;
+	int err = twzdb_get(tx, t, key, &v);
+
+	*n = 0;
+	if (err)
+		return err == TWZDB_E_NOTFOUND ? 0 : err;
+	memcpy(n, v.ptr, 8);
+	if (v.len > 8 && memcmp((const uint8_t *)v.ptr + v.len - 8, n, 8))
+		return TWZ_E_CORRUPT;
+	return 0;
+}
+
+/*
+ * An actor that was killed between intent and answer begins with the next number: what it did not get
+ * acknowledged may be there or not, so a row may also be of a number that was skipped.
+ */
+static int look_at(struct twzdb_txn *tx, struct twzdb_table t, int actor, uint64_t acked,
+		   const char **what)
+{
+	uint64_t last, n;
+	char buf[32];
+	int err = get_num(tx, t, key_of(buf, actor, -1), &last);
+
+	*what = "reading";
+	if (err)
+		return err;
+	*what = "an acknowledged commit is lost";
+	if (last < acked)
+		return -1;
+	*what = "a commit nobody began";
+	if (last > __atomic_load_n(&said[actor].intended, __ATOMIC_SEQ_CST))
+		return -1;
+	*what = "the last commit is there by half";
+	err = last ? get_num(tx, t, key_of(buf, actor, (int64_t)(last % KEYS)), &n) : 0;
+	return err || (last && n != last) ? (err ? err : -1) : 0;
+}
+
+/* Every actor of the engine, in one snapshot. */
+static int look(struct twzdb *db, const char **what)
+{
+	uint64_t acked[WRITERS];
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	int err;
+
+	for (int i = 0; i < WRITERS; i++)
+		acked[i] = __atomic_load_n(&said[i].acked, __ATOMIC_SEQ_CST);
+	*what = "begin";
+	err = twzdb_begin(db, TWZDB_RDONLY, &tx);
+	if (err)
+		return err;
+	err = twzdb_table_open(tx, "t", TWZDB_TABLE_ANY, &t);
+	if (err == TWZDB_E_NOTFOUND) { /* nobody has committed yet */
+		twzdb_abort(tx);
+		*what = "the table is gone";
+		return acked[0] + acked[1] + acked[2] ? -1 : 0;
+	}
+	for (int i = 0; i < WRITERS && !err; i++)
+		err = look_at(tx, t, i, acked[i], what);
+	twzdb_abort(tx);
+	return err;
+}
+
+static void reader(int me)
+{
+	struct twzdb *db;
+	const char *what;
+	int err = open_db(&db);
+
+	if (err)
+		complain(me, "open", err);
+	for (;;) {
+		err = look(db, &what);
+		if (err)
+			complain(me, what, err);
+		said[me].stepped++;
+		/* A child that never calls exec, and what it may do with what it inherited: nothing. */
+		if (rnd(50) == 0 && !fork()) {
+			struct twzdb_txn *tx;
+
+			err = twzdb_begin(db, TWZDB_RDONLY, &tx);
+			if (err != TWZ_E_FORKED)
+				complain(me, "a child of fork may use the handle", err);
+			_exit(0);
+		}
+		while (waitpid(-1, NULL, WNOHANG) > 0)
+			;
+	}
+}
+
+static void checkpointer(int me)
+{
+	struct twzdb *db;
+	int err = open_db(&db);
+
+	if (err)
+		complain(me, "open", err);
+	for (;;) {
+		err = twzdb_checkpoint(db);
+		if (err && err != TWZDB_E_BUSY)
+			complain(me, "checkpoint", err);
+		said[me].stepped++;
+		usleep((useconds_t)rnd(20000));
+	}
+}
+
+/* --- SQLite's side --- */
+
+static void sql(int me, sqlite3 *db, const char *text)
+{
+	char *msg = NULL;
+	int rc = sqlite3_exec(db, text, NULL, NULL, &msg);
+
+	if (!rc)
+		return;
+	snprintf(said[me].why, sizeof(said[me].why), "child %d: SQLite %d %s: %.60s", me, rc,
+		 msg ? msg : "", text);
+	_exit(3);
+}
+
+static int64_t sql_num(int me, sqlite3 *db, const char *text)
+{
+	sqlite3_stmt *st = NULL;
+	int64_t n = -1;
+	int rc = sqlite3_prepare_v2(db, text, -1, &st, NULL);
+
+	if (!rc && sqlite3_step(st) == SQLITE_ROW)
+		n = sqlite3_column_int64(st, 0);
+	rc = sqlite3_finalize(st);
+	if (rc)
+		sql(me, db, text);
+	return n;
+}
+
+static sqlite3 *sql_open(int me)
+{
+	char uri[PATH_LEN + 40];
+	sqlite3 *db = NULL;
+	int rc;
+
+	snprintf(uri, sizeof(uri), "file:%s?db=sql", path);
+	rc = twzvfs_register(0);
+	if (!rc)
+		rc = sqlite3_open_v2(uri, &db,
+				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
+				     "twz");
+	if (rc) {
+		snprintf(said[me].why, sizeof(said[me].why), "child %d: sqlite3_open: %d %s", me,
+			 rc, db ? sqlite3_errmsg(db) : "");
+		_exit(3);
+	}
+	sqlite3_busy_timeout(db, 20000);
+	return db;
+}
+
+static void sql_look(int me, sqlite3 *db, int actor, uint64_t acked)
+{
+	char text[200];
+	int64_t last;
+
+	snprintf(text, sizeof(text), "select coalesce(max(n), 0) from c%d", actor);
+	last = sql_num(me, db, text);
+	if (last < (int64_t)acked || last > (int64_t)said[actor].intended) {
+		snprintf(said[me].why, sizeof(said[me].why),
+			 "SQLite client %d: %lld is the last row, %llu acknowledged, %llu intended",
+			 actor, (long long)last, (unsigned long long)acked,
+			 (unsigned long long)said[actor].intended);
+		_exit(3);
+	}
+	/* the row and its twin, by one transaction */
+	snprintf(text, sizeof(text),
+		 "select count(*) from c%d a where not exists(select 1 from d%d b where b.n = a.n)",
+		 actor, actor);
+	if (sql_num(me, db, text)) {
+		snprintf(said[me].why, sizeof(said[me].why), "SQLite client %d: half a transaction",
+			 actor);
+		_exit(3);
+	}
+}
+
+static void client(int me)
+{
+	sqlite3 *db = sql_open(me);
+	char text[400];
+
+	snprintf(
+		text, sizeof(text),
+		"create table if not exists c%d(n integer primary key, v); create table if not exists d%d(n integer primary key, v)",
+		me, me);
+	sql(me, db, text);
+	sql_look(me, db, me, said[me].acked);
+	for (uint64_t n = said[me].intended + 1;; n++) {
+		__atomic_store_n(&said[me].intended, n, __ATOMIC_SEQ_CST);
+		snprintf(
+			text, sizeof(text),
+			"begin immediate; insert into c%d values(%llu, randomblob(%llu)); insert into d%d values(%llu, 'x'); delete from d%d where n < %lld; delete from c%d where n < %lld; commit",
+			me, (unsigned long long)n, (unsigned long long)(n * 37 % 900), me,
+			(unsigned long long)n, me, (long long)n - KEYS, me, (long long)n - KEYS);
+		sql(me, db, text);
+		__atomic_store_n(&said[me].acked, n, __ATOMIC_SEQ_CST);
+		said[me].stepped++;
+		if (n % 16 == 0)
+			sql_look(me, db, me, n);
+	}
+}
+
+/* --- the parent --- */
+
+static pid_t child[CHILDREN];
+
+static void start(int i)
+{
+	uint64_t seed = rnd(UINT32_MAX) * 2 + 1;
+
+	fflush(NULL);
+	child[i] = fork();
+	if (child[i])
+		return;
+	rng = seed;
+	if (i < WRITERS)
+		writer(i);
+	if (i < ACTORS)
+		client(i);
+	if (i < ACTORS + READERS)
+		reader(i);
+	checkpointer(i);
+}
+
+static void nap(uint64_t us)
+{
+	struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+	nanosleep(&ts, NULL);
+}
+
+static void end(int i)
+{
+	kill(child[i], SIGKILL);
+	waitpid(child[i], NULL, 0);
+	child[i] = 0;
+}
+
+static int wrong(void)
+{
+	for (int i = 0; i < CHILDREN; i++)
+		if (said[i].why[0]) {
+			printf("FAIL: %s\n", said[i].why);
+			return 1;
+		}
+	return 0;
+}
+
+static void found(void *ctx, const char *where, const char *what)
+{
+	(void)ctx;
+	printf("FAIL: check: %s: %s\n", where, what);
+}
+
+/* All are dead: restart recovery, the checks, the oracle, SQLite's own check. */
+static int judge_here(void)
+{
+	struct twzdb *db;
+	const char *what = "open";
+	uint64_t cnt = 0;
+	int err = open_db(&db);
+
+	if (!err)
+		err = look(db, &what);
+	if (!err) {
+		what = "check";
+		err = twzdb_check(db, found, NULL, &cnt);
+	}
+	if (err || cnt) {
+		printf("FAIL: after all were killed: %s: %d %s\n", what, err, twzdb_errmsg());
+		return 1;
+	}
+	if (twzdb_close(db))
+		return 1;
+	for (int i = WRITERS; i < ACTORS; i++) {
+		sqlite3 *s = said[i].acked ? sql_open(i) : NULL;
+
+		if (!s)
+			continue;
+		sql_look(i, s, i, said[i].acked);
+		if (i == WRITERS) {
+			sqlite3_stmt *st = NULL;
+
+			if (sqlite3_prepare_v2(s, "pragma integrity_check", -1, &st, NULL) ||
+			    sqlite3_step(st) != SQLITE_ROW ||
+			    strcmp((const char *)sqlite3_column_text(st, 0), "ok")) {
+				printf("FAIL: SQLite's integrity_check\n");
+				return 1;
+			}
+			sqlite3_finalize(st);
+		}
+		sqlite3_close(s);
+	}
+	return 0;
+}
+
+/* In a process of its own, which may die without hurting the campaign. */
+static int judge(void)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		int rc = judge_here();
+
+		fflush(NULL);
+		_exit(rc);
+	}
+	waitpid(pid, &status, 0);
+	return status != 0;
+}
+
+/* Something happens to child I. */
+static void disturb(int i, uint64_t *stops)
+{
+	switch (rnd(8)) {
+	case 0: /* stopped, often while it holds the writer lock; the others wait, and it goes on */
+		kill(child[i], SIGSTOP);
+		nap(rnd(60000));
+		kill(child[i], SIGCONT);
+		++*stops;
+		break;
+	case 1: /* stopped and then killed: what others began to wait for never comes */
+		kill(child[i], SIGSTOP);
+		nap(rnd(20000));
+		end(i);
+		start(i);
+		++*stops;
+		break;
+	default:
+		end(i);
+		start(i);
+		break;
+	}
+}
+
+static int campaign(uint64_t kills, time_t until)
+{
+	uint64_t done = 0, stops = 0, restarts = 0, commits = 0;
+	int rc = 0;
+
+	for (int i = 0; i < CHILDREN; i++)
+		start(i);
+	while (!rc && done < kills && time(NULL) < until) {
+		nap(rnd(rnd(4) ? 12000 : 80000));
+		disturb((int)rnd(CHILDREN), &stops);
+		done++;
+		rc = wrong();
+		if (rnd(25))
+			continue;
+		for (int i = 0; i < CHILDREN; i++)
+			end(i);
+		restarts++;
+		rc |= wrong() || judge();
+		for (int i = 0; i < CHILDREN && !rc; i++)
+			start(i);
+	}
+	for (int i = 0; i < CHILDREN; i++)
+		if (child[i])
+			end(i);
+	rc |= wrong() || judge();
+	for (int i = 0; i < ACTORS; i++)
+		commits += said[i].acked;
+	printf("campaign: %llu deaths, %llu stops, %llu times all at once; %llu commits intended and followed: %s\n",
+	       (unsigned long long)done, (unsigned long long)stops, (unsigned long long)restarts,
+	       (unsigned long long)commits, rc ? "FAILED" : "ok");
+	return rc;
+}
+
+int main(int argc, char **argv)
+{
+	const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/dev/shm";
+	uint64_t kills = 150, seconds = 60, seed = (uint64_t)time(NULL);
+	char lock[PATH_LEN + 8];
+	int rc;
+
+	if (getenv("SEED"))
+		seed = strtoull(getenv("SEED"), NULL, 0);
+	for (int i = 1; i + 1 < argc; i += 2) {
+		if (!strcmp(argv[i], "--kills"))
+			kills = strtoull(argv[i + 1], NULL, 0);
+		else if (!strcmp(argv[i], "--seconds"))
+			seconds = strtoull(argv[i + 1], NULL, 0);
+		else if (!strcmp(argv[i], "--dir"))
+			dir = argv[i + 1];
+		else if (!strcmp(argv[i], "--seed"))
+			seed = strtoull(argv[i + 1], NULL, 0);
+	}
+	rng = seed * 2 + 1;
+	printf("campaign SEED=%llu on %s\n", (unsigned long long)seed, dir);
+	snprintf(path, sizeof(path), "%s/campaign-%d.twz", dir, (int)getpid());
+	said = mmap(NULL, CHILDREN * sizeof(*said), PROT_READ | PROT_WRITE,
+		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (said == MAP_FAILED)
+		return 2;
+	rc = campaign(kills, time(NULL) + (time_t)seconds);
+	if (rc) {
+		printf("the store is kept: %s\n", path);
+		return 1;
+	}
+	snprintf(lock, sizeof(lock), "%s-lock", path);
+	unlink(path);
+	unlink(lock);
+	return 0;
+}

@@ -1,0 +1,107 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""coverage.py -- which lines that store to memory ran between two crash points, and which did not
+
+usage: coverage.py --build DIR [--limit N] [--all] [TWZCRASH-ARGUMENTS...]
+
+Every store of the code under test is a call of a hook in bin/twzcrash. `twzcrash coverage` runs all
+workloads and says which of these calls were made while a process recorded, and which of them stored to
+the image. A line that never ran is printed, unless coverage.list says why its function cannot store to
+a store, or cannot run here. --all: also lines that ran but stored to other memory only.
+"""
+import argparse
+import collections
+import os
+import re
+import subprocess
+import sys
+import tempfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
+PARTS = ("twz/core/", "twz/src/", "engine/src/", "sqlite-vfs/src/")
+HOOK = re.compile(r"(call|jmp)\s+[0-9a-f]+ <(__tsan_(unaligned_)?write\d+|__tsan_write_range|__tsan_atomic\d+_(?!load)\w+|"
+                  r"__wrap_mem\w+)>")
+ADDR = re.compile(r"^\s*([0-9a-f]+):")
+
+
+def sites(exe):
+    """Return addresses of the calls of hooks that store, and how many are jumps, which are not seen."""
+    out = subprocess.run(["objdump", "-d", "--no-show-raw-insn", exe], capture_output=True, text=True, check=True).stdout
+    found, jumps, pending = [], 0, False
+    for line in out.splitlines():
+        m = ADDR.match(line)
+        if not m:
+            continue
+        if pending:
+            found.append(int(m.group(1), 16))
+        h = HOOK.search(line)
+        pending = bool(h) and h.group(1) == "call"
+        jumps += bool(h) and h.group(1) == "jmp"
+    return found, jumps
+
+
+def places(exe, addrs):
+    """FILE, LINE, FUNCTION of each address; the innermost inlined function that is ours."""
+    text = "\n".join(hex(a - 1) for a in addrs)
+    out = subprocess.run(["addr2line", "-f", "-e", exe], input=text, capture_output=True, text=True, check=True).stdout
+    lines = out.splitlines()
+    for fn, at in zip(lines[0::2], lines[1::2]):
+        at = at.split(" ")[0]
+        path, _, no = at.rpartition(":")
+        path = os.path.normpath(path)
+        yield (path[len(ROOT) + 1:] if path.startswith(ROOT + "/") else "", no, fn)
+
+
+def reasons():
+    known = {}
+    for line in open(os.path.join(HERE, "coverage.list")):
+        if line.strip() and not line.startswith("#"):
+            where, _, why = line.strip().partition(": ")
+            known[tuple(where.split(" "))] = why
+    return known
+
+
+def main():
+    ap = argparse.ArgumentParser()
+    ap.add_argument("--build", required=True)
+    ap.add_argument("--limit", default="120")
+    ap.add_argument("--all", action="store_true")
+    a, rest = ap.parse_known_args()
+    exe = os.path.join(os.path.abspath(a.build), "bin/twzcrash")
+    with tempfile.NamedTemporaryFile("r") as f:
+        p = subprocess.run([exe, "coverage", "--image", f.name, "--limit", a.limit, "--second", "8"] + rest,
+                           capture_output=True, text=True)
+        if p.returncode:
+            sys.stdout.write(p.stdout[-3000:] + p.stderr)
+            return 1
+        ran = {int(l.split()[0], 16): int(l.split()[1]) for l in f}
+    base = 0  # a position-independent executable: offsets are addresses
+    addrs, jumps = sites(exe)
+    state = collections.defaultdict(int)
+    fns = {}
+    for addr, (path, no, fn) in zip(addrs, places(exe, addrs)):
+        if path.startswith(PARTS):
+            state[(path, int(no) if no.isdigit() else 0)] |= ran.get(addr - base, 0)
+            fns[(path, int(no) if no.isdigit() else 0)] = fn
+    known, used, bad = reasons(), set(), 0
+    count = collections.Counter()
+    for (path, no), bits in sorted(state.items()):
+        fn = fns[(path, no)]
+        why = [k for k in ((path,), (path, fn)) if k in known]
+        kind = "image" if bits & 2 else "other" if bits else "explained" if why else "never"
+        count[kind] += 1
+        used.update(why if kind == "explained" else ())
+        if kind == "never" or (a.all and kind == "other"):
+            print(f"{kind:6} {path}:{no} {fn}")
+        bad += kind == "never"
+    print(f"coverage: {sum(count.values())} lines that store: {count['image']} stored to the image between two crash points, "
+          f"{count['other']} ran and stored elsewhere, {count['explained']} did not run and need not (coverage.list), "
+          f"{count['never']} did not run; {jumps} calls by jump not seen")
+    for k in sorted(set(known) - used):
+        print("coverage.list: not needed any more:", " ".join(k))
+    return 1 if bad else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
