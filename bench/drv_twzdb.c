@@ -182,16 +182,21 @@ static int finish(struct twzdb_txn *tx, int err, const char *what)
 	return err;
 }
 
+/* Of a transaction in one call. */
+static int single(int err, const char *what)
+{
+	if (err == TWZDB_E_NOTFOUND || err == TWZDB_E_EXIST)
+		return DRV_NONE;
+	return err ? failed(what) : 0;
+}
+
 static int put(void *th, enum drv_put how, const struct drv_kv *kv)
 {
 	struct handle *h = th;
-	struct twzdb_txn *tx;
 
-	if (begin(h, &tx))
-		return DRV_FAIL;
-	return finish(tx,
-		      twzdb_put(tx, h->table, slice(kv->key, kv->klen), slice(kv->value, kv->vlen),
-				how == DRV_INSERT ? TWZDB_INSERT : TWZDB_UPDATE),
+	return single(twzdb_put_one(h->db, h->table, slice(kv->key, kv->klen),
+				    slice(kv->value, kv->vlen),
+				    how == DRV_INSERT ? TWZDB_INSERT : TWZDB_UPDATE),
 		      "put");
 }
 
@@ -230,11 +235,8 @@ static uint64_t checkpoints(void *th)
 static int del(void *th, const char *key, size_t klen)
 {
 	struct handle *h = th;
-	struct twzdb_txn *tx;
 
-	if (begin(h, &tx))
-		return DRV_FAIL;
-	return finish(tx, twzdb_del(tx, h->table, slice(key, klen)), "delete");
+	return single(twzdb_del_one(h->db, h->table, slice(key, klen)), "delete");
 }
 
 static int modify(void *th, const char *key, size_t klen, drv_edit *edit, void *ctx)
@@ -345,10 +347,12 @@ static void settings(void *store, char *buf, size_t len)
 
 	if (twzdb_stats(store, &st))
 		failed("statistics");
-	snprintf(buf, len, "commit = %s; loads by put_many; log ring %llu KiB; defaults otherwise",
-		 g == TWZ_GRAN_PAGE ? "one range sync of the log"
-				    : "clwb of the record, log line, one sfence",
-		 (unsigned long long)st.log_len >> 10);
+	snprintf(
+		buf, len,
+		"commit = %s; loads by put_many, single writes by put_one and del_one; log ring %llu KiB; defaults otherwise",
+		g == TWZ_GRAN_PAGE ? "one range sync of the log"
+				   : "clwb of the record, log line, one sfence",
+		(unsigned long long)st.log_len >> 10);
 }
 
 #define TWZDB_OPS                                                                                  \

@@ -1,5 +1,5 @@
 # The crash harness: the same sources compiled again with every store instrumented (tests/crash/README.md).
-# gcc only: the instrumentation of -fsanitize=thread is used without its run-time library. Not under another sanitizer.
+# gcc only: the instrumentation of -fsanitize=thread is used without its run-time library. So code that asks is not to think it runs under that. Not under another sanitizer.
 if(TWZ_SANITIZE OR NOT CMAKE_C_COMPILER_ID STREQUAL "GNU")
 	return()
 endif()
@@ -7,7 +7,7 @@ endif()
 # For the compiler only, never for the linker: hooks.c has the entry points.
 add_library(crash_flags INTERFACE)
 target_compile_options(crash_flags INTERFACE
-	-fsanitize=thread -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset -Wno-tsan)
+	-fsanitize=thread -U__SANITIZE_THREAD__ -fno-builtin-memcpy -fno-builtin-memmove -fno-builtin-memset -Wno-tsan)
 
 # Everything the harness is made of, but for workloads.
 add_library(crash_harness STATIC

@@ -345,6 +345,18 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_put_many(struct twzdb_txn *txn, struct twzd
 					      const struct twzdb_slice values[], uint32_t flags,
 					      size_t *done);
 /*
+ * A transaction of its own for one row: begin, put, commit, in one call, with the errors of all three; quicker than the
+ * three, because nothing but this row is to be kept in mind. Durable when it returns, as after twzdb_commit(). Waits for the
+ * writer lock as twzdb_begin() does: a thread that has a write transaction open would wait for itself.
+ * T: opened in any earlier transaction of DB. Any thread.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_put_one(struct twzdb *db, struct twzdb_table t,
+					     struct twzdb_slice key, struct twzdb_slice value,
+					     uint32_t flags);
+/* The same of twzdb_del(): TWZDB_E_NOTFOUND, and no commit, if there is no such key. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_del_one(struct twzdb *db, struct twzdb_table t,
+					     struct twzdb_slice key);
+/*
  * Compare and put (writer): VALUE becomes the key's value if the present one equals *EXPECTED, or
  * if EXPECTED is NULL and there is none; otherwise TWZDB_E_MISMATCH, and nothing has changed.
  * DUPSORT: TWZDB_E_KIND.

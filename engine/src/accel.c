@@ -310,18 +310,18 @@ bool twzdb__acc_strike_runs(struct twzdb *db)
 	return true;
 }
 
+/*
+ * By a plain store: of two that find the same slot empty one is forgotten, which does no harm. A locked instruction
+ * would wait for the fence of the commit just made, and the next transaction with it.
+ */
 static bool try_empty(uint64_t *b, uint64_t e)
 {
 	unsigned m = __atomic_load_n(&twzdb__simd, __ATOMIC_RELAXED)->words(b, UINT64_MAX, 0);
 
-	for (; m; m &= m - 1) {
-		uint64_t zero = 0;
-
-		if (__atomic_compare_exchange_n(&b[__builtin_ctz(m)], &zero, e, false,
-						__ATOMIC_RELAXED, __ATOMIC_RELAXED))
-			return true;
-	}
-	return false;
+	if (!m)
+		return false;
+	st64(&b[__builtin_ctz(m)], e);
+	return true;
 }
 
 /*

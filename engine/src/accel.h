@@ -6,7 +6,9 @@
 
 #include "find.h"
 
+#ifndef XXH_INLINE_ALL
 #define XXH_INLINE_ALL /* short keys: the call would cost as much as the hash */
+#endif
 #include <xxhash.h>
 
 /*

@@ -346,7 +346,7 @@ static void publish(struct twzdb_txn *tx)
 
 static bool one_fits(const struct twzdb_txn *tx)
 {
-	return tx->one.kind && !twzdb__purge_pays(tx) &&
+	return tx->one.kind && !twzdb__purge_pays(tx->db) &&
 	       !(tx->db->page_media && carried_len(tx) > CARRY_MAX);
 }
 
@@ -423,6 +423,14 @@ static void forget(struct twzdb_txn *tx, bool committed)
 	tx->broken = 0;
 }
 
+/* Tombstones a transaction works off: as many as it made, more when they have become many. */
+static uint32_t purge_share(const struct twzdb_txn *tx)
+{
+	uint64_t cnt = tx->tombs.cnt + (twzdb__purge_pays(tx->db) ? PURGE_BASE + tx->recs.cnt : 0);
+
+	return cnt < TWZDB_PURGE_MAX ? (uint32_t)cnt : TWZDB_PURGE_MAX;
+}
+
 int twzdb__commit(struct twzdb_txn *tx)
 {
 	bool changed = tx->mods != tx->mods0;
@@ -437,7 +445,7 @@ int twzdb__commit(struct twzdb_txn *tx)
 	if (!err && one_fits(tx) && twzdb__one_settle(tx)) {
 		err = commit_one(tx);
 	} else if (!err && changed) {
-		err = twzdb__purge_some(tx, PURGE_BASE + (uint32_t)(tx->tombs.cnt + tx->recs.cnt));
+		err = twzdb__purge_some(tx, purge_share(tx));
 		if (!err && tx->one.kind)
 			err = twzdb__one_expand(tx);
 		if (!err)

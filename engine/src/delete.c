@@ -5,10 +5,7 @@
  * tombstone version there. Tombstones go when no snapshot is older than they are: when their
  * leaf is full, or from the purge queue.
  */
-#include "internal.h"
-
-#define PURGE_BATCH    512
-#define PURGE_PER_NODE 4
+#include "find.h"
 
 enum merge_plan twzdb__plan_merge(int n, int left, int right)
 {
@@ -157,6 +154,8 @@ int twzdb__purge_leaf(struct twzdb_txn *tx, struct pnode *leaf, unsigned *cnt)
 	int err;
 
 	*cnt = 0;
+	for (unsigned i = 0; i < leaf->img.n && leaf->img.tombs; i++)
+		fetch_rec_head(tx->db, leaf->img.ptr[leaf->img.perm[i]]);
 	for (unsigned i = leaf->img.n; i-- > 0 && leaf->img.tombs;) {
 		uint64_t p = leaf->img.ptr[leaf->img.perm[i]];
 
@@ -373,16 +372,44 @@ static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const str
 	return twzdb__break(tx, err);
 }
 
-/*
- * One by one they would cost more than the deletes. When there are some to every leaf, each visit clears
- * several.
- */
-bool twzdb__purge_pays(const struct twzdb_txn *tx)
-{
-	const struct sh_class *c = &tx->db->sh->cls[TWZDB_CLS_NODE];
-	uint64_t nodes = c->total > c->free ? c->total - c->free : 0;
+#define PURGE_AHEAD 32
 
-	return tx->db->purge_cnt >= PURGE_BATCH + PURGE_PER_NODE * nodes;
+static const struct rec_pm *queued(struct twzdb *db, uint32_t i)
+{
+	uint64_t p = db->purge[2 * (((size_t)db->purge_head + i) % db->purge_cap) + 1];
+
+	return p & 15 ? NULL : twzdb__at(db, p, sizeof(struct rec_pm));
+}
+
+static const struct node_pm *queued_leaf(struct twzdb *db, const struct rec_pm *r)
+{
+	return r && rec_is_live(r) && rec_is_tomb(r)
+		       ? twzdb__node_at(db, ld64(&r->link) & TWZDB_LONE_PTR)
+		       : NULL;
+}
+
+/*
+ * The next CNT of the queue are going to be worked off: have the lines come of all tombstones, then of all their leaves,
+ * then of what these hold, instead of waiting for each. Hints; whoever works them off asks again.
+ */
+static void purge_fetch(struct twzdb *db, uint32_t cnt)
+{
+	const struct node_pm *n[PURGE_AHEAD];
+	const struct rec_pm *r[PURGE_AHEAD];
+
+	for (uint32_t i = 0; i < cnt; i++) {
+		r[i] = queued(db, i);
+		fetch(r[i]);
+		fetch((const uint8_t *)r[i] + 64);
+	}
+	for (uint32_t i = 0; i < cnt; i++) {
+		n[i] = queued_leaf(db, r[i]);
+		for (uint32_t off = 0; n[i] && off < TWZDB_NODE_LEN; off += 64)
+			fetch((const uint8_t *)n[i] + off);
+	}
+	for (uint32_t i = 0; i < cnt; i++)
+		for (unsigned s = 0; n[i] && n[i]->tombs && s < TWZDB_FANOUT; s++)
+			fetch_rec_head(db, ld64(&n[i]->ptr[s]));
 }
 
 int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max)
@@ -394,12 +421,17 @@ int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max)
 	 * Tombstones of this transaction are not in the queue yet, and earlier ones stand in it
 	 * by age.
 	 */
-	for (; db->purge_cnt && max && !err; max--) {
+	for (uint32_t ahead = 0; db->purge_cnt && max && !err; max--, ahead--) {
 		uint64_t table = db->purge[2 * (size_t)db->purge_head],
 			 p = db->purge[2 * (size_t)db->purge_head + 1];
 		const struct rec_pm *r;
 		bool gone;
 
+		if (!ahead) {
+			ahead = max < db->purge_cnt ? max : db->purge_cnt;
+			ahead = ahead < PURGE_AHEAD ? ahead : PURGE_AHEAD;
+			purge_fetch(db, ahead);
+		}
 		if (purge_due(tx, table, p, &r, &gone))
 			err = purge_one(tx, table, p, r);
 		else if (!gone)
@@ -428,18 +460,21 @@ static bool purge_grow(struct twzdb *db)
 	return true;
 }
 
-/* Best effort: what does not fit stays until its leaf fills up. */
+void twzdb__purge_note_one(struct twzdb *db, uint64_t table, uint64_t p)
+{
+	size_t at;
+
+	if (unlikely(db->purge_cnt == db->purge_cap) && !purge_grow(db))
+		return;
+	at = ((size_t)db->purge_head + db->purge_cnt++) % db->purge_cap;
+	db->purge[2 * at] = table;
+	db->purge[2 * at + 1] = p;
+}
+
 void twzdb__purge_note(struct twzdb *db, const struct u64vec *tombs)
 {
-	for (size_t i = 0; i + 1 < tombs->cnt; i += 2) {
-		size_t at;
-
-		if (db->purge_cnt == db->purge_cap && !purge_grow(db))
-			return;
-		at = ((size_t)db->purge_head + db->purge_cnt++) % db->purge_cap;
-		db->purge[2 * at] = tombs->v[i];
-		db->purge[2 * at + 1] = tombs->v[i + 1];
-	}
+	for (size_t i = 0; i + 1 < tombs->cnt; i += 2)
+		twzdb__purge_note_one(db, tombs->v[i], tombs->v[i + 1]);
 }
 
 /* --- dropping a tree --- */

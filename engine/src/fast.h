@@ -75,8 +75,8 @@ other:
 
 /*
  * The way down of find.h in one go, to the leaf that holds K or stands left of it; false: not this
- * way. A node's heads are asked for, all at once, by the comparison; of a leaf, whose pointers are in
- * no cache either, those as well.
+ * way. A node's heads are asked for, all at once, by the comparison; its pointers, of which one is the next to be
+ * looked at, together with them.
  */
 static ALWAYS_INLINE bool fast_descend(struct twzdb *db, uint64_t root, struct bkey k, uint64_t *at,
 				       struct stop *leaf, const struct fast f)
@@ -100,7 +100,7 @@ static ALWAYS_INLINE bool fast_descend(struct twzdb *db, uint64_t root, struct b
 		if (unlikely(!unchanged(&here)))
 			return false;
 		n = node_at(db, *at);
-		if (level == 1 && likely(n)) {
+		if (likely(n)) {
 			fetch(&n->ptr[0]);
 			fetch(&n->ptr[8]);
 			fetch(&n->ptr[16]);

@@ -107,6 +107,16 @@ static inline void fetch_rec(const struct twzdb *db, uint64_t p)
 	fetch(r + 128);
 }
 
+/* What kind of record it is, and whether LIVE. */
+static inline void fetch_rec_head(const struct twzdb *db, uint64_t p)
+{
+	uint64_t no = p >> TWZ_PPTR_OFF_BITS;
+
+	if (likely(no < TWZDB_NO_DATA + TWZDB_OBJ_MAX))
+		fetch((const uint8_t *)(db->map[no].base + (p & TWZ_PPTR_OFF_MASK)) +
+		      offsetof(struct rec_pm, vlf));
+}
+
 /*
  * A way down, one step at a time. step() looks at the node the way has come to: WAY_LEAF if that
  * is a leaf, WAY_ON if the next node's lines have been asked for, WAY_LOST otherwise.

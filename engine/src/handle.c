@@ -12,24 +12,14 @@
  * thread, and its memory is never given back. So whoever uses it once more, by mistake, meets a
  * word that says so instead of somebody else's data; a cursor compares the handle's serial number.
  */
-#include "internal.h"
+#include "handle.h"
 
 #define RESTING 8 /* handles a thread lets rest; twice as many, and some go to the pool */
 
-struct queue {
-	struct twzdb_txn *first, *last;
-	uint32_t cnt;
-};
+__thread struct twzdb__mine twzdb__mine;
+#define mine twzdb__mine
 
-/* What this thread keeps. OPENING tells which database the slot is of, and whether it is open. */
-static __thread struct {
-	struct queue q;
-	struct sh_reader *rd;
-	uint64_t opening;
-	bool armed; /* thread_end() will run */
-} mine __attribute__((tls_model("initial-exec")));
-
-static struct queue pool; /* under pool_mutex */
+static struct twzdb__queue pool; /* under pool_mutex */
 static struct twzdb_txn *every;
 static struct twzdb *open_list;
 static uint64_t last_opening;
@@ -39,7 +29,7 @@ static pthread_key_t key;
 static pthread_once_t key_once = PTHREAD_ONCE_INIT;
 static bool have_key;
 
-static void push(struct queue *q, struct twzdb_txn *tx)
+static void push(struct twzdb__queue *q, struct twzdb_txn *tx)
 {
 	tx->next = NULL;
 	if (q->cnt++)
@@ -49,7 +39,7 @@ static void push(struct queue *q, struct twzdb_txn *tx)
 	q->last = tx;
 }
 
-static struct twzdb_txn *pop(struct queue *q)
+static struct twzdb_txn *pop(struct twzdb__queue *q)
 {
 	struct twzdb_txn *tx = q->first;
 
@@ -407,5 +397,6 @@ void twzdb__handles_forked(void)
 	}
 	open_list = NULL;
 	mine.rd = NULL;
+	mine.last.t.h = 0;
 	memset(&pool, 0, sizeof(pool)); /* may have been caught half-changed */
 }

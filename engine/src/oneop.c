@@ -14,8 +14,7 @@
  *
  * The record in the log is one or two cache lines (struct lone_pm), after-images like all others.
  */
-#include "accel.h"
-#include "apply.h"
+#include "lone.h"
 #include "place.h"
 
 /* --- noting --- */
@@ -47,46 +46,6 @@ static inline void begin_place(struct twzdb *db, uint32_t tag, struct bkey k, st
 		w->bucket = acc_bucket(db, w->hash);
 		fetch(w->bucket);
 	}
-}
-
-/* The leaf, and the word of it, that a row remembers. */
-static inline void fetch_hint(const struct twzdb *db, uint64_t hint)
-{
-	uint64_t leaf = hint & TWZDB_LONE_PTR, no = leaf >> TWZ_PPTR_OFF_BITS;
-	const struct node_pm *n;
-
-	if (unlikely(no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX))
-		return;
-	n = (const void *)(db->map[no].base + (leaf & TWZ_PPTR_OFF_MASK));
-	fetch(n);
-	fetch(&n->ptr[hint >> TWZDB_LONE_SHIFT & 31]);
-}
-
-static inline bool is_leaf(const struct node_pm *n)
-{
-	struct stop s;
-
-	return n && arrive(n, &s) && !HDR_LEVEL(s.hdr);
-}
-
-/*
- * Leaf and slot as the row itself remembers them. A live leaf that holds the pointer is the leaf: a
- * record stands in one leaf only. (Leaves split and merge, and nobody tells their rows.)
- */
-static inline bool place_by_hint(struct twzdb *db, uint64_t hint, uint64_t old, struct place *w)
-{
-	uint32_t slots;
-
-	w->leaf = hint & TWZDB_LONE_PTR;
-	w->slot = (unsigned)(hint >> TWZDB_LONE_SHIFT);
-	w->n = twzdb__node_at(db, w->leaf);
-	if (unlikely(!is_leaf(w->n)))
-		return false;
-	if (likely(w->slot < TWZDB_FANOUT && ld64(&w->n->ptr[w->slot]) == old))
-		return true;
-	slots = twzdb__heads(w->n->ptr, old).eq; /* 28 words are 28 words */
-	w->slot = slots ? (unsigned)__builtin_ctz(slots) : 0;
-	return slots;
 }
 
 /* Replay refuses a count of tombstones that cannot be: damage to one leaf must not make the log unusable. */
@@ -223,45 +182,25 @@ int twzdb__one_del(struct twzdb_txn *tx, uint64_t table, uint32_t tag, struct bk
 	return 0;
 }
 
-static bool settle_by_tree(struct twzdb_txn *tx, const struct rec_pm *r, struct place *w)
+static bool settle_by_tree(struct twzdb_txn *tx, const struct rec_pm *r)
 {
-	w->k = (struct bkey){r->data, rec_klen_short(r)};
-	w->old = 0;
-	return place_by_tree(tx, tx->one.table, w) && w->old == tx->one.old;
+	struct place w = {.k = {r->data, rec_klen_short(r)}};
+
+	return place_by_tree(tx, tx->one.table, &w) && w.old == tx->one.old &&
+	       lone_settled(&tx->one, w.leaf, w.n, w.slot);
 }
 
 bool twzdb__one_settle(struct twzdb_txn *tx)
 {
-	struct one *o = &tx->one;
-	const struct rec_pm *r = twzdb__at(tx->db, o->old, sizeof(*r));
-	struct place w;
+	const struct rec_pm *r = twzdb__at(tx->db, tx->one.old, sizeof(*r));
 
-	if (o->home)
-		return true;
-	if (unlikely(!place_by_hint(tx->db, ld64(&r->link), o->old, &w)) &&
-	    !settle_by_tree(tx, r, &w))
-		return false;
-	/* As place_by_tree() does: replay refuses such a count. */
-	if (unlikely(w.n->tombs >= TWZDB_FANOUT))
-		return false;
-	o->leaf = w.leaf;
-	o->slot = (uint8_t)w.slot;
-	o->tombs = (uint8_t)(w.n->tombs + (o->kind == TWZDB_LREC_DEL1));
-	o->home = w.n;
-	return true;
+	return tx->one.home || likely(lone_by_hint(tx->db, ld64(&r->link), &tx->one)) ||
+	       settle_by_tree(tx, r);
 }
 
-/* After the commit is published. */
 void twzdb__one_learn(struct twzdb_txn *tx)
 {
-	const struct one *o = &tx->one;
-
-	if (likely(o->entry && ld64(o->entry) == acc_entry(o->hash, o->old)))
-		st64(o->entry, acc_entry(o->hash, o->rec));
-	else if (o->acc && o->old)
-		twzdb__acc_replace(tx->db, o->hash, o->old, o->rec);
-	else if (o->acc)
-		twzdb__acc_put(tx->db, o->hash, o->rec);
+	lone_learn(tx->db, &tx->one);
 }
 
 /* --- the general way after all --- */
@@ -321,49 +260,6 @@ int twzdb__one_expand(struct twzdb_txn *tx)
 
 /* --- committing --- */
 
-/*
- * The permutation with SLOT moved from position N to POS, N + 1, and zeros: by words, for whole words are
- * loaded from here next, which could not be had from single bytes still in the store buffer.
- */
-static void perm_insert(struct lone_pm *l, const struct node_pm *n, unsigned pos, uint64_t slot)
-{
-	uint64_t old[4], out[4], carry = 0;
-
-	memcpy(old, n->perm, sizeof(old)); /* and the four bytes behind it */
-	for (unsigned i = 0; i < 4; i++) {
-		/* Bytes of this word from POS up to N, N included: they get their lower neighbours. */
-		unsigned from = pos > 8 * i ? pos - 8 * i : 0, to = n->n + 1U - 8 * i;
-		uint64_t mask = from >= 8 || n->n < 8 * i ? 0 : ~(uint64_t)0 << 8 * from;
-
-		if (mask && to < 8)
-			mask &= ((uint64_t)1 << 8 * to) - 1;
-		out[i] = (old[i] & ~mask) | ((old[i] << 8 | carry) & mask);
-		if (pos / 8 == i)
-			out[i] = (out[i] & ~((uint64_t)0xff << 8 * from)) | slot << 8 * from;
-		carry = old[i] >> 56;
-	}
-	out[3] = (out[3] & 0xffffffff) | (uint64_t)(n->n + 1U) << 32;
-	memcpy(l->ins.perm, out, sizeof(out));
-}
-
-static size_t lone_fill(struct twzdb_txn *tx, const struct rec_pm *r, struct lone_pm *l)
-{
-	const struct one *o = &tx->one;
-
-	l->magic = TWZDB_LONE_MAGIC | (uint32_t)o->kind << 24;
-	l->sum = r->sum;
-	l->ts = tx->ts;
-	l->leaf = o->leaf | (uint64_t)o->slot << TWZDB_LONE_SHIFT;
-	l->rec = o->rec | (uint64_t)o->tombs << TWZDB_LONE_SHIFT;
-	if (o->kind != TWZDB_LREC_INS1) {
-		l->old = o->old;
-		return TWZDB_LONE_LEN;
-	}
-	perm_insert(l, o->home, o->pos, o->slot);
-	l->ins.head = o->head;
-	return sizeof(*l);
-}
-
 /* Page media: the row itself, as it shall be (D2b). */
 static size_t lone_carry(const struct rec_pm *r, uint8_t *at)
 {
@@ -389,7 +285,7 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 
 	if (!l)
 		return twzdb__from_twz(TWZ_E_NOMEM, "staging a commit record");
-	len = lone_fill(tx, r, l);
+	len = lone_fill(&tx->one, tx->ts, r->sum, l);
 	if (carry)
 		len += lone_carry(r, (uint8_t *)l + len);
 	else
@@ -397,8 +293,6 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 	err = twzdb__append_staged(db, len, lsn); /* the commit point (D3) */
 	if (err)
 		return err;
-	twzdb__apply_begin(db->sh);
-	apply_one(db, l, vlen);
-	twzdb__apply_end(db->sh);
+	lone_apply(db, l, vlen);
 	return 0;
 }

@@ -1,16 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * record.c -- immutable row versions: building, bounds-checked reading, visibility
  */
-#include "internal.h"
-
-#define XXH_INLINE_ALL /* short inputs: the call would cost as much as the hash */
-#include <xxhash.h>
-
-/* Of what the user gave, wherever it stands. */
-static inline uint64_t data_hash(const void *key, uint32_t klen, const void *value, uint32_t vlen)
-{
-	return XXH3_64bits_withSeed(value, vlen, XXH3_64bits(key, klen));
-}
+#include "recsum.h"
 
 /* The root word of a table changes in place: only the number before it counts. */
 static uint64_t hash_in_place(const struct rec_pm *r, enum twzdb_rec_kind kind)
@@ -20,18 +11,15 @@ static uint64_t hash_in_place(const struct rec_pm *r, enum twzdb_rec_kind kind)
 	if (rec_is_long(r))
 		return XXH3_64bits(r->data, rec_len(r) - TWZDB_REC_LEN);
 	if (kind != TWZDB_TABLE)
-		return data_hash(r->data, rec_klen_short(r), r->data + rec_klen_short(r),
-				 rec_vlen_short(r));
+		return recsum_data(r->data, rec_klen_short(r), r->data + rec_klen_short(r),
+				   rec_vlen_short(r));
 	memcpy(&h, (const uint8_t *)r + TWZDB_ANCHOR_OFF, sizeof(h));
 	return h;
 }
 
 static inline uint32_t sum_with(const struct rec_pm *r, enum twzdb_rec_kind kind, uint64_t hash)
 {
-	uint64_t seed = r->ts * 0x9e3779b97f4a7c15ULL ^ r->prev ^ (uint64_t)r->klt << 32 ^
-			rec_vlen_short(r) ^ TWZDB_VLF_KIND(kind);
-
-	return (uint32_t)XXH3_64bits_withSeed(&hash, sizeof(hash), seed);
+	return recsum(r->ts, r->prev, r->klt, rec_vlen_short(r) | TWZDB_VLF_KIND(kind), hash);
 }
 
 uint32_t twzdb__rec_sum_as(const struct rec_pm *r, enum twzdb_rec_kind kind)
@@ -92,7 +80,7 @@ static inline uint64_t begin_row(struct twzdb_txn *tx, struct rec_pm *r, uint32_
 	__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
 	__atomic_store_n(&r->klt, key.len | TWZDB_KLT_TABLE(tag), __ATOMIC_RELAXED);
 	if (given)
-		hash = data_hash(key.p, key.len, value, vlen);
+		hash = recsum_data(key.p, key.len, value, vlen);
 	if (kind == TWZDB_TABLE)
 		anchor_store(r, value);
 	else if (!value)

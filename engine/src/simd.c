@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * simd.c -- choosing the variant, and the one that runs everywhere
  */
-#include "fast.h"
+#include "fast_one.h"
 
 static bool always(void)
 {
@@ -53,7 +53,19 @@ static bool spot(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s)
 	return fast_spot(db, root, k, s, (struct fast){heads, tags, short_same});
 }
 
-const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads, words, get, find, spot};
+static int put_one(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key,
+		   const struct twzdb_slice *value, uint32_t flags)
+{
+	return fast_put_one(db, t, *key, *value, flags, (struct fast){heads, tags, short_same});
+}
+
+static int del_one(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key)
+{
+	return fast_del_one(db, t, *key, (struct fast){heads, tags, short_same});
+}
+
+const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads,	  words,  get,
+					       find,	 spot,	 put_one, del_one};
 
 const struct twzdb__simd *const twzdb__simds[] = {
 #if defined(__x86_64__)

@@ -35,6 +35,10 @@ struct twzdb__simd {
 	/* from a root to the newest version of a row, and to the leaf it stands in, or would. */
 	uint64_t (*find)(struct twzdb *db, uint64_t root, struct bkey k, const struct rec_pm **rec);
 	bool (*spot)(struct twzdb *db, uint64_t root, struct bkey k, struct spot *s);
+	/* fast_one.h: twzdb_put_one() and twzdb_del_one(), or TWZDB__RETRY: not this way. */
+	int (*put_one)(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key,
+		       const struct twzdb_slice *value, uint32_t flags);
+	int (*del_one)(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key);
 };
 
 extern const struct twzdb__simd twzdb__simd_scalar;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * simd_avx2.c -- comparisons four words at a time (x86-64 only)
  */
-#include "fast.h"
+#include "fast_one.h"
 
 #include <immintrin.h>
 
@@ -71,4 +71,16 @@ AVX2_FAST static bool spot(struct twzdb *db, uint64_t root, struct bkey k, struc
 	return fast_spot(db, root, k, s, (struct fast){heads, tags, short_same});
 }
 
-const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads, words, get, find, spot};
+AVX2_FAST static int put_one(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key,
+			     const struct twzdb_slice *value, uint32_t flags)
+{
+	return fast_put_one(db, t, *key, *value, flags, (struct fast){heads, tags, short_same});
+}
+
+AVX2_FAST static int del_one(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key)
+{
+	return fast_del_one(db, t, *key, (struct fast){heads, tags, short_same});
+}
+
+const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads,   words,  get,
+					     find,   spot,   put_one, del_one};

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * simd_avx512.c -- comparisons eight words at a time (x86-64 only)
  */
-#include "fast.h"
+#include "fast_one.h"
 
 #include <immintrin.h>
 
@@ -104,4 +104,18 @@ AVX512_FAST static bool spot(struct twzdb *db, uint64_t root, struct bkey k, str
 	return fast_spot(db, root, k, s, (struct fast){heads, tags, same});
 }
 
-const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads, words, get, find, spot};
+AVX512_FAST static int put_one(struct twzdb *db, struct twzdb_table t,
+			       const struct twzdb_slice *key, const struct twzdb_slice *value,
+			       uint32_t flags)
+{
+	return fast_put_one(db, t, *key, *value, flags, (struct fast){heads, tags, same});
+}
+
+AVX512_FAST static int del_one(struct twzdb *db, struct twzdb_table t,
+			       const struct twzdb_slice *key)
+{
+	return fast_del_one(db, t, *key, (struct fast){heads, tags, same});
+}
+
+const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads,	  words,  get,
+					       find,	 spot,	 put_one, del_one};

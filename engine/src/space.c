@@ -378,52 +378,17 @@ static int alloc_large(struct twzdb_txn *tx, uint64_t len, uint64_t *p)
 	return err ? err : *p ? 0 : twzdb__corrupt(db, unit_ptr(g), "a fresh run is not free");
 }
 
-/* Blocks are taken one after another: this is the next one. */
-static inline void fetch_block(struct twzdb *db, unsigned cls, uint64_t p)
+uint64_t twzdb__take_next(struct twzdb *db, unsigned cls, struct rec_pm **rec)
 {
-	const uint8_t *b = twzdb__at(db, p, twzdb__block_lens[cls]);
+	uint64_t p;
 
-	for (uint32_t i = 0; b && i < twzdb__block_lens[cls] && i < 4 * TWZ_LINE_SIZE;
-	     i += TWZ_LINE_SIZE) {
-		__builtin_prefetch(b + i, 1);
-		__asm__ volatile("" : : "r"(b)); /* as fetch() does */
-	}
-}
-
-/*
- * What nearly every row of a store in use gets: the block on top of its class's stack. 0: not this way. All that
- * alloc_block() would ask is asked here, of the words themselves.
- */
-static uint64_t take_top(struct twzdb_txn *tx, unsigned cls, struct rec_pm **rec)
-{
-	struct twzdb *db = tx->db;
-	struct sh_class *c = &db->sh->cls[cls];
-	uint32_t cnt = c->stack_cnt, *e;
-	uint64_t p, off, link;
-	struct rec_pm *r;
-
-	if (unlikely(!cnt || cnt > TWZDB_STACK || !twzdb__grids[cls].end))
-		return 0;
-	p = db->sh->stack[cls][cnt - 1];
-	off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
-	r = twzdb__at(db, p, twzdb__block_lens[cls]);
-	if (unlikely(!r || p >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA))
-		return 0;
-	e = &db->map[p >> TWZ_PPTR_OFF_BITS].units[off >> TWZDB_UNIT_SHIFT];
-	link = ld64(&r->link);
-	if (unlikely((*e & (TWZDB_UT_KNOWN | 0x7f0000)) != (TWZDB_UT_KNOWN | cls << 16) ||
-		     !grid_has(&twzdb__grids[cls], (uint32_t)(off & (TWZDB_UNIT_LEN - 1)) -
-							   (uint32_t)sizeof(struct unit_pm)) ||
-		     rec_is_live(r) || link > ld64(&db->sh->min) || entry_empty(*e) ||
-		     !TWZDB_UT_FREE(*e)))
-		return 0;
-	c->stack_cnt = cnt - 1;
-	st32(e, *e - 1);
-	c->free--;
-	*rec = r;
-	if (likely(cnt > 1))
-		fetch_block(db, cls, db->sh->stack[cls][cnt - 2]);
-	return p;
+	quarantine_drain(db, ld64(&db->sh->min));
+	p = space_take_top(db, cls, rec);
+	if (p)
+		return p;
+	p = take_virgin(db, cls);
+	*rec = p ? twzdb__at(db, p, twzdb__block_lens[cls]) : NULL;
+	return *rec ? p : 0;
 }
 
 /* The list of what is reserved has room for another. */
@@ -438,7 +403,7 @@ int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t 
 	int err = twzdb__writable(tx->db);
 
 	if (likely(!err && cls < TWZDB_CLS_TABLE && recs_room(tx))) {
-		*p = take_top(tx, cls, rec);
+		*p = space_take_top(tx->db, cls, rec);
 		if (likely(*p)) {
 			tx->recs.v[tx->recs.cnt++] = *p;
 			(*rec)->link = TWZDB_LINK_RESERVED | tx->stamp;

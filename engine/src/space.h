@@ -48,6 +48,13 @@ static inline bool entry_empty(uint32_t e)
 	return TWZDB_UT_FREE(e) == twzdb__block_cnts[TWZDB_UT_CLASS(e)];
 }
 
+#define TWZDB_FINE_MAX 512
+/* twzdb__class_of() up to that many bytes. */
+static inline unsigned class_fine(uint64_t len)
+{
+	return len <= 48 ? 1 : (unsigned)((len - 32 + 15) / 16);
+}
+
 static inline uint32_t class_first(unsigned cls)
 {
 	return cls == TWZDB_CLS_NODE ? TWZDB_NODE_LEN : (uint32_t)sizeof(struct unit_pm);
@@ -125,6 +132,56 @@ int twzdb__each_free_run(struct twzdb_txn *tx, int (*fn)(void *ctx, uint32_t g, 
 int twzdb__space_take(struct twzdb *db, uint32_t g, uint64_t len);
 
 /* --- space.c --- */
+
+/* Blocks are taken one after another: this is the next one. */
+static inline void fetch_block(struct twzdb *db, unsigned cls, uint64_t p)
+{
+	const uint8_t *b = twzdb__at(db, p, twzdb__block_lens[cls]);
+
+	for (uint32_t i = 0; b && i < twzdb__block_lens[cls] && i < 4 * TWZ_LINE_SIZE;
+	     i += TWZ_LINE_SIZE) {
+		__builtin_prefetch(b + i, 1);
+		__asm__ volatile("" : : "r"(b)); /* as fetch() does */
+	}
+}
+
+/*
+ * What nearly every row of a store in use gets: the block on top of its class's stack. 0: not this way. All that
+ * alloc_block() would ask is asked here, of the words themselves.
+ */
+static inline uint64_t space_take_top(struct twzdb *db, unsigned cls, struct rec_pm **rec)
+{
+	struct sh_class *c = &db->sh->cls[cls];
+	uint32_t cnt = c->stack_cnt, *e;
+	uint64_t p, off, link;
+	struct rec_pm *r;
+
+	if (unlikely(!cnt || cnt > TWZDB_STACK || !twzdb__grids[cls].end))
+		return 0;
+	p = db->sh->stack[cls][cnt - 1];
+	off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+	r = twzdb__at(db, p, twzdb__block_lens[cls]);
+	if (unlikely(!r || p >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA))
+		return 0;
+	e = &db->map[p >> TWZ_PPTR_OFF_BITS].units[off >> TWZDB_UNIT_SHIFT];
+	link = ld64(&r->link);
+	if (unlikely((*e & (TWZDB_UT_KNOWN | 0x7f0000)) != (TWZDB_UT_KNOWN | cls << 16) ||
+		     !grid_has(&twzdb__grids[cls], (uint32_t)(off & (TWZDB_UNIT_LEN - 1)) -
+							   (uint32_t)sizeof(struct unit_pm)) ||
+		     rec_is_live(r) || link > ld64(&db->sh->min) || entry_empty(*e) ||
+		     !TWZDB_UT_FREE(*e)))
+		return 0;
+	c->stack_cnt = cnt - 1;
+	st32(e, *e - 1);
+	c->free--;
+	*rec = r;
+	if (likely(cnt > 1))
+		fetch_block(db, cls, db->sh->stack[cls][cnt - 2]);
+	return p;
+}
+
+/* The same when the stack is empty: what is in the quarantine and need not be, then blocks never used. */
+uint64_t twzdb__take_next(struct twzdb *db, unsigned cls, struct rec_pm **rec);
 
 /* May block B at P be reserved: nobody can reach it, and this transaction has not taken it? */
 bool twzdb__block_reusable(struct twzdb_txn *tx, bool node, const void *b, uint64_t p);

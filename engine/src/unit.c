@@ -8,7 +8,7 @@
 
 #include <xxhash.h>
 
-#define CLASS_FINE	 30 /* classes 1..30: 48, 64 .. 512 bytes */
+#define CLASS_FINE	 30 /* classes 1..30: 48, 64 .. TWZDB_FINE_MAX bytes */
 #define CLASS_COARSE_CNT ((unsigned)(sizeof(per_unit) / sizeof(per_unit[0])))
 #define LOOK_UNKNOWN	 64 /* units classified at once: all of a small database */
 
@@ -29,8 +29,8 @@ uint32_t twzdb__class_len(unsigned cls)
 
 unsigned twzdb__class_of(uint64_t len)
 {
-	if (len <= 512)
-		return len <= 48 ? 1 : (unsigned)((len - 32 + 15) / 16);
+	if (len <= TWZDB_FINE_MAX)
+		return class_fine(len);
 	for (unsigned i = 0; i < CLASS_COARSE_CNT; i++)
 		if (len <= twzdb__class_len(CLASS_FINE + 1 + i))
 			return CLASS_FINE + 1 + i;

@@ -46,6 +46,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_again,
 	/* engine */
 	&wl_db_commit,
+	&wl_db_one,
 	&wl_db_split,
 	&wl_db_merge,
 	&wl_db_tables,

@@ -105,6 +105,64 @@ static int run_commit(struct crash *c)
 }
 ENGINE_WL(wl_db_commit, "commit", "one-row transactions", CRASH_ALL, true, setup_rows, run_commit);
 
+/* --- the same in one call, by the way that is usual where one thread writes for a while --- */
+
+static struct twzdb_table one_table(struct crash *c)
+{
+	struct twzdb_table t = {0, 0};
+	struct twzdb_txn *txn;
+
+	if (!twzdb_begin(c->db, TWZDB_RDONLY, &txn)) {
+		if (twzdb_table_open(txn, "t", 0, &t))
+			t.h = 0;
+		twzdb_abort(txn);
+	}
+	return t;
+}
+
+/* LEN < 0 deletes. */
+static int one(struct crash *c, struct twzdb_table t, int i, int len, int v)
+{
+	uint8_t buf[256];
+	char key[32];
+
+	snprintf(key, sizeof(key), "the key of row %04d", i);
+	for (int n = 0; n < len; n++)
+		buf[n] = (uint8_t)(n * 7 + v);
+	return len < 0 ? twzdb_del_one(c->db, t, text(key))
+		       : twzdb_put_one(c->db, t, text(key), (struct twzdb_slice){buf, (size_t)len},
+				       0);
+}
+
+#define ONE_BEFORE                                                                                 \
+	20 /* transactions until the writer lock is kept, and the kinds of units are known */
+
+static int setup_one(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "t", 0, 5, 2, 30, 1));
+	return 0;
+}
+
+static int run_one(struct crash *c)
+{
+	struct twzdb_table t = one_table(c);
+
+	for (int i = 0; i < ONE_BEFORE; i++)
+		CRASH_OP(c, one(c, t, i % 5, 40, i));
+	CRASH_OP(c, one(c, t, 1, 41, 5));
+	CRASH_OP(c, one(c, t, 6, 50, 6));
+	CRASH_OP(c, one(c, t, 2, -1, 0));
+	CRASH_OP(c, one(c, t, 6, 70, 7));
+	CRASH_OP(c, one(c, t, 2, 45, 8));
+	CRASH_OP(c, one(c, t, 6, -1, 0));
+	for (int i = 10; i < 30; i++)
+		CRASH_OP(c, one(c, t, i, 20 + i, i));
+	CRASH_OP(c, one(c, t, 29, 44, 1));
+	CRASH_OP(c, one(c, t, 28, -1, 0));
+	return 0;
+}
+ENGINE_WL(wl_db_one, "one", "transactions in one call", CRASH_ALL, true, setup_one, run_one);
+
 /* --- splits, up to a new root, and merges back --- */
 
 #define MANY_ROWS 40

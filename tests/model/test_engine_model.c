@@ -597,6 +597,54 @@ static void step_write(void)
 	}
 }
 
+/* A transaction in one call, on keys of all kinds, of which one kind is the usual. */
+static void one_row(struct twzdb_table h, uint64_t *row)
+{
+	unsigned i = (unsigned)(t_rand_below(20) ? 1000 + t_rand_below(100) : t_rand_below(KEYS));
+	uint32_t flags = (uint32_t)t_rand_below(3);
+	uint64_t r = random_row();
+	int want = flags == TWZDB_INSERT && row[i]    ? TWZDB_E_EXIST
+		   : flags == TWZDB_UPDATE && !row[i] ? TWZDB_E_NOTFOUND
+						      : 0;
+
+	if (t_rand_below(4) == 0) {
+		T_EQ(twzdb_del_one(db, h, key_of(i)), row[i] ? 0 : TWZDB_E_NOTFOUND);
+		row[i] = 0;
+	} else if (T_EQ(twzdb_put_one(db, h, key_of(i), val_of(r), flags), want) && !want) {
+		row[i] = r;
+	}
+}
+
+static void one_number(struct twzdb_table h, uint64_t *num)
+{
+	unsigned i = (unsigned)t_rand_below(NUMS);
+	uint64_t r = random_row();
+
+	if (t_rand_below(4) == 0) {
+		T_EQ(twzdb_del_one(db, h, num_of(i)), num[i] ? 0 : TWZDB_E_NOTFOUND);
+		num[i] = 0;
+	} else if (!T_OK(twzdb_put_one(db, h, num_of(i), val_of(r), 0))) {
+		num[i] = r;
+	}
+}
+
+static void step_ones(void)
+{
+	unsigned t = (unsigned)t_rand_below(TABLES);
+	bool numbers = t_rand_below(8) == 0, there;
+	struct twzdb_txn *tx;
+	struct twzdb_table h;
+
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	there = numbers ? open_kind(tx, false, &h) : open_table(tx, &now, t, &h);
+	twzdb_abort(tx);
+	for (uint64_t n = there ? t_rand_below(300) : 0; n--;)
+		if (numbers)
+			one_number(h, now.num);
+		else
+			one_row(h, now.row[t]);
+}
+
 static void step_snap(void)
 {
 	struct snap *s = &snaps[t_rand_below(SNAPS)];
@@ -660,7 +708,9 @@ static void run(enum et_media m, double seconds)
 	make_kinds();
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	do {
-		if (t_rand_below(2))
+		if (t_rand_below(8) == 0)
+			step_ones();
+		else if (t_rand_below(2))
 			step_write();
 		else
 			step_snap();

@@ -389,13 +389,57 @@ static void write_once(struct rng *r, uint64_t *now)
 	commits++;
 }
 
+/* Writers of transactions share it; who writes by single calls, whose number it must know before, is alone. */
+static pthread_rwlock_t turn = PTHREAD_RWLOCK_INITIALIZER;
+
+static void one_call(const struct tables *t, struct rng *r)
+{
+	unsigned k = (unsigned)below(r, KEYS);
+	uint64_t ts = twzdb_latest_ts(db) + 1, was, row = 0;
+	bool del = below(r, 3) == 0;
+	int err;
+
+	if (!del)
+		row = (below(r, 30) ? below(r, 100) : below(r, 3000)) << 32 |
+		      (1 + below(r, 100000));
+	pthread_mutex_lock(&lock);
+	was = row_at(k, ts - 1);
+	if (was || !del)
+		enter(k, ts, row);
+	pthread_mutex_unlock(&lock);
+	err = del ? twzdb_del_one(db, t->rows, et_key(k))
+		  : twzdb_put_one(db, t->rows, et_key(k), val(row),
+				  was ? TWZDB_UPDATE : TWZDB_INSERT);
+	if (err != (del && !was ? TWZDB_E_NOTFOUND : 0))
+		wrong(del ? "del_one" : "put_one", k, was);
+	commits += !err;
+}
+
+static void calls(struct rng *r)
+{
+	struct twzdb_txn *tx;
+	struct tables t;
+
+	pthread_rwlock_wrlock(&turn);
+	if (twzdb_begin(db, TWZDB_RDONLY, &tx) || open_tables(tx, 0, &t))
+		wrong("tables for single calls", 0, 0);
+	twzdb_abort(tx);
+	for (uint64_t n = below(r, 200); n-- && !stop;)
+		one_call(&t, r);
+	pthread_rwlock_unlock(&turn);
+}
+
 static void *writer(void *arg)
 {
 	uint64_t *now = malloc(2 * KEYS * sizeof(*now));
 	struct rng r = {(uint64_t)(uintptr_t)arg};
 
 	for (unsigned n = 1; !stop; n++) {
+		if (below(&r, 30) == 0)
+			calls(&r);
+		pthread_rwlock_rdlock(&turn);
 		write_once(&r, now);
+		pthread_rwlock_unlock(&turn);
 		if (n % 500 == 0 && twzdb_checkpoint(db))
 			wrong("checkpoint", n, 0);
 	}

@@ -12,6 +12,7 @@
  * nobody holds.
  */
 #include "companion.h"
+#include "huge.h"
 
 #include <dirent.h>
 #include <fcntl.h>
@@ -150,7 +151,7 @@ static int map(struct twz_store *s, struct twz_scratch *sc)
 {
 	int flags = sc->fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
 
-	sc->ptr = mmap(NULL, sc->len, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, sc->fd, 0);
+	sc->ptr = twz__huge_map(sc->len, PROT_READ | PROT_WRITE, flags | MAP_NORESERVE, sc->fd, 0);
 	if (sc->ptr == MAP_FAILED)
 		return twz__err(TWZ_E_NOMEM, "%s: cannot map %zu bytes: %s", s->path, sc->len,
 				strerror(errno));
@@ -195,6 +196,15 @@ void *twz_scratch_ptr(const struct twz_scratch *sc)
 	return sc->ptr;
 }
 
+/* Whole chunks: the one that was the last is in use already, and becomes one page all the same. */
+static void grow_huge(struct twz_scratch *sc, size_t len)
+{
+	uint64_t off = sc->done & ~(TWZ__HUGE_LEN - 1);
+
+	while (off + TWZ__HUGE_LEN <= len && twz__huge_alloc(sc->fd, off))
+		off += TWZ__HUGE_LEN;
+}
+
 int twz_scratch_grow(struct twz_scratch *sc, size_t len)
 {
 	int err = 0;
@@ -203,6 +213,7 @@ int twz_scratch_grow(struct twz_scratch *sc, size_t len)
 		return TWZ_E_NOSPC;
 	if (len <= sc->done || sc->fd < 0)
 		return 0;
+	grow_huge(sc, len);
 	do
 		err = posix_fallocate(sc->fd, (off_t)sc->done, (off_t)(len - sc->done));
 	while (err == EINTR);

@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: MIT
+ * shared.h -- the shared segment: volatile, one per database, lives while any process has the store open (included by
+ * internal.h only)
+ */
+#ifndef TWZDB_SHARED_H
+#define TWZDB_SHARED_H
+
+#define TWZDB_SHARED_MAGIC  0x3276736244575454ULL
+#define TWZDB_READERS	    4096
+#define TWZDB_ANCHORS_KNOWN 64
+#define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
+#define TWZDB_WAITERS	    512
+#define TWZDB_CLASSES	    64
+#define TWZDB_STACK	    1024 /* reusable blocks remembered for each class */
+#define TWZDB_QUARANTINE    8192 /* blocks remembered that some snapshot may still reach */
+#define TWZDB_NO_SNAP	    UINT64_MAX
+#define TWZDB_TS_MAX	    ((uint64_t)INT64_MAX) /* of a commit; what lies above is damage */
+
+/* A reader's slot, one line. claim: 0 = free, else process number + 1. */
+struct sh_reader {
+	uint64_t claim;
+	uint64_t inc;  /* incarnation of the process */
+	uint64_t snap; /* its snapshot, or TWZDB_NO_SNAP */
+	/* 1: its process answers membarrier, and stores snap plainly; 0: by an exchange */
+	uint64_t plain;
+	/* of the claiming process alone: which opening of the database, and is a transaction using it? */
+	uint64_t opening, busy;
+	uint64_t writing; /* its thread keeps the writer lock, and has a transaction (lock.c) */
+	uint64_t pad;
+};
+
+struct sh_waiter {
+	uint64_t ticket; /* 0 = free; low byte: process */
+	uint64_t inc;
+	uint32_t proc;
+	uint32_t word;	 /* futex: 1 = look again */
+	uint32_t asleep; /* it waits for the word */
+	uint32_t pad;
+};
+
+/*
+ * The writer lock (lock.c). The owner leaves by a store, and whoever finds it free takes it by a
+ * compare-and-swap; all else happens under mutex, which is held for a few stores only.
+ */
+struct sh_lock {
+	uint64_t owner; /* ticket of the owner, 0 = free; low byte: its process */
+	uint32_t waiters;
+	uint32_t need_recover; /* an owner died: the next one runs takeover (D13) */
+	pthread_mutex_t mutex; /* robust, process-shared */
+	uint64_t next_ticket;
+	uint64_t revoked_ms;	    /* monotonic clock */
+	uint32_t fenced;	    /* so many more owners drop it by an exchange */
+	uint64_t inc[TWZ_PROC_MAX]; /* incarnation in which process I opened the database last */
+};
+
+/* Allocation state of a size class: hints only, the block headers decide. */
+struct sh_class {
+	uint32_t unit;	    /* current unit (global number) + 1, 0 = none */
+	uint32_t block;	    /* next block in it */
+	uint32_t look;	    /* unit (global number) the next search for a used unit starts behind */
+	uint32_t fresh;	    /* units from here on (global number) ... */
+	uint32_t fresh_cnt; /* ... so many: formatted ahead, not used yet */
+	uint32_t stack_cnt;
+	uint32_t
+		virgin; /* the current unit + 1, if nothing was ever in its blocks from `block` on */
+	uint64_t total; /* blocks in known units */
+	uint64_t free;	/* of those, not live */
+	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */
+	uint64_t full;	/* the same of a search through everything, the store being full */
+};
+
+/*
+ * Blocks that died, oldest first: {where, commit}. Like the stacks a hint only: the header of a block is
+ * asked before it is reserved.
+ */
+struct sh_quarantine {
+	uint64_t head, tail; /* entries ever removed, ever added */
+	uint64_t e[TWZDB_QUARANTINE][2];
+};
+
+struct sh_stats {
+	uint64_t commits, aborts, takeovers, checkpoints, log_bytes, splits, merges, reader_retries;
+	uint64_t writer_waits, checkpoint_ns;
+	uint64_t given_len, taken_len;
+};
+
+struct twzdb__shared {
+	uint64_t magic;
+	uint64_t len;
+	uint64_t ready;	  /* restart recovery has run: ts is valid */
+	uint64_t failed;  /* a log write failed: no writers until restart (D17) */
+	uint64_t cut_seq; /* odd: units are changing their type (runs.c) */
+	uint64_t alone, alone_inc; /* asks all others to keep out, and its incarnation (alone.c) */
+	uint64_t pad0;
+	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
+	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
+	uint64_t pad1[6];
+	uint64_t reader_hi; /* slots [0, reader_hi) were ever used */
+	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
+	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */
+	uint64_t pad2[5];
+	struct sh_lock lock __attribute__((aligned(64)));
+	uint64_t stamp __attribute__((aligned(64)));
+	uint32_t scan_pos; /* next unit to be classified (unit.c) */
+	uint32_t empty;	   /* units without a block that is live or reserved: a hint */
+	uint64_t cut_ts;   /* latest commit when units changed their type last */
+	uint64_t
+		give_at; /* giving space back is worth a look when so many units are empty (give.c) */
+	uint64_t
+		give_due; /* there is something to give, if all readers of before are gone: look at this commit */
+	struct sh_class cls[TWZDB_CLASSES];
+	uint64_t stack[TWZDB_CLASSES][TWZDB_STACK];
+	struct sh_quarantine quar;
+	struct sh_stats stats __attribute__((aligned(64)));
+	struct sh_waiter waiter[TWZDB_WAITERS] __attribute__((aligned(64)));
+	struct sh_reader reader[TWZDB_READERS] __attribute__((aligned(64)));
+};
+
+/*
+ * Per unit, in a segment per data object: 0 = unknown, else KNOWN | class << 16 | blocks not
+ * live (a hint).
+ */
+#define TWZDB_UT_KNOWN 0x80000000U
+#define TWZDB_UT_HOLLOW                                                                            \
+	0x00800000U /* of a free run: space may have been given back, take it first (give.c) */
+#define TWZDB_UT_GIVEN	  0x01000000U /* of a free run: what can be was given back */
+#define TWZDB_UT_CLASS(e) (((e) >> 16) & 0x7fU)
+#define TWZDB_UT_FREE(e)  ((e)&0xffffU)
+
+#endif
