@@ -20,8 +20,8 @@ endforeach()
 add_executable(test_native_diff sqlite/test_native_diff.c)
 target_link_libraries(test_native_diff PRIVATE twz_t twzvfs_static)
 set_target_properties(test_native_diff PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
-add_test(NAME sqlite.native.diff COMMAND test_native_diff)
-set_tests_properties(sqlite.native.diff PROPERTIES LABELS sqlite TIMEOUT 180)
+add_test(NAME sqlite.native_diff COMMAND test_native_diff)
+set_tests_properties(sqlite.native_diff PROPERTIES LABELS sqlite TIMEOUT 180)
 
 foreach(t native native_kv)
 	add_executable(test_${t} sqlite/test_${t}.c)
@@ -29,6 +29,10 @@ foreach(t native native_kv)
 	set_target_properties(test_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 	add_test(NAME sqlite.${t} COMMAND test_${t})
 	set_tests_properties(sqlite.${t} PROPERTIES LABELS "sqlite;quick" TIMEOUT 120)
+endforeach()
+foreach(t native native_kv native_diff) # stores made by those lie in shared memory: here without a page cache between
+	add_test(NAME sqlite.${t}.line COMMAND test_${t})
+	set_tests_properties(sqlite.${t}.line PROPERTIES LABELS sqlite TIMEOUT 180 ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE")
 endforeach()
 
 # The extension inside the stock sqlite3 shell and Python (which are not built with a sanitizer's run-time).

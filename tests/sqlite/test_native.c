@@ -177,7 +177,7 @@ static void native_and_ordinary_tables_are_one_transaction(void)
 	T_EQ(t_num(other, "SELECT (SELECT count(*) FROM n) + (SELECT count(*) FROM o)"), 2);
 	/* A statement that fails in the middle takes its own rows back, of both kinds. */
 	t_must(db,
-	       "CREATE TRIGGER tr AFTER INSERT ON o BEGIN INSERT INTO n VALUES(new.a, 0); END; BEGIN");
+	       "PRAGMA trusted_schema=OFF; CREATE TRIGGER tr AFTER INSERT ON o BEGIN INSERT INTO n VALUES(new.a, 0); END; BEGIN");
 	T_EQ(sqlite3_exec(db, "INSERT INTO o VALUES(2, NULL), (3, NULL), (2, NULL)", NULL, NULL,
 			  NULL),
 	     SQLITE_CONSTRAINT);

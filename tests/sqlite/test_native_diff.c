@@ -298,7 +298,8 @@ static bool both(bool sort, bool changes)
 	else if (changes && !rc[0] && sqlite3_changes(db[0]) != sqlite3_changes(db[1]))
 		same = complain("number of changes", r);
 	for (int i = 0; i < 2 && sort; i++)
-		qsort(r[i].s, r[i].cnt, sizeof(char *), by_text);
+		if (r[i].cnt)
+			qsort(r[i].s, r[i].cnt, sizeof(char *), by_text);
 	if (same && r[0].cnt != r[1].cnt)
 		same = complain("number of rows", r);
 	for (size_t i = 0; same && i < r[0].cnt; i++)
