@@ -208,8 +208,10 @@ static int run_processes(struct job *jobs, int cnt)
 	}
 	start_all(started);
 	for (int i = 0; i < started; i++)
-		if (waitpid(pid[i], &status, 0) < 0 || status)
+		if (waitpid(pid[i], &status, 0) < 0 || status) {
+			drv_fail("client %d ended with status 0x%x", i, (unsigned)status);
 			sh->c[i].failed = true;
+		}
 	if (started < cnt)
 		sh->c[0].failed = true;
 	return kv_peer_open(jobs[0].k, p, "");

@@ -1,7 +1,7 @@
 # tests of this area: see CMakeLists.txt
 
 # twz_log
-foreach(t log log_crash)
+foreach(t log log_crash log_group)
 	twz_unit_test(${t} twz_static)
 	target_sources(test_${t} PRIVATE unit/log_env.c)
 endforeach()

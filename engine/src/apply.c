@@ -258,11 +258,11 @@ static const char *check_one(struct twzdb *db, const struct lone_pm *l, size_t l
 		r, l->ts);
 }
 
-static int lone_check(struct twzdb *db, const struct lone_pm *l, size_t len)
+static int lone_check(struct twzdb *db, const struct lone_pm *l, size_t len, uint64_t ts)
 {
 	const char *rule = NULL;
 
-	if (!l->ts || l->ts > db->root->ts + 1 || l->ts > TWZDB_TS_MAX)
+	if (!l->ts || l->ts > ts + 1 || l->ts > TWZDB_TS_MAX)
 		rule = "log record of a commit that cannot come next";
 	if (!rule)
 		rule = check_one(db, l, len);
@@ -271,6 +271,11 @@ static int lone_check(struct twzdb *db, const struct lone_pm *l, size_t len)
 
 int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
 {
+	return twzdb__lrec_check_after(db, rec, len, ld64(&db->root->ts));
+}
+
+int twzdb__lrec_check_after(struct twzdb *db, const void *rec, size_t len, uint64_t ts)
+{
 	const struct lrec_pm *l = rec;
 	const struct item_pm *it;
 	const void *payload;
@@ -278,13 +283,12 @@ int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
 	const char *rule = NULL;
 
 	if (twzdb__is_one(rec, len))
-		return lone_check(db, rec, len);
+		return lone_check(db, rec, len, ts);
 	if (len < sizeof(*l) || l->magic != TWZDB_LREC_MAGIC || l->version != 0 || l->len != len ||
 	    (l->kind != TWZDB_LREC_COMMIT && l->kind != TWZDB_LREC_SPACE))
 		return twzdb__corrupt(db, 0, "log record header out of range");
 	/* Commits are numbered without gaps, and applied in order. */
-	if (l->kind == TWZDB_LREC_COMMIT &&
-	    (!l->ts || l->ts > db->root->ts + 1 || l->ts > TWZDB_TS_MAX))
+	if (l->kind == TWZDB_LREC_COMMIT && (!l->ts || l->ts > ts + 1 || l->ts > TWZDB_TS_MAX))
 		return twzdb__corrupt(db, 0, "log record of a commit that cannot come next");
 	while (!rule && twzdb__item_next(rec, &pos, &it, &payload)) {
 		cnt++;
@@ -368,7 +372,8 @@ static void apply_node_end(struct twzdb *db, uint64_t p, uint8_t flags, uint64_t
 	__atomic_store_n(&n->flags, flags, __ATOMIC_RELAXED);
 	st64(&n->sts, ts);
 	node_close(n, odd);
-	twzdb__hint_dead(db, p, ts);
+	if (!db->page_media)
+		twzdb__hint_dead(db, p, ts);
 }
 
 /*
@@ -490,6 +495,36 @@ void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 	}
 	if (l->kind == TWZDB_LREC_COMMIT)
 		st64_rel(&db->root->ts, l->ts);
+}
+
+/* The row is in its block, and may be read by the next writer already: nothing of it is stored again. */
+static void apply_rec_placed(struct twzdb *db, uint64_t p, const struct rec_pm *from)
+{
+	struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
+
+	st64(&r->link, from->link);
+	__atomic_store_n(&r->vlf, from->vlf, __ATOMIC_RELEASE);
+}
+
+void twzdb__apply_placed(struct twzdb *db, const void *rec, size_t len)
+{
+	const struct lrec_pm *l = rec;
+	const struct lone_pm *one = rec;
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0;
+
+	if (twzdb__is_one(rec, len)) {
+		apply_one(db, one, rec_vlen_short(lone_carried(one, len)));
+		return;
+	}
+	while (twzdb__item_next(rec, &pos, &it, &payload)) {
+		if (it->type == TWZDB_IT_REC_FULL && rec_kind(payload) != TWZDB_TABLE)
+			apply_rec_placed(db, it->where, payload);
+		else
+			apply_item(db, it, payload, l->ts);
+	}
+	st64_rel(&db->root->ts, l->ts);
 }
 
 int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)

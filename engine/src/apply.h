@@ -53,7 +53,8 @@ static inline void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
 
 	st64(&r->link, ts);
 	__atomic_store_n(&r->vlf, rec_vlf(r) & ~TWZDB_VLF_LIVE, __ATOMIC_RELEASE);
-	twzdb__hint_dead(db, p, ts);
+	if (likely(!db->page_media)) /* there the committer does (stage.c) */
+		twzdb__hint_dead(db, p, ts);
 }
 
 /* By words: stores waiting for a fence are few (oneop.c). */

@@ -187,7 +187,7 @@ static void add_words(struct twzdb_txn *tx, struct buf *b)
 static void add_node_change(struct twzdb_txn *tx, struct buf *b, const struct pnode *pn)
 {
 	const uint64_t *img = (const uint64_t *)&pn->img;
-	const uint64_t *home = twzdb__at(tx->db, pn->p, TWZDB_NODE_LEN);
+	const uint64_t *home = (const uint64_t *)twzdb__node_base(tx->db, pn->p);
 	struct node_wr_pm *w;
 	uint64_t mask = pn->mask, *out;
 
@@ -332,12 +332,16 @@ int twzdb__append_staged(struct twzdb *db, size_t len, uint64_t *lsn)
 	return err ? twzdb__from_twz(err, "appending to the log") : 0;
 }
 
+/* Of a commit that is staged nothing is public yet, but nobody can keep it from becoming so. */
 static void publish(struct twzdb_txn *tx)
 {
 	struct twzdb__shared *sh = tx->db->sh;
 
+	if (unlikely(tx->db->page_media))
+		twzdb__stage_hints(tx);
 	/* Readers that register from here on see the commit. A scan of the readers begins with a full fence. */
-	st64_rel(&sh->ts, tx->ts);
+	if (likely(!tx->wait_nr))
+		st64_rel(&sh->ts, tx->ts);
 	twzdb__stat_own(&sh->stats.commits, 1);
 	twzdb__stat_own(&sh->stats.splits, tx->splits);
 	twzdb__stat_own(&sh->stats.merges, tx->merges);
@@ -352,16 +356,29 @@ static bool one_fits(const struct twzdb_txn *tx)
 
 static int commit_one(struct twzdb_txn *tx)
 {
-	uint64_t lsn;
+	uint64_t lsn = 0;
 	int err = twzdb__one_commit(tx, &lsn);
 
 	if (err)
 		return err;
-	twz_log_applied(tx->db->log, lsn);
+	if (likely(!tx->wait_nr))
+		twz_log_applied(tx->db->log, lsn);
 	twzdb__stat_own(&tx->db->sh->stats.log_bytes, sizeof(struct lone_pm));
 	publish(tx);
-	twzdb__one_learn(tx);
+	if (likely(!tx->wait_nr))
+		twzdb__one_learn(tx);
+	else
+		tx->learns = true;
 	return 0;
+}
+
+/*
+ * Tables come and go under the writer lock alone: handles are checked against anchors that lie in place, and dropped
+ * nodes against homes.
+ */
+static bool can_stage(const struct twzdb_txn *tx, const struct buf *b, bool carry)
+{
+	return carry && !tx->anchors && !tx->drops.cnt && twz_log_can_submit(tx->db->log, b->len);
 }
 
 static int commit_changes(struct twzdb_txn *tx)
@@ -373,6 +390,14 @@ static int commit_changes(struct twzdb_txn *tx)
 
 	if (!err)
 		err = build(tx, &b, carry);
+	if (!err && can_stage(tx, &b, carry)) {
+		err = twzdb__stage_submit(tx, b.p, b.len);
+		if (err)
+			return err;
+		twzdb__stat_own(&tx->db->sh->stats.log_bytes, b.len);
+		publish(tx);
+		return 0;
+	}
 	if (!err)
 		err = twzdb__append_staged(tx->db, b.len, &lsn); /* the commit point (D3) */
 	if (!err) {
@@ -453,6 +478,9 @@ int twzdb__commit(struct twzdb_txn *tx)
 	}
 	if (err && changed)
 		twzdb__stat_add(&tx->db->sh->stats.aborts, 1);
+	/* What it has read may be staged: it may not end well before that is durable (D12). */
+	if (unlikely(tx->levels) && !err && !changed)
+		tx->wait_nr = tx->db->stage.seen;
 	forget(tx, !err);
 	if (!err && changed && twzdb__give_pays(tx->db))
 		(void)twzdb__give_back(tx); /* the commit stands; what failed stops later writers */

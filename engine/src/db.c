@@ -554,7 +554,8 @@ static int open_parts(struct twzdb *db)
 					     twzdb__log_flush,
 					     twzdb__log_whole,
 					     twzdb__log_flush_own,
-					     twzdb__log_flush_end};
+					     twzdb__log_flush_end,
+					     twzdb__log_staged};
 	err = twz_log_open(db->s, log, &db->log_user, &db->log, &restart);
 	if (err)
 		return twzdb__from_twz(err, "log of the database");
@@ -570,6 +571,7 @@ static void db_free(struct twzdb *db)
 	}
 	twzdb__handles_close(db);
 	twzdb__acc_close(db);
+	twzdb__stage_close(db);
 	twz_log_close(db->log);
 	for (uint32_t i = TWZDB_NO_ROOT; i < TWZDB_NO_DATA + TWZDB_OBJ_MAX; i++)
 		twz_obj_close(db->map[i].obj);

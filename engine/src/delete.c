@@ -336,8 +336,16 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 	    root == TWZDB_WORD_NONE)
 		/* dropped just now: older snapshots go on reading its nodes as they are */
 		return false;
-	if (!twzdb__is_rec(tx->db, p) || twzdb__rec_at(tx->db, p, r) || !rec_is_live(*r) ||
-	    !rec_is_tomb(*r))
+	if (!twzdb__is_rec(tx->db, p) || twzdb__rec_at(tx->db, p, r))
+		return false;
+	if (!rec_is_live(*r)) { /* staged, or reused since */
+		uint64_t link = ld64(&(*r)->link);
+
+		*gone = !(link & TWZDB_LINK_RESERVED) ||
+			twzdb__stamp_over(tx, link & ~TWZDB_LINK_RESERVED);
+		return false;
+	}
+	if (!rec_is_tomb(*r))
 		return false;
 	if (table != twzdb__catalog()) {
 		if (!twzdb__is_rec(tx->db, table - TWZDB_ANCHOR_OFF) ||
@@ -557,8 +565,8 @@ static int drop_home(struct twzdb_txn *tx, uint64_t p, int level)
 
 int twzdb__drop_tree(struct twzdb_txn *tx, uint64_t table, bool own)
 {
-	int err;
-	uint64_t root = twzdb__table_root(tx, table, &err);
+	int err = twzdb__stage_settle(tx); /* what lies on the medium is what counts */
+	uint64_t root = err ? 0 : twzdb__table_root(tx, table, &err);
 
 	tx->mods++;
 	tx->steps = 0;

@@ -136,6 +136,9 @@ struct twzdb__accel {
 	bool no_more;	      /* cannot grow */
 };
 
+#include "util.h"
+#include "stage.h"
+
 struct twzdb {
 	struct twzdb__store *st;
 	struct twz_store *s;
@@ -170,15 +173,18 @@ struct twzdb {
 	/* records (tombstones) to purge when no snapshot needs them: pairs {table, record} */
 	uint64_t *purge;
 	uint32_t purge_head, purge_cnt, purge_cap;
+	struct twzdb__stage stage;
 };
 
 /* Private node of a write transaction. */
 enum pnode_state {
-	PN_COPY = 1, /* changed copy of a live node */
-	PN_NEW = 2,  /* new node */
-	PN_DEAD = 3, /* live node merged away by this transaction */
-	PN_DROP = 4, /* live node of a table dropped by this transaction */
-	PN_GONE = 5, /* new node that died again */
+	PN_COPY = 1,	    /* changed copy of a live node */
+	PN_NEW = 2,	    /* new node */
+	PN_DEAD = 3,	    /* live node merged away by this transaction */
+	PN_DROP = 4,	    /* live node of a table dropped by this transaction */
+	PN_GONE = 5,	    /* new node that died again */
+	PN_STAGED = 6,	    /* in db->stage: what a commit not applied yet made of it */
+	PN_STAGED_DEAD = 7, /* the same: it is merged away */
 };
 struct pnode {
 	struct node_pm img;
@@ -192,18 +198,6 @@ struct pnode {
 
 /* Value of a root word in txn.words: the transaction dropped the table; its word stays as it is. */
 #define TWZDB_WORD_NONE UINT64_MAX
-
-/* Hash map uint64 -> uint64 (util.c); key 0 is not allowed. */
-struct u64map {
-	uint64_t *slot; /* pairs */
-	size_t cap, cnt;
-};
-
-/* Growable array of words. */
-struct u64vec {
-	uint64_t *v;
-	size_t cnt, cap;
-};
 
 /* What the only operation of a transaction is going to do (oneop.c). */
 struct one {
@@ -278,6 +272,8 @@ struct twzdb_txn {
 	uint64_t steps;	       /* of a walk that must end (D10) */
 	struct savepoints *sp; /* NULL: there was none yet */
 	uint32_t sp_open;      /* savepoints open */
+	uint64_t wait_nr;      /* page media: durable when the log has applied so many (stage.c) */
+	bool learns;	       /* then twzdb__one_learn() */
 	struct one one;	       /* instead of private nodes (oneop.c) */
 };
 
@@ -340,19 +336,6 @@ int twzdb__err(int code, const char *fmt, ...) TWZ_PRINTF(2, 3);
 int twzdb__corrupt(struct twzdb *db, uint64_t p, const char *rule);
 /* Translate a libtwz result, keeping its message. */
 int twzdb__from_twz(int err, const char *what);
-
-/* --- util.c --- */
-int u64map_put(struct u64map *m, uint64_t key, uint64_t value); /* 0 or -ENOMEM */
-bool u64map_get(const struct u64map *m, uint64_t key, uint64_t *value);
-uint64_t *u64map_at(const struct u64map *m, uint64_t key); /* place of the value, or NULL */
-void u64map_del(struct u64map *m, uint64_t key);
-void u64map_free(struct u64map *m);
-/* Empty, but memory in proportion to its use is kept. */
-void u64map_clear(struct u64map *m);
-void u64vec_clear(struct u64vec *v);
-int u64vec_push(struct u64vec *v, uint64_t x); /* 0 or -ENOMEM */
-void u64vec_free(struct u64vec *v);
-uint64_t twzdb__now_ns(void);
 
 /* --- db.c --- */
 /*
@@ -599,7 +582,10 @@ static inline uint64_t node_word(size_t off)
 #define NODE_ROW(slot)                                                                             \
 	(NODE_PTR(slot) | node_word(offsetof(struct node_pm, head)) << (slot) | NODE_COUNTS |      \
 	 (uint64_t)0xf << (offsetof(struct node_pm, perm) / 8))
-struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p); /* NULL: not private */
+/* One of this transaction, or what a staged commit left; NULL: the home. */
+struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p);
+/* What a private copy is a copy of. NULL: out of bounds, or dead. */
+const struct node_pm *twzdb__node_base(struct twzdb *db, uint64_t p);
 struct nref twzdb__node_ref(const struct pnode *pn);
 /* In-order entries of a node about to be split, merged or rebuilt. */
 struct ents {
@@ -840,6 +826,8 @@ static inline unsigned lone_kind(const struct lone_pm *l)
 {
 	return l->magic >> 24;
 }
+/* twzdb__apply() for a commit whose new rows lie in their blocks: written by the committer, maybe in another process. */
+void twzdb__apply_placed(struct twzdb *db, const void *rec, size_t len);
 int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart);
 int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len);
 int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len);
@@ -847,6 +835,8 @@ int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len);
 void twzdb__log_flush_end(void *ctx);
 /* D10: every length, pointer and kind of a record. 0 or TWZDB_E_CORRUPT. */
 int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len);
+/* The same for a record that comes after commit TS, not after the last one applied. */
+int twzdb__lrec_check_after(struct twzdb *db, const void *rec, size_t len, uint64_t ts);
 /* Change the homes by a checked record: cannot fail (D4). */
 void twzdb__apply(struct twzdb *db, const void *rec, size_t len);
 /* Walk items: *POS starts at 0; false at the end. */
@@ -886,5 +876,6 @@ static inline void twzdb__stat_add(uint64_t *where, uint64_t n)
 }
 
 #include "reading.h"
+#include "staging.h"
 
 #endif

@@ -90,7 +90,9 @@ struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p)
 {
 	uint64_t v;
 
-	return u64map_get(&tx->nodes, p, &v) ? (struct pnode *)(uintptr_t)v : NULL;
+	if (u64map_get(&tx->nodes, p, &v))
+		return (struct pnode *)(uintptr_t)v;
+	return unlikely(tx->db->stage.nodes.cnt) ? twzdb__stage_node(tx->db, p) : NULL;
 }
 
 struct nref twzdb__node_ref(const struct pnode *pn)
@@ -138,10 +140,18 @@ bool twzdb__node_sound(const struct node_pm *n)
 	       seen == ((uint32_t)1 << TWZDB_FANOUT) - 1;
 }
 
+const struct node_pm *twzdb__node_base(struct twzdb *db, uint64_t p)
+{
+	const struct pnode *pn = unlikely(db->stage.nodes.cnt) ? twzdb__stage_node(db, p) : NULL;
+
+	if (unlikely(pn))
+		return pn->state == PN_STAGED ? &pn->img : NULL;
+	return p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(db, p, TWZDB_NODE_LEN);
+}
+
 static int cow_home(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 {
-	const struct node_pm *home =
-		p & (TWZDB_NODE_LEN - 1) ? NULL : twzdb__at(tx->db, p, TWZDB_NODE_LEN);
+	const struct node_pm *home = twzdb__node_base(tx->db, p);
 	int err;
 
 	if (!home || !twzdb__node_sound(home) || !twzdb__is_node(tx->db, p))
@@ -158,7 +168,7 @@ static int cow_home(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 int twzdb__node_cow_words(struct twzdb_txn *tx, uint64_t p, struct pnode **out)
 {
 	*out = twzdb__node_private(tx, p);
-	if (!*out)
+	if (!*out || (*out)->state == PN_STAGED)
 		return cow_home(tx, p, out);
 	if ((*out)->state != PN_COPY && (*out)->state != PN_NEW)
 		return twzdb__corrupt(tx->db, p, "tree leads to a node twice");
@@ -179,6 +189,8 @@ int twzdb__node_die(struct twzdb_txn *tx, uint64_t p, bool dropped)
 	struct pnode *pn = twzdb__node_private(tx, p);
 	enum pnode_state state = dropped ? PN_DROP : PN_DEAD;
 
+	if (pn && pn->state == PN_STAGED)
+		pn = NULL;
 	if (!pn && !twzdb__is_node(tx->db, p))
 		return twzdb__corrupt(tx->db, p, "pointer to a node names no node block");
 	if (!pn) {

@@ -23,7 +23,7 @@
 static inline bool is_clean(const struct twzdb_txn *tx)
 {
 	return tx->mods == tx->mods0 && !tx->broken &&
-	       !(tx->sp_open | tx->recs.cnt | tx->pnodes.cnt | tx->dead.cnt | tx->words.cnt);
+	       !(tx->sp_open | tx->recs.cnt | tx->levels | tx->dead.cnt | tx->words.cnt);
 }
 
 /*
@@ -290,6 +290,8 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 		len += lone_carry(r, (uint8_t *)l + len);
 	else
 		twz_flush(db->s, r, rec_len(r));  /* late: D2a; the fence is the append's */
+	if (unlikely(carry) && twz_log_can_submit(db->log, len))
+		return twzdb__stage_submit(tx, l, len);
 	err = twzdb__append_staged(db, len, lsn); /* the commit point (D3) */
 	if (err)
 		return err;

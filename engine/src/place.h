@@ -40,7 +40,9 @@ static inline const struct node_pm *writer_node(struct twzdb_txn *tx, uint64_t p
 
 	if (!pn)
 		return node_at(tx->db, p);
-	return likely(pn->state == PN_COPY || pn->state == PN_NEW) ? &pn->img : NULL;
+	return likely(pn->state == PN_COPY || pn->state == PN_NEW || pn->state == PN_STAGED)
+		       ? &pn->img
+		       : NULL;
 }
 
 static inline bool leaf_by_root(struct twzdb_txn *tx, uint64_t root, struct place *w,

@@ -8,10 +8,10 @@
 #include "accel.h"
 #include "find.h"
 
-/* Own changes are not in the accelerator, and not in the nodes at home. */
+/* Own changes, and those of staged commits, are not in the accelerator, and not in the nodes at home. */
 static inline bool is_quick(const struct twzdb_txn *tx)
 {
-	return likely(!tx->writer || tx->mods == tx->mods0);
+	return likely(!tx->writer || (tx->mods == tx->mods0 && !tx->levels));
 }
 
 /* Internal result: found, and it is a long row (struct rec_long_pm). */

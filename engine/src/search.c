@@ -67,6 +67,8 @@ bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 	    AGAIN_SPINS) /* applying takes microseconds, unless the writer lost its processor or its life */
 		return true;
 	*err = twzdb__lock_owner_dead(tx->db) ? take_over(tx) : 0;
+	if (!*err && twz_log_help(tx->db->log)) /* whoever applied it may have died */
+		*err = twzdb__stage_failed(tx->db, TWZ_E_FAILED);
 	if (!*err && a->tries > AGAIN_SPINS + AGAIN_NAPS)
 		*err = twzdb__err(TWZDB_E_TIMEOUT,
 				  "database '%s': its writer stopped while storing a commit",
@@ -97,7 +99,7 @@ static int node_usable(struct twzdb_txn *tx, const struct nref *r, int level)
 
 static int node_get_private(struct twzdb_txn *tx, const struct pnode *pn, struct nref *r)
 {
-	if (pn->state != PN_COPY && pn->state != PN_NEW)
+	if (pn->state != PN_COPY && pn->state != PN_NEW && pn->state != PN_STAGED)
 		return twzdb__corrupt(tx->db, pn->p, "tree leads to a node twice");
 	*r = twzdb__node_ref(pn);
 	return 0;
@@ -234,6 +236,8 @@ uint64_t twzdb__table_root(struct twzdb_txn *tx, uint64_t table, int *err)
 			*err = twzdb__err(TWZDB_E_STATE, "this transaction has dropped the table");
 		return *err ? 0 : root;
 	}
+	if (tx->writer && u64map_get(&tx->db->stage.words, where, &root))
+		return root;
 	t = twzdb__table_at(tx->db, table);
 	if (!t) {
 		*err = twzdb__corrupt(tx->db, table, "table pointer outside the data objects");

@@ -5,7 +5,7 @@
  * block may be reserved iff
  *   (1) it is not LIVE, and
  *   (2) its link is a time not above the oldest snapshot (nobody can reach its last life, D7),
- *       or the stamp of another transaction, which is over.
+ *       or the stamp of another transaction, which is over (page media: and not staged, stage.c).
  * A node block: not LIVE, sts not above the oldest snapshot, and not among this transaction's
  * private nodes or stock. So an abort, a crash and a takeover have nothing to clean up. What the
  * shared segment knows about free blocks are hints which only decide where to look.
@@ -57,15 +57,19 @@ static void quarantine_drain(struct twzdb *db, uint64_t min)
 
 static bool rec_reusable(struct twzdb_txn *tx, const struct rec_pm *r)
 {
+	uint64_t link;
+
 	if (rec_is_live(r))
 		return false;
-	return r->link & TWZDB_LINK_RESERVED ? r->link != (TWZDB_LINK_RESERVED | tx->stamp)
-					     : twzdb__is_past(tx, r->link);
+	link = ld64(&r->link);
+	return link & TWZDB_LINK_RESERVED ? twzdb__stamp_over(tx, link & ~TWZDB_LINK_RESERVED)
+					  : twzdb__is_past(tx, link);
 }
 
 static bool node_reusable(struct twzdb_txn *tx, const struct node_pm *n, uint64_t p)
 {
-	if (n->flags & TWZDB_NODE_LIVE || !twzdb__is_past(tx, n->sts) || twzdb__node_private(tx, p))
+	if (__atomic_load_n(&n->flags, __ATOMIC_RELAXED) & TWZDB_NODE_LIVE ||
+	    !twzdb__is_past(tx, ld64(&n->sts)) || twzdb__node_private(tx, p))
 		return false;
 	for (size_t i = 0; i < tx->stock.cnt; i++)
 		if (tx->stock.v[i] == p)

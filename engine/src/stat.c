@@ -118,6 +118,13 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	return 0;
 }
 
+static int commit_and_wait(struct twzdb_txn *tx)
+{
+	int err = twzdb__commit(tx);
+
+	return !err && tx->wait_nr ? twzdb__stage_wait(tx) : err;
+}
+
 /*
  * Tombstones first: they are due when no snapshot needs them, and the log should not name them
  * again right after.
@@ -135,7 +142,7 @@ int twzdb_checkpoint(struct twzdb *db)
 	(void)twzdb__min_now(tx);
 	err = twzdb__purge_some(tx, UINT32_MAX);
 	if (!err)
-		err = twzdb__commit(tx);
+		err = commit_and_wait(tx);
 	else
 		twzdb__discard(tx);
 	if (!err)

@@ -29,7 +29,7 @@ static void become_writer(struct twzdb_txn *tx, uint64_t token)
 	twzdb__cursors_keep(tx);
 	tx->writer = true;
 	tx->token = token;
-	tx->ts = tx->snap + 1;
+	tx->ts = twzdb__last_ts(tx) + 1;
 	tx->read_ts = tx->ts;
 	tx->stamp = next_stamp(tx->db);
 	tx->min_known = false;
@@ -70,6 +70,8 @@ static int begin_writer(struct twzdb_txn *tx, int timeout_ms)
 	if (err)
 		return err;
 	err = twzdb__writable(db);
+	if (unlikely(db->page_media) && !err)
+		err = twzdb__stage_begin(tx);
 	if (err) {
 		twzdb__lock_drop(db, tx->rd, token);
 		return err;
@@ -171,6 +173,14 @@ int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out
 {
 	int err = begin(db, 0, true, LOOK_MS, out);
 
+	if (!err) {
+		err = twzdb__stage_settle(*out);
+		if (!err)
+			(*out)->snap = twzdb__snap_set(db, (*out)->rd);
+		else
+			twzdb_abort(*out);
+		return err;
+	}
 	if (err != TWZDB_E_TIMEOUT)
 		return err;
 	return twzdb__err(
@@ -209,6 +219,11 @@ int twzdb_upgrade(struct twzdb_txn *tx)
 	err = twzdb__writable(tx->db);
 	if (!err && tx->snap != ld64_acq(&tx->db->sh->ts))
 		err = stale(tx);
+	if (unlikely(tx->db->page_media) && !err) {
+		err = twzdb__stage_begin(tx);
+		if (!err && twzdb__last_ts(tx) != tx->snap)
+			err = stale(tx);
+	}
 	if (err) {
 		twzdb__lock_drop(tx->db, tx->rd, token);
 		return err;
@@ -230,6 +245,21 @@ int twzdb_downgrade(struct twzdb_txn *tx)
 	return 0;
 }
 
+/* The commit is staged, so the writer lock passes on (D12); the call returns when it is durable. */
+static int wait_after(struct twzdb_txn *tx, int err)
+{
+	uint64_t token = tx->token;
+	bool learns = tx->learns;
+	int ret;
+
+	tx->token = 0;
+	twzdb__lock_drop(tx->db, tx->rd, token);
+	ret = twzdb__stage_wait(tx);
+	if (!ret && learns)
+		twzdb__one_learn(tx);
+	return err ? err : ret;
+}
+
 int twzdb_commit(struct twzdb_txn *tx)
 {
 	int err = twzdb__txn_enter(tx, "commit");
@@ -238,6 +268,8 @@ int twzdb_commit(struct twzdb_txn *tx)
 		return err;
 	if (tx->writer)
 		err = twzdb__commit(tx);
+	if (unlikely(tx->wait_nr))
+		err = wait_after(tx, err);
 	end(tx);
 	return err;
 }
@@ -259,6 +291,8 @@ static int commit_on(struct twzdb_txn *tx, const char *what, bool *ran)
 	*ran = true;
 	before = tx->snap;
 	err = twzdb__commit(tx);
+	if (unlikely(tx->wait_nr) && !err)
+		err = twzdb__stage_wait(tx);
 	/* Nothing changed: nothing was published, the snapshot is the latest commit still. */
 	tx->snap = err ? before : ld64_acq(&tx->db->sh->ts);
 	twzdb__snap_set_to(tx->rd, tx->snap);
@@ -280,6 +314,12 @@ int twzdb_commit_next(struct twzdb_txn *tx)
 	bool ran;
 	int err = commit_on(tx, "commit_next", &ran);
 
+	if (ran && unlikely(tx->db->page_media)) {
+		int begun = twzdb__stage_begin(tx);
+
+		tx->broken = begun;
+		err = err ? err : begun;
+	}
 	if (ran)
 		become_writer(tx, tx->token);
 	return err;
@@ -296,7 +336,9 @@ void twzdb_abort(struct twzdb_txn *tx)
 
 uint64_t twzdb_txn_ts(const struct twzdb_txn *tx)
 {
-	return tx && ld64(&tx->magic) == TWZDB__TXN_MAGIC ? tx->snap : 0;
+	if (!tx || ld64(&tx->magic) != TWZDB__TXN_MAGIC)
+		return 0;
+	return tx->writer ? tx->ts - 1 : tx->snap; /* it sees staged commits, its slot says less */
 }
 
 bool twzdb_txn_is_writer(const struct twzdb_txn *tx)

@@ -439,9 +439,9 @@ static void *writer(void *arg)
 			calls(&r);
 		pthread_rwlock_rdlock(&turn);
 		write_once(&r, now);
-		pthread_rwlock_unlock(&turn);
-		if (n % 500 == 0 && twzdb_checkpoint(db))
+		if (n % 500 == 0 && twzdb_checkpoint(db)) /* it may commit, too */
 			wrong("checkpoint", n, 0);
+		pthread_rwlock_unlock(&turn);
 	}
 	free(now);
 	et_thread_end();

@@ -22,7 +22,7 @@
 #define TWZ_LOG_KIND	   0x474f4c54u /* object kind "TLOG" */
 #define TWZ_LOG_BODY_KIND  0x59444f42u /* object kind "BODY": see log_spill_pm */
 #define TWZ_LOG_REC_ALIGN  64u	       /* every record starts and ends at a multiple: whole lines */
-#define TWZ_LOG_BLOCK_LEN  4096u       /* page media: every record starts in a fresh block (D19) */
+#define TWZ_LOG_BLOCK_LEN  4096u       /* page media: every write starts in a fresh block (D19) */
 #define TWZ_LOG_LSN_MAX	   (UINT64_C(1) << 62)
 
 /* Kinds of record, two bits. Values are never reused. */
@@ -105,9 +105,10 @@ static_assert(offsetof(struct log_page_pm, zero) == 1536, "format");
 
 /*
  * A record: this header, its body, zeros up to the next record. It lies at LSN mod ring length and
- * never crosses the end of the ring. Its length is that of header and body, rounded up to 64 bytes,
- * or to 4096 if desc says so; a pad reaches to the end of the ring. The next record begins behind
- * it. A record is valid if and only if (D1)
+ * never crosses the end of the ring. Its end is that of header and body, rounded up to an LSN that is a
+ * multiple of 64, or of 4096 if desc says so; a pad reaches to the end of the ring. The next record begins
+ * there. On page media records that are written together follow each other at multiples of 64, and the last of
+ * them ends its block. A record is valid if and only if (D1)
  *  (1) desc is in range: a known kind, bit 31 clear; a pad has no body and bit 30 clear; any other
  *      has a body, ends inside the ring and takes at most a quarter of it; a SPILL's body is a
  *      struct log_spill_pm;
@@ -126,8 +127,8 @@ static_assert(offsetof(struct log_page_pm, zero) == 1536, "format");
  *        0     8  sum
  *        8     8  LSN of this record
  *       16     4  prev: lower 32 bits of the sum of the record before (pads count as records)
- *       20     4  desc: bits 0 .. 27 bytes of body; 28, 29 enum twz_log_rec_kind; 30: rounded up to
- *                 4096; 31: zero
+ *       20     4  desc: bits 0 .. 27 bytes of body; 28, 29 enum twz_log_rec_kind; 30: its end is rounded
+ *                 up to 4096; 31: zero
  */
 struct log_rec_pm {
 	uint64_t sum;

@@ -229,6 +229,8 @@ static int open_obj(struct twz_log *l, struct twz_obj *o, int *restart)
 	err = mode_check(l);
 	if (!err)
 		err = twz__log_append_init(l);
+	if (!err)
+		err = twz__log_group_open(l);
 	return err ? err : claim_wait(l, restart);
 }
 
@@ -272,6 +274,7 @@ void twz_log_close(struct twz_log *l)
 		claim_drop(l);
 		twz_obj_close(l->ring.obj);
 	}
+	twz__log_group_close(l);
 	free(l->buf);
 	free(l->block);
 	free(l);

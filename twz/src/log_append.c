@@ -26,7 +26,7 @@ int twz__log_append_init(struct twz_log *l)
 	return l->block ? 0 : twz__err(TWZ_E_NOMEM, "log %s: no memory for a block", l->ring.name);
 }
 
-static int enter_ready(struct twz_log *l)
+int twz__log_enter_ready(struct twz_log *l)
 {
 	int err = twz__log_enter(l);
 
@@ -129,8 +129,10 @@ static int checkpoint(struct twz_log *l)
 
 int twz_log_checkpoint(struct twz_log *l)
 {
-	int err = enter_ready(l);
+	int err = twz__log_enter_ready(l);
 
+	if (!err)
+		err = twz_log_drain(l);
 	return err ? err : checkpoint(l);
 }
 
@@ -301,6 +303,11 @@ static int append_pad(struct twz_log *l, uint64_t len)
 	return 0;
 }
 
+int twz__log_pad(struct twz_log *l)
+{
+	return append_pad(l, l->ring.ring_len - ring_off(l, l->seg->head));
+}
+
 /* LEN bytes of body stand behind REC, which has room up to SP.total. */
 static inline int append_rec(struct twz_log *l, struct log_rec_pm *rec, uint32_t kind,
 			     struct spot sp, uint64_t len)
@@ -418,9 +425,11 @@ int twz_log_append_staged(struct twz_log *l, size_t len, uint64_t *lsn)
 	int err;
 
 	*lsn = 0;
-	err = enter_ready(l);
+	err = twz__log_enter_ready(l);
 	if (!err)
 		err = len_check(l, len);
+	if (twz__unlikely(l->stage && !err))
+		err = twz_log_drain(l);
 	if (twz__unlikely(err))
 		return err;
 	if (twz__likely(plan_plain(l, len, &sp)))
@@ -445,9 +454,11 @@ int twz_log_append(struct twz_log *l, const struct iovec *iov, int cnt, uint64_t
 	int err;
 
 	*lsn = 0;
-	err = enter_ready(l);
+	err = twz__log_enter_ready(l);
 	if (!err)
 		err = pieces_len(l, iov, cnt, &len);
+	if (twz__unlikely(l->stage && !err))
+		err = twz_log_drain(l);
 	if (twz__unlikely(err))
 		return err;
 	if (len <= l->plain_max) { /* unless it becomes an object */
@@ -479,7 +490,7 @@ static uint64_t rec_end(struct twz_log *l, uint64_t lsn)
 
 __attribute__((noinline)) static void applied_slow(struct twz_log *l, uint64_t lsn)
 {
-	uint64_t end = enter_ready(l) ? 0 : rec_end(l, lsn);
+	uint64_t end = twz__log_enter_ready(l) ? 0 : rec_end(l, lsn);
 
 	if (end > l->seg->applied)
 		seg_set(&l->seg->applied, end);

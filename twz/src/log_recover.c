@@ -13,6 +13,8 @@
  */
 #include "log_ring.h"
 
+#define HARDEN_LEN ((uint64_t)1 << 20) /* bytes written again at once */
+
 struct span {
 	uint64_t generation;
 	uint64_t tail; /* homes before it are durable */
@@ -37,34 +39,53 @@ static int scan(struct twz_log *l, struct span *sp)
 
 /*
  * The process that wrote the record may have died between writing and syncing, and a dead CPU's
- * write-backs count for nothing (D13): a record must be durable before a home changes (D4). Only
- * the last one can be in doubt on page media, since each was synced before the next was written;
- * exactly its bytes are written again (D19), in whole blocks.
+ * write-backs count for nothing (D13): a record must be durable before a home changes (D4). Page
+ * media: harden_blocks().
  */
-static int harden(struct twz_log *l, const struct twz__log_iter *it, bool last)
+static int harden(struct twz_log *l, const struct twz__log_iter *it)
 {
 	uint64_t off = twz__log_pos(&l->ring, it->lsn);
-	uint64_t start, len;
-	void *buf;
 	int ret;
 
-	if (l->ring.map) {
-		ret = l->user->flush(l->user->ctx, it->lsn, it->body, it->len);
-		twz_flush(l->ring.store, l->ring.map + off, it->total);
-		twz_fence(l->ring.store);
-		return ret < 0 ? ret : 0;
-	}
-	if (!last)
+	if (!l->ring.map)
 		return 0;
-	start = off / TWZ_LOG_BLOCK_LEN * TWZ_LOG_BLOCK_LEN;
-	len = twz__log_align(off + it->total, TWZ_LOG_BLOCK_LEN) - start;
-	buf = aligned_alloc(TWZ_LOG_BLOCK_LEN, len);
+	ret = l->user->flush(l->user->ctx, it->lsn, it->body, it->len);
+	twz_flush(l->ring.store, l->ring.map + off, it->total);
+	twz_fence(l->ring.store);
+	return ret < 0 ? ret : 0;
+}
+
+/*
+ * Page media: what may be in a cache only is the last record, or batches that were on their way, of which no
+ * byte is further from the end than the staging area is long. Exactly these bytes are written again, in
+ * whole blocks (D19).
+ */
+static int harden_blocks(struct twz_log *l, const struct span *sp)
+{
+	uint64_t at = sp->end > TWZ_LOG_STAGE_LEN ? sp->end - TWZ_LOG_STAGE_LEN : 0;
+	uint64_t end = twz__log_align(sp->end, TWZ_LOG_BLOCK_LEN);
+	void *buf;
+	int ret = 0;
+
+	if (l->ring.map || sp->last == LOG_LSN_NONE)
+		return 0;
+	at = sp->last < at ? sp->last : at;
+	at = (at > sp->from ? at : sp->from) / TWZ_LOG_BLOCK_LEN * TWZ_LOG_BLOCK_LEN;
+	buf = aligned_alloc(TWZ_LOG_BLOCK_LEN, HARDEN_LEN);
 	if (!buf)
 		return twz__err(TWZ_E_NOMEM, "log %s: no memory for %llu bytes", l->ring.name,
-				(unsigned long long)len);
-	ret = twz__log_read(&l->ring, start, buf, len);
-	if (!ret)
-		ret = twz__log_write(&l->ring, start, buf, len);
+				(unsigned long long)HARDEN_LEN);
+	while (at < end && !ret) {
+		uint64_t off = twz__log_pos(&l->ring, at), len = end - at,
+			 room = TWZ_LOG_HEADER_LEN + l->ring.ring_len - off;
+
+		len = len < HARDEN_LEN ? len : HARDEN_LEN;
+		len = len < room ? len : room;
+		ret = twz__log_read(&l->ring, off, buf, len);
+		if (!ret)
+			ret = twz__log_write(&l->ring, off, buf, len);
+		at += len;
+	}
 	free(buf);
 	return ret;
 }
@@ -107,6 +128,9 @@ static int replay(struct twz_log *l, struct span *sp, bool restart)
 	int ret;
 
 	harden_pads(l, sp);
+	ret = harden_blocks(l, sp);
+	if (ret)
+		return ret;
 	twz__log_iter_init(&it, &l->ring, sp->generation, sp->from, sp->end);
 	while ((ret = twz__log_iter_next(&it)) > 0) {
 		ret = restart && it.lsn == sp->last ? is_whole(l, &it) : 1;
@@ -116,7 +140,7 @@ static int replay(struct twz_log *l, struct span *sp, bool restart)
 			break;
 		}
 		if (ret > 0)
-			ret = harden(l, &it, it.lsn == sp->last);
+			ret = harden(l, &it);
 		if (!ret)
 			ret = l->user->apply(l->user->ctx, it.lsn, it.body, it.len, restart);
 		if (ret < 0)
@@ -220,7 +244,11 @@ static int recover_takeover(struct twz_log *l)
 			TWZ_E_STATE,
 			"log %s has not been recovered: call twz_log_recover(log, true) first",
 			l->ring.name);
-	err = scan(l, &sp);
+	/* What was staged is in memory, and is finished from there. */
+	err = twz_log_drain(l);
+	sp.from = seg->applied;
+	if (!err)
+		err = scan(l, &sp);
 	if (!err)
 		err = replay(l, &sp, false);
 	if (!err)

@@ -6,6 +6,7 @@
  *	log_spill.c    bodies of long records
  *	log.c	       create, open
  *	log_append.c   append, checkpoint
+ *	log_group.c    page media: staging, batches
  *	log_recover.c  restart, takeover, walk, check
  */
 #ifndef TWZ_SRC_LOG_RING_H
@@ -38,11 +39,13 @@ static inline uint64_t twz__log_rec_len(const struct log_rec_pm *rec)
 /* Bytes to the next record; ROOM: to the end of the ring. */
 static inline uint64_t twz__log_rec_total(const struct log_rec_pm *rec, uint64_t room)
 {
+	uint64_t end = rec->lsn + sizeof(*rec) + twz__log_rec_len(rec);
+
 	if (twz__log_rec_kind(rec) == TWZ_LOG_REC_PAD)
 		return room;
-	return twz__log_align(sizeof(*rec) + twz__log_rec_len(rec), rec->desc & TWZ_LOG_DESC_BLOCK
-									    ? TWZ_LOG_BLOCK_LEN
-									    : TWZ_LOG_REC_ALIGN);
+	return twz__log_align(end, rec->desc & TWZ_LOG_DESC_BLOCK ? TWZ_LOG_BLOCK_LEN
+								  : TWZ_LOG_REC_ALIGN) -
+	       rec->lsn;
 }
 
 /* What a record must match: numbers as in format_log.h. */
@@ -120,6 +123,40 @@ struct twz__log_seg {
 		[TWZ_LOG_SPILL_MAX];
 };
 
+/* --- records not yet applied, page media: log_group.c --- */
+
+#define TWZ_LOG_STAGE_ID      UINT64_C(0x5a1d9ed5ec0bd5a7) /* of the segment, mixed into the log's ID */
+#define TWZ_LOG_STAGE_LEN     ((uint64_t)1 << 20)
+#define TWZ_LOG_STAGE_REC_MAX ((uint64_t)80 << 10)  /* bytes of a body */
+#define TWZ_LOG_BATCH_MAX     ((uint64_t)256 << 10) /* a batch that is longer takes no more */
+#define TWZ_LOG_STAGE_ENTS    8192
+#define TWZ_LOG_BATCHES	      3 /* on their way at the same time */
+
+struct twz__log_ent {
+	uint64_t lsn, len; /* bytes of the body */
+};
+
+/* Written by the holder of its mutex; whoever freezes it has both. */
+struct twz__log_batch {
+	pthread_mutex_t mutex;
+	uint32_t state;		   /* enum batch_state */
+	uint64_t from, to;	   /* entries */
+	uint64_t from_lsn, to_lsn; /* whole blocks */
+	uint64_t prev_sum, sum;	   /* of the record before, of the last one */
+};
+
+/* Lies in twz_shared_get() memory. Numbers of entries count from the segment's beginning. */
+struct twz__log_stage {
+	pthread_mutex_t mutex, apply_mutex;
+	uint32_t wake, waiters; /* futex: something went on */
+	_Alignas(64) uint64_t put;
+	uint64_t frozen, durable;
+	_Alignas(64) uint64_t applied;
+	struct twz__log_batch batch[TWZ_LOG_BATCHES];
+	struct twz__log_ent ent[TWZ_LOG_STAGE_ENTS];
+	_Alignas(4096) uint8_t buf[TWZ_LOG_STAGE_LEN];
+};
+
 #define seg_get(p)    __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define seg_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 
@@ -155,7 +192,11 @@ struct twz_log {
 	struct {
 		uint64_t generation, from, to, base;
 	} own;
-	uint8_t *block; /* a block: pads and references to long records */
+	uint8_t *block;			  /* a block: pads and references to long records */
+	struct twz__log_stage *stage;	  /* NULL: nothing is ever staged */
+	uint8_t *bounce[TWZ_LOG_BATCHES]; /* a batch on its way; its mutex guards it */
+	uint64_t bounce_len[TWZ_LOG_BATCHES];
+	uint8_t *body[2]; /* a body in one piece: who applies, who looks */
 };
 
 /*
@@ -234,6 +275,14 @@ int twz__log_body_sweep(struct twz_log *l);
 int twz__log_fail(struct twz_log *l, const char *what);
 /* 0, or TWZ_E_FORKED, TWZ_E_FAILED. */
 int twz__log_enter(struct twz_log *l);
+/* The same, or TWZ_E_STATE: not recovered yet. */
+int twz__log_enter_ready(struct twz_log *l);
+/* The rest of the lap becomes a pad. Nothing is staged. */
+int twz__log_pad(struct twz_log *l);
+int twz__log_group_open(struct twz_log *l);
+void twz__log_group_close(struct twz_log *l);
+/* twz__log_fail(), and nobody goes on waiting. */
+int twz__log_group_fail(struct twz_log *l, const char *what);
 /* What a new handle needs in order to append. */
 int twz__log_append_init(struct twz_log *l);
 /* Flush the homes of the records in [from, to) and make them durable (D5). */

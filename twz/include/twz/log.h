@@ -13,12 +13,13 @@
  * A log sequence number (LSN) is the logical byte position of a record: it only grows; LSN mod
  * ring length is its place. Locking: append, applied, checkpoint and recover need the caller's
  * exclusive (cross-process, robust) writer lock; the position is kept in a segment shared by the
- * processes (twz_shared_get). Page media: one write and range sync per append, in a fresh block
+ * processes (twz_shared_get). Page media: one write and range sync per append, or per batch of records submitted, in a fresh block
  * (D19); cache-line media: non-temporal stores and one fence.
  */
 #ifndef TWZ_LOG_H
 #define TWZ_LOG_H
 
+#include <stdbool.h>
 #include <sys/uio.h>
 #include "twz/persist.h"
 
@@ -58,6 +59,13 @@ struct twz_log_user {
 	 */
 	int (*flush_own)(void *ctx, uint64_t lsn, const void *rec, size_t len);
 	void (*flush_end)(void *ctx);
+	/*
+	 * May be NULL: nothing can be submitted then. Page media: a submitted record is durable: change
+	 * the homes by it, and make it public. Called in LSN order, in any thread of any process that
+	 * waits, by one at a time, and without the writer lock; once more if somebody died at it. A
+	 * result other than 0 fails the log (D17).
+	 */
+	int (*staged)(void *ctx, uint64_t lsn, const void *rec, size_t len);
 };
 
 /*
@@ -121,6 +129,37 @@ TWZ_API TWZ_MUST_CHECK int twz_log_append(struct twz_log *l, const struct iovec 
  */
 TWZ_API TWZ_MUST_CHECK void *twz_log_stage(struct twz_log *l, size_t len);
 TWZ_API TWZ_MUST_CHECK int twz_log_append_staged(struct twz_log *l, size_t len, uint64_t *lsn);
+
+/*
+ * Page media: group commit (D12, D19). A record that was built where twz_log_stage() said is submitted
+ * by the holder of the writer lock, who may then let it go; it counts, in this order, whatever
+ * happens to this process, unless power fails. It is durable, applied and public when twz_log_wait() has
+ * returned 0. Records submitted meanwhile by anybody are written together. All other calls that append,
+ * checkpoint or recover wait for what was submitted before.
+ *
+ * Can a record of LEN bytes be submitted? Not on cache-line media, nor if it is long: append it.
+ */
+TWZ_API bool twz_log_can_submit(const struct twz_log *l, size_t len);
+/*
+ * *NR: what to wait for. Waits while the staging area is full, and runs checkpoints that are due. Errors: nothing
+ * was submitted; TWZ_E_IO, TWZ_E_FAILED as twz_log_append().
+ */
+TWZ_API TWZ_MUST_CHECK int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr);
+/* Any thread. TWZ_E_IO, TWZ_E_FAILED: the outcome is unknown (D17). */
+TWZ_API TWZ_MUST_CHECK int twz_log_wait(struct twz_log *l, uint64_t nr);
+/* Wait for everything submitted so far. */
+TWZ_API TWZ_MUST_CHECK int twz_log_drain(struct twz_log *l);
+/* Any thread: finish what somebody who died has left, as far as that takes no waiting for others. */
+TWZ_API TWZ_MUST_CHECK int twz_log_help(struct twz_log *l);
+/* How many records were applied, and submitted, since the segment was made. */
+TWZ_API void twz_log_pending(const struct twz_log *l, uint64_t *applied, uint64_t *submitted);
+/*
+ * Records FROM + 1 to TO, which the holder of the writer lock found submitted and not yet applied. FN != 0 stops
+ * and is returned. REC is valid during the call.
+ */
+TWZ_API TWZ_MUST_CHECK int
+twz_log_pending_walk(struct twz_log *l, uint64_t from, uint64_t to,
+		     int (*fn)(void *ctx, uint64_t nr, const void *rec, size_t len), void *ctx);
 
 /* The record at LSN has been applied to the homes. */
 TWZ_API void twz_log_applied(struct twz_log *l, uint64_t lsn);

@@ -1,0 +1,387 @@
+/* SPDX-License-Identifier: MIT
+ * test_log_group.c -- group commit of twz_log: threads, processes killed at any moment, failed writes
+ *
+ * A record's number is how many were submitted before it since the segment was made, so whoever holds the writer
+ * lock knows the next one. `world` is what no death takes away: the writer lock, the "homes" (how many records were
+ * applied), and what each worker was told.
+ */
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log_env.h"
+
+#define WORKERS 4
+#define LEN_MAX 3000
+
+static struct world {
+	pthread_mutex_t writer; /* robust */
+	uint64_t next;		/* records applied, in order */
+	uint64_t base;		/* of numbers: what was applied before the segment was made */
+	uint64_t acked[WORKERS];
+	int bad, failed;
+	atomic_bool stop;
+} * world;
+
+static void writer_new(void)
+{
+	pthread_mutexattr_t attr;
+
+	pthread_mutexattr_init(&attr);
+	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
+	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
+	pthread_mutex_init(&world->writer, &attr);
+}
+
+static bool world_new(void)
+{
+	world = mmap(NULL, sizeof(*world), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		     0);
+	if (world == MAP_FAILED)
+		return false;
+	writer_new();
+	return true;
+}
+
+/* In order; a record whose applier died comes once more. */
+static int world_apply(const void *rec, size_t len)
+{
+	uint64_t n, next = __atomic_load_n(&world->next, __ATOMIC_SEQ_CST);
+
+	memcpy(&n, rec, sizeof(n));
+	if (!body_is(rec, n, len) || (n != next && n + 1 != next))
+		__atomic_store_n(&world->bad, 1, __ATOMIC_SEQ_CST);
+	else
+		__atomic_store_n(&world->next, n + 1, __ATOMIC_SEQ_CST);
+	return 0;
+}
+
+static int on_staged(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	(void)ctx, (void)lsn;
+	return world_apply(rec, len);
+}
+
+/* Restart: homes may have been there already. */
+static int on_replay(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
+{
+	uint64_t n;
+
+	(void)ctx, (void)lsn, (void)restart;
+	memcpy(&n, rec, sizeof(n));
+	if (!body_is(rec, n, len) || n > world->next)
+		world->bad = 1;
+	else if (n == world->next)
+		world->next = n + 1;
+	return 0;
+}
+
+static int on_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	(void)ctx, (void)lsn, (void)rec, (void)len;
+	return 0;
+}
+
+static const struct twz_log_user user = {
+	.version = 1, .apply = on_replay, .flush = on_flush, .staged = on_staged};
+
+static int open_log(const char *path, const void *backend, twz_oid id, struct twz_store **s,
+		    struct twz_log **l)
+{
+	struct twz_store_options opt = {.size = sizeof(opt), .backend = backend};
+	int restart = 0, err;
+
+	unsetenv("PMEM2_FORCE_GRANULARITY");
+	err = twz_store_open(path, &opt, s);
+	if (!err)
+		err = twz_log_open(*s, id, &user, l, &restart);
+	return !err && restart ? twz_log_recover(*l, true) : err;
+}
+
+/* One record, submitted under the writer lock; *NR: its number. */
+static int submit_one(struct twz_log *l, uint64_t *number, uint64_t *nr)
+{
+	uint64_t applied;
+	size_t len;
+	void *at;
+	int err = pthread_mutex_lock(&world->writer);
+
+	if (err == EOWNERDEAD) {
+		pthread_mutex_consistent(&world->writer);
+		err = twz_log_recover(l, false);
+	}
+	twz_log_pending(l, &applied, number);
+	*number += world->base;
+	len = MIN_BODY + (size_t)(*number * 2654435761u % LEN_MAX);
+	at = err ? NULL : twz_log_stage(l, len);
+	if (at) {
+		body_make(at, *number, len);
+		err = twz_log_can_submit(l, len) ? twz_log_submit(l, len, nr) : TWZ_E_TOOBIG;
+	}
+	pthread_mutex_unlock(&world->writer);
+	return at || err ? err : TWZ_E_NOMEM;
+}
+
+static int worker(struct twz_log *l, int me)
+{
+	uint64_t number, nr;
+	int err = 0;
+
+	while (!err && !atomic_load(&world->stop)) {
+		err = submit_one(l, &number, &nr);
+		if (!err)
+			err = twz_log_wait(l, nr);
+		if (err)
+			break;
+		if (__atomic_load_n(&world->next, __ATOMIC_SEQ_CST) <= number)
+			world->bad = 2; /* durable, but not applied */
+		__atomic_store_n(&world->acked[me], number + 1, __ATOMIC_SEQ_CST);
+	}
+	return err;
+}
+
+/* Everything a worker was told is there. */
+static void check_acked(void)
+{
+	T_EQ(world->bad, 0);
+	for (int i = 0; i < WORKERS; i++)
+		T_TRUE(world->acked[i] <= world->next);
+}
+
+/* The log as a restart finds it: what was applied is what it says, from the tail on. */
+static void check_restart(const char *path, twz_oid id)
+{
+	struct twz_store *s;
+	struct twz_log *l;
+
+	if (T_OK(open_log(path, NULL, id, &s, &l)))
+		return;
+	check_acked();
+	world->base = world->next; /* a new segment counts from 0 */
+	twz_log_close(l);
+	T_OK(twz_store_close(s));
+}
+
+static bool log_new(struct env *e, uint64_t ring)
+{
+	if (!T_TRUE(world_new()) || !env_new(e, false, ring, NULL))
+		return false;
+	env_close(e);
+	return true;
+}
+
+/* --- threads --- */
+
+static struct twz_log *the_log;
+
+static void *thread(void *arg)
+{
+	int err = worker(the_log, (int)(intptr_t)arg);
+
+	if (err && !world->failed) {
+		fprintf(stderr, "worker: %s\n", twz_errmsg());
+		world->bad = 3;
+	}
+	return (void *)(intptr_t)err;
+}
+
+static void run_threads(double secs, int *errs)
+{
+	pthread_t th[WORKERS];
+
+	atomic_store(&world->stop, false);
+	for (intptr_t i = 0; i < WORKERS; i++)
+		pthread_create(&th[i], NULL, thread, (void *)i);
+	usleep((useconds_t)(secs * 1e6));
+	atomic_store(&world->stop, true);
+	for (int i = 0; i < WORKERS; i++) {
+		void *ret;
+
+		pthread_join(th[i], &ret);
+		errs[i] = (int)(intptr_t)ret;
+	}
+}
+
+static void threads_share_batches_over_many_laps(void)
+{
+	struct twz_store *s;
+	int errs[WORKERS];
+	struct env e;
+
+	if (!log_new(&e, 64 * KIB))
+		return;
+	for (int round = 0; round < 3; round++) {
+		struct twz_log_info info;
+
+		if (T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+			return;
+		run_threads(0.3, errs);
+		for (int i = 0; i < WORKERS; i++)
+			T_OK(errs[i]);
+		T_OK(twz_log_drain(the_log));
+		T_OK(twz_log_info(the_log, &info));
+		T_EQ(info.records + world->base, world->next);
+		check_acked();
+		twz_log_close(the_log); /* without a checkpoint */
+		T_OK(twz_store_close(s));
+		check_restart(e.path, e.id);
+	}
+	unlink(e.path);
+}
+
+/* --- processes --- */
+
+static pid_t start(const struct env *e, int me)
+{
+	uint64_t seed = t_rand();
+	struct twz_store *s;
+	struct twz_log *l;
+	int err;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid)
+		return pid;
+	for (uint64_t i = seed % 97; i--;)
+		t_rand(); /* workers differ */
+	err = open_log(e->path, NULL, e->id, &s, &l);
+	if (!err)
+		err = worker(l, me);
+	fprintf(stderr, "worker %d: %s\n", me, twz_errmsg());
+	_exit(err != 0);
+}
+
+static void stop_worker(pid_t pid)
+{
+	int status = 0;
+
+	kill(pid, SIGKILL);
+	waitpid(pid, &status, 0);
+	T_TRUE(WIFSIGNALED(status)); /* else it found something wrong and said so */
+}
+
+/* Submitters, those who write a batch and those who apply it die at any moment; others go on. */
+static void killed_processes_take_nothing_along(void)
+{
+	pid_t pid[WORKERS];
+	struct twz_store *s;
+	struct twz_log *l;
+	struct env e;
+
+	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &l)))
+		return;
+	for (int i = 0; i < WORKERS; i++)
+		pid[i] = start(&e, i);
+	for (int round = 0; round < 60; round++) {
+		unsigned i = (unsigned)t_rand_below(WORKERS);
+		uint64_t before = world->next;
+
+		usleep((useconds_t)t_rand_below(15000));
+		stop_worker(pid[i]);
+		check_acked();
+		pid[i] = start(&e, (int)i);
+		for (int ms = 0; world->next == before && ms < 3000; ms++)
+			usleep(1000);
+		T_TRUE(world->next > before); /* nobody waits for the dead */
+	}
+	for (int i = 0; i < WORKERS; i++)
+		stop_worker(pid[i]);
+	/* What was staged is finished by whoever comes. */
+	if (pthread_mutex_lock(&world->writer) == EOWNERDEAD)
+		pthread_mutex_consistent(&world->writer);
+	T_OK(twz_log_recover(l, false));
+	pthread_mutex_unlock(&world->writer);
+	check_acked();
+	twz_log_close(l);
+	T_OK(twz_store_close(s));
+	check_restart(e.path, e.id);
+	unlink(e.path);
+}
+
+/* All die: what was told is in the log. */
+static void killing_all_loses_nothing_that_was_told(void)
+{
+	pid_t pid[WORKERS];
+	struct env e;
+
+	if (!log_new(&e, 64 * KIB))
+		return;
+	for (int round = 0; round < 12; round++) {
+		for (int i = 0; i < WORKERS; i++)
+			pid[i] = start(&e, i);
+		usleep((useconds_t)(20000 + t_rand_below(60000)));
+		for (int i = 0; i < WORKERS; i++)
+			stop_worker(pid[i]);
+		memset(&world->writer, 0, sizeof(world->writer)); /* nobody is left who has it */
+		writer_new();
+		check_restart(e.path, e.id);
+		memset(world->acked, 0, sizeof(world->acked));
+	}
+	unlink(e.path);
+}
+
+/* --- failure (D17) --- */
+
+static struct twz__media_ops failing;
+static const struct twz__media_ops *real;
+static int fail_after; /* writes that still succeed; < 0: all */
+
+static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	if (fail_after >= 0 && __atomic_fetch_sub(&fail_after, 1, __ATOMIC_SEQ_CST) <= 0)
+		return TWZ_E_IO;
+	return real->write_sync(m, buf, off, len);
+}
+
+static void a_failed_batch_fails_everybody(void)
+{
+	for (int after = 0; after < 12; after++) {
+		struct twz_store *s;
+		int errs[WORKERS], io = 0;
+		uint64_t applied;
+		struct env e;
+
+		if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+			return;
+		real = s->media->ops;
+		failing = *real;
+		failing.write_sync = write_sync;
+		s->media->ops = &failing;
+		world->failed = 1;
+		fail_after = after;
+		run_threads(0.05, errs);
+		for (int i = 0; i < WORKERS; i++) {
+			T_TRUE(errs[i] == TWZ_E_IO || errs[i] == TWZ_E_FAILED);
+			io += errs[i] == TWZ_E_IO;
+		}
+		T_TRUE(io > 0);
+		check_acked(); /* nobody was told too much */
+		applied = world->next;
+		T_ERR(twz_log_drain(the_log), TWZ_E_FAILED);
+		T_ERR(twz_log_checkpoint(the_log), TWZ_E_FAILED);
+		T_EQ(world->next, applied); /* nothing is applied from now on */
+		s->media->ops = real;
+		T_ERR(twz_log_drain(the_log), TWZ_E_FAILED); /* until restart */
+		twz_log_close(the_log);
+		T_OK(twz_store_close(s));
+		check_restart(e.path, e.id);
+		unlink(e.path);
+	}
+}
+
+int main(int argc, char **argv)
+{
+	static const struct t_case cases[] = {
+		T_CASE(threads_share_batches_over_many_laps),
+		T_CASE(killed_processes_take_nothing_along),
+		T_CASE(killing_all_loses_nothing_that_was_told),
+		T_CASE(a_failed_batch_fails_everybody),
+		T_END,
+	};
+
+	return t_main("log_group", cases, argc, argv);
+}
