@@ -227,9 +227,10 @@ int twzvfs__join(struct native *n)
 	err = twzvfs__native_join(n);
 	if (err || sqlite3_get_autocommit(n->db))
 		return twzvfs__rc(err, "join", n->name);
-	rc = remember(c, n->f);
+	rc = sqlite3_exec(n->db, "DELETE FROM " TABLE, NULL, NULL, NULL);
+	/* Not before: whoever has joined is sure to hear of the end. */
 	if (rc == SQLITE_OK)
-		rc = sqlite3_exec(n->db, "DELETE FROM " TABLE, NULL, NULL, NULL);
+		rc = remember(c, n->f);
 	if (rc == SQLITE_OK && c->top >= 0)
 		rc = twzvfs__rc(twzvfs__sp_push(n->f, c->top), "savepoint", n->name);
 	return rc;

@@ -4,6 +4,8 @@
 #include "native_t.h"
 
 #include <signal.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 /* --- constraints --- */
@@ -417,6 +419,60 @@ static void a_killed_writer_leaves_both_or_none(void)
 	sqlite3_close(db);
 }
 
+/* --- a full disk --- */
+
+static void fill_disk(sqlite3 *db)
+{
+	int rc = 0, kept = 0;
+
+	t_must(db,
+	       "CREATE VIRTUAL TABLE t USING twz(a INTEGER PRIMARY KEY, b, n INT, UNIQUE(n), INDEX(b))");
+	for (int i = 0; i < 400 && !rc; i++) {
+		char sql[200];
+
+		snprintf(
+			sql, sizeof(sql),
+			"BEGIN; INSERT INTO t(b, n) VALUES(randomblob(15000), %d), (randomblob(15000), "
+			"-1 - %d); COMMIT",
+			i, i);
+		rc = sqlite3_exec(db, sql, NULL, NULL, NULL);
+		kept += rc ? 0 : 2;
+	}
+	T_EQ(rc, SQLITE_FULL);
+	if (!sqlite3_get_autocommit(db))
+		t_must(db, "ROLLBACK");
+	T_EQ(t_num(db, "SELECT count(*) FROM t"), kept);
+	T_EQ(t_num(db,
+		   "SELECT count(*) FROM t x WHERE EXISTS (SELECT 1 FROM t y WHERE y.b = x.b AND y.n = "
+		   "x.n)"),
+	     kept);
+	t_must(db, "DELETE FROM t WHERE a <= 2");
+	T_EQ(t_num(db, "SELECT count(*) FROM t"), kept - 2);
+}
+
+static void a_full_disk_takes_back_rows_and_index_entries(void)
+{
+	const char *dir = t_path(t_dir(), "small");
+	char path[600];
+	bool forced;
+	sqlite3 *db;
+
+	mkdir(dir, 0700);
+	if (mount("tmpfs", dir, "tmpfs", 0, "size=12m")) {
+		printf("  not root: full disk not tested\n");
+		return;
+	}
+	snprintf(path, sizeof(path), "%s/full.twz", dir);
+	forced = getenv("PMEM2_FORCE_GRANULARITY") != NULL;
+	setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1); /* a small log */
+	db = t_open(path);
+	if (!forced)
+		unsetenv("PMEM2_FORCE_GRANULARITY");
+	fill_disk(db);
+	sqlite3_close(db);
+	umount(dir);
+}
+
 /* --- copies --- */
 
 static void copies_of_pages_have_no_rows_and_say_so(void)
@@ -489,6 +545,7 @@ static const struct t_case cases[] = {T_CASE(every_conflict_clause_meets_every_c
 				      T_CASE(values_stay_where_they_are_while_others_commit),
 				      T_CASE(attached_files_commit_native_rows_together),
 				      T_CASE(a_killed_writer_leaves_both_or_none),
+				      T_CASE(a_full_disk_takes_back_rows_and_index_entries),
 				      T_CASE(copies_of_pages_have_no_rows_and_say_so),
 				      T_CASE(plans_use_keys_and_order),
 				      T_END};

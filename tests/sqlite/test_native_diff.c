@@ -443,6 +443,19 @@ static bool transaction(void)
 	return both(true, false);
 }
 
+/* Pages and rows in one transaction, with a cache of a few pages, so that pages spill. */
+static bool fill(void)
+{
+	snprintf(
+		sql, sizeof(sql),
+		"INSERT INTO filler SELECT hex(zeroblob(%d)) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8))",
+		(int)t_rand_below(9000));
+	if (!both(true, true))
+		return false;
+	snprintf(sql, sizeof(sql), "SELECT count(*)||'|'||sum(length(x)) FROM filler");
+	return both(true, false);
+}
+
 /* Both make the table anew, or give it another name for a while. */
 static bool ddl(void)
 {
@@ -471,6 +484,37 @@ static bool ddl(void)
 	return ok;
 }
 
+/* Savepoints in savepoints, with few changes between them, so that a table first changes inside of some. */
+static bool nest(void)
+{
+	static const char *const s[] = {"SAVEPOINT a", "SAVEPOINT b",	"SAVEPOINT c",
+					"RELEASE b",   "ROLLBACK TO a", "ROLLBACK TO b",
+					"RELEASE c"};
+	bool ok = true;
+
+	for (int i = 0; i < 14 && ok; i++) {
+		switch (t_rand_below(8)) {
+		case 0:
+			ok = insert();
+			break;
+		case 1:
+			ok = update();
+			break;
+		case 2:
+			ok = fill();
+			break;
+		case 3:
+			ok = t_rand_below(6) || ddl();
+			break;
+		default:
+			/* The first ones open, the later ones close. */
+			strcpy(sql, s[(t_rand_below(4) + (uint64_t)i / 3) % 7]);
+			ok = both(true, false);
+		}
+	}
+	return ok && same_contents();
+}
+
 static bool step(void)
 {
 	switch (t_rand_below(16)) {
@@ -495,7 +539,7 @@ static bool step(void)
 	case 12:
 		if (t_rand_below(8) == 0 && !ddl())
 			return false;
-		return transaction() && same_contents();
+		return transaction() && (t_rand_below(2) || nest()) && same_contents();
 	default:
 		return look();
 	}
@@ -553,19 +597,6 @@ static bool open_both(const char *path, int cache)
 	sqlite3_free(err);
 	sqlite3_free(make);
 	return !rc;
-}
-
-/* Pages and rows in one transaction, with a cache of a few pages, so that pages spill. */
-static bool fill(void)
-{
-	snprintf(
-		sql, sizeof(sql),
-		"INSERT INTO filler SELECT hex(zeroblob(%d)) FROM (VALUES(1),(2),(3),(4),(5),(6),(7),(8))",
-		(int)t_rand_below(9000));
-	if (!both(true, true))
-		return false;
-	snprintf(sql, sizeof(sql), "SELECT count(*)||'|'||sum(length(x)) FROM filler");
-	return both(true, false);
 }
 
 static void one_round(int shape)
