@@ -527,6 +527,68 @@ void twzdb__apply_placed(struct twzdb *db, const void *rec, size_t len)
 	st64_rel(&db->root->ts, l->ts);
 }
 
+static inline struct rec_pm *row_of(struct twzdb *db, const struct node_pm *img, unsigned slot)
+{
+	return twzdb__at(db, img->ptr[slot], sizeof(struct rec_pm));
+}
+
+static void ask_rows(struct twzdb *db, const struct node_pm *img)
+{
+	for (unsigned i = 0; i < img->n; i++) {
+		struct rec_pm *r = row_of(db, img, img->perm[i]);
+
+		if (likely(r)) {
+			__builtin_prefetch(&r->link, 1);
+			__asm__ volatile("" : : "r"(r)); /* as fetch() does */
+		}
+	}
+}
+
+/* The rows of new leaf IMG, at LEAF, are where their hints say. */
+static void leave_hints_new(struct twzdb *db, uint64_t leaf, const struct node_pm *img)
+{
+	for (unsigned i = 0; i < img->n; i++) {
+		uint64_t slot = img->perm[i];
+		struct rec_pm *r = row_of(db, img, (unsigned)slot);
+
+		if (likely(r && rec_is_live(r)))
+			st64(&r->link, leaf | slot << TWZDB_LONE_SHIFT);
+	}
+}
+
+/* Next leaf among the new nodes of REC, from *POS on; NULL: none. */
+static const struct item_pm *next_new_leaf(const void *rec, uint64_t *pos)
+{
+	const struct item_pm *it;
+	const void *payload;
+
+	while (twzdb__item_next(rec, pos, &it, &payload))
+		if (it->type == TWZDB_IT_NODE_NEW && !((const struct node_pm *)payload)->level)
+			return it;
+	return NULL;
+}
+
+/*
+ * A split takes half of a leaf's rows to another leaf, and they do not know: who changes one of them next would look in
+ * the wrong place first. It costs little to tell them now, for their lines come all at once. Hints only: nothing of it is
+ * flushed, and no rule counts on it. Not on page media, where it would make pages dirty.
+ */
+void twzdb__apply_hints(struct twzdb *db, const void *rec)
+{
+	uint64_t pos = 0, ahead = 0;
+	const struct item_pm *it = next_new_leaf(rec, &pos), *next;
+
+	(void)next_new_leaf(rec, &ahead);
+	if (it)
+		ask_rows(db, (const struct node_pm *)(it + 1));
+	for (; it; it = next_new_leaf(rec, &pos)) {
+		next = next_new_leaf(rec, &ahead);
+		if (next)
+			ask_rows(db, (const struct node_pm *)(next + 1));
+		leave_hints_new(db, it->where, (const struct node_pm *)(it + 1));
+	}
+}
+
 int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
 {
 	struct twzdb *db = ctx;

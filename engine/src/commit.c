@@ -404,6 +404,8 @@ static int commit_changes(struct twzdb_txn *tx)
 		twzdb__apply_begin(tx->db->sh);
 		twzdb__apply(tx->db, b.p, b.len);
 		twzdb__apply_end(tx->db->sh);
+		if (tx->splits && !tx->db->page_media)
+			twzdb__apply_hints(tx->db, b.p);
 		twz_log_applied(tx->db->log, lsn);
 		twzdb__stat_own(&tx->db->sh->stats.log_bytes, b.len);
 		publish(tx);

@@ -839,6 +839,8 @@ int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len);
 int twzdb__lrec_check_after(struct twzdb *db, const void *rec, size_t len, uint64_t ts);
 /* Change the homes by a checked record: cannot fail (D4). */
 void twzdb__apply(struct twzdb *db, const void *rec, size_t len);
+/* Cache-line media, after a commit that had splits was applied: rows in new leaves hear where they are. */
+void twzdb__apply_hints(struct twzdb *db, const void *rec);
 /* Walk items: *POS starts at 0; false at the end. */
 bool twzdb__item_next(const void *rec, uint64_t *pos, const struct item_pm **it,
 		      const void **payload);
