@@ -34,8 +34,23 @@ add_library(crash_workloads OBJECT
 	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c)
 target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzdb)
-add_executable(twzcrash crash/main.c crash/run.c crash/mutate.c crash/flushes.c $<TARGET_OBJECTS:crash_workloads>)
-target_link_libraries(twzcrash PRIVATE crash_harness crash_twzdb)
+# twz_crash_program(NAME): a twzcrash of its own, with the workloads in the object library NAME_code.
+function(twz_crash_program name)
+	add_executable(${name} crash/main.c crash/run.c crash/mutate.c crash/flushes.c $<TARGET_OBJECTS:${name}_code>)
+	target_link_libraries(${name} PRIVATE crash_harness crash_twzdb)
+endfunction()
+add_library(twzcrash_code ALIAS crash_workloads)
+twz_crash_program(twzcrash)
+
+# The worked example of README.md: a program of one's own, and the same with a mistake.
+add_library(crash_example_code OBJECT crash/example/transfer.c crash/kind_twz.c)
+target_include_directories(crash_example_code PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
+target_link_libraries(crash_example_code PRIVATE twz_flags crash_flags crash_twz)
+twz_crash_program(crash_example)
+add_test(NAME crash.example COMMAND crash_example run transfer.right --limit 1500)
+add_test(NAME crash.example_broken COMMAND crash_example run transfer.broken --limit 500 --keep ${CMAKE_BINARY_DIR})
+set_tests_properties(crash.example crash.example_broken PROPERTIES LABELS "crash;quick" TIMEOUT 60)
+set_tests_properties(crash.example_broken PROPERTIES WILL_FAIL TRUE)
 
 # The harness tests itself with programs that are wrong in one known way; these need no store.
 add_library(crash_toy OBJECT crash/toy.c)
@@ -58,9 +73,17 @@ set_tests_properties(crash.images PROPERTIES LABELS crash TIMEOUT 1500 PROCESSOR
 # kill -9 campaigns: real processes, a real file; page media on disk, cache-line media in memory
 add_executable(twzcampaign crash/campaign.c)
 target_link_libraries(twzcampaign PRIVATE twz_flags twzvfs_static)
+target_link_options(twzcampaign PRIVATE -Wl,--wrap=clock_gettime)
 foreach(m page line)
 	add_test(NAME crash.campaign.${m} COMMAND twzcampaign --kills 150 --seconds 30)
 	set_tests_properties(crash.campaign.${m} PROPERTIES LABELS crash TIMEOUT 120)
 endforeach()
 set_tests_properties(crash.campaign.page PROPERTIES ENVIRONMENT "TMPDIR=${CMAKE_BINARY_DIR}")
 set_tests_properties(crash.campaign.line PROPERTIES ENVIRONMENT "TMPDIR=/dev/shm;PMEM2_FORCE_GRANULARITY=CACHE_LINE")
+
+# Each store must be flushed at last, or flushes.list says why not.
+add_test(NAME crash.flushes COMMAND twzcrash flushes --equivalent ${CMAKE_CURRENT_SOURCE_DIR}/crash/flushes.list)
+set_tests_properties(crash.flushes PROPERTIES LABELS crash TIMEOUT 120)
+# A few rules broken on purpose, other ones every time; all of them: ./dev crash --mutants
+add_test(NAME crash.rules COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/mutants.py --build ${CMAKE_BINARY_DIR} --sample 4)
+set_tests_properties(crash.rules PROPERTIES LABELS crash TIMEOUT 400)

@@ -11,3 +11,11 @@ else()
 	add_test(NAME fuzz.store COMMAND fuzz_store 30)
 	set_tests_properties(fuzz.store PROPERTIES LABELS fuzz TIMEOUT 120)
 endif()
+
+# Mutated input for the shell, mutated dumps, databases and logs, through the shell (fuzz_text.py). Not under clang's fuzzer.
+if(NOT TWZ_FUZZ)
+	foreach(t shell dump sql log)
+		add_test(NAME fuzz.${t} COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/fuzz/fuzz_text.py ${t} --twzdb $<TARGET_FILE:twzdb> --seconds 12)
+		set_tests_properties(fuzz.${t} PROPERTIES LABELS fuzz TIMEOUT 120)
+	endforeach()
+endif()

@@ -7,7 +7,7 @@
  * PMEM2_FORCE_GRANULARITY=CACHE_LINE persistent memory). The parent kills one of them after the other, stops
  * one for a while (the holder of a lock, often), and now and then kills all at once, so that restart and not
  * takeover recovers. Each process tells in shared memory what it is about to commit, before, and what was
- * acknowledged, after: the record lies outside the store.
+ * acknowledged, after: the record lies outside the store. The wall clock of the children jumps.
  *
  * Oracle: actor A's change number N stores N in row "last" and in row N % KEYS, in one transaction. In any
  * snapshot `last` is between what had been acknowledged before it and what was intended after it, and every
@@ -63,6 +63,19 @@ static void complain(int me, const char *what, int code)
 		snprintf(said[me].why, sizeof(said[me].why), "child %d: %s: %d %s %s", me, what,
 			 code, code < 0 ? twzdb_err_name(code) : "", twzdb_errmsg());
 	_exit(3);
+}
+
+/* The wall clock of a child jumps, up to a year to and fro. */
+int __real_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
+int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
+{
+	static uint64_t calls;
+	int rc = __real_clock_gettime(id, ts);
+
+	if (!rc && id == CLOCK_REALTIME && ++calls / 8 % 2)
+		ts->tv_sec += calls % 16 < 12 ? 31000000 : -31000000;
+	return rc;
 }
 
 /* --- the engine's side --- */

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """mutants_list.py -- the rules of docs/durability.md, each broken in at least two ways (mutants.py)
 
-D12, D15 and D16 are not in use yet: there is no code to break.
+D15 and D16 are not in use yet: there is no code to break.
 """
 import collections
 
@@ -98,7 +98,7 @@ crash("D6", "stays-live", "engine/src/apply.c",
 # --- D7: old versions ---
 
 unit("D7", "reuse-before-reader", "engine/src/space.c",
-     ": twzdb__is_past(tx, r->link);", ": true;",
+     ": twzdb__is_past(tx, link);", ": true;",
      "a block is reused while a snapshot can reach it", "engine_snap")
 unit("D7", "quarantine-ignores-readers", "engine/src/snap.c",
      "if (snap >= min)\n\t\t\tcontinue;", "if (snap)\n\t\t\tcontinue;", "the oldest snapshot is not asked for", "engine_snap")
@@ -142,10 +142,19 @@ unit("D11", "hollow-not-taken", "engine/src/give.c",
      "int err = twz_obj_take(o, p & TWZ_PPTR_OFF_MASK, len);", "int err = 0;\n\n\t(void)o;",
      "space given back is stored to without being taken", "engine_give")
 
+# --- D12: staging ---
+
+crash("D12", "batch-not-written", "twz/src/log_group.c",
+      "int err = twz__log_write(&l->ring, twz__log_pos(&l->ring, b->from_lsn), l->bounce[i],\n\t\t\t\t b->to_lsn - b->from_lsn);",
+      "int err = 0;", "a batch counts as done that was not written", "run engine.commit engine.laps --media page --limit 500 --seed 1")
+unit("D12", "failed-batch-is-done", "twz/src/log_group.c",
+     "err = twz__log_group_fail(l, \"writing the log\");\n\t\tseg_set(&b->state, BATCH_FAILED);",
+     "err = 0;\n\t\tseg_set(&b->state, BATCH_DONE);", "a batch whose write failed counts as done", "log_group")
+
 # --- D13: restart and takeover ---
 
 crash("D13", "not-hardened", "twz/src/log_recover.c",
-      "if (ret > 0)\n\t\t\tret = harden(l, &it, it.lsn == sp->last);", "if (ret > 0)\n\t\t\tret = 0;",
+      "if (ret > 0)\n\t\t\tret = harden(l, &it);", "if (ret > 0)\n\t\t\tret = 0;",
       "the heir applies a record that is in a cache only", "run log engine.commit engine.split --media kill --limit 40000 --kill-max 40000 --seed 1")
 crash("D13", "retirement-not-hardened", "twz/src/txlog.c",
       "twz_persist(s, l->segs[0].addr, TWZ_TXLOG_RETIRE_OFF + sizeof(uint64_t));", "",
@@ -186,7 +195,16 @@ crash("D18", "one-super-first", "twz/core/super.c",
 crash("D19", "block-twice", "twz/src/log_append.c",
       "l->align = twz__log_ring_align(&l->ring);", "l->align = 16;",
       "page media: a record begins in the block of the one before", "run log.append log.laps --media page --limit 2000 --seed 1")
-crash("D19", "other-bytes-again", "twz/src/log_append.c",
-      "if (twz__log_write(&l->ring, off, rec, sp.total))", "if (twz__log_write(&l->ring, off, l->block, 4096) || twz__log_write(&l->ring, off, rec, sp.total))",
-      "page media: a block of the log is written twice a lap, the first time with other bytes, of the record before",
-      "run log.append log.laps --media page --limit 2000 --seed 1")
+crash("D19", "ring-of-lines", "twz/src/log_io.c",
+      "return r->map ? TWZ_LOG_REC_ALIGN : TWZ_LOG_BLOCK_LEN;", "return TWZ_LOG_REC_ALIGN;",
+      "page media: pads, tails and records begin anywhere, as on cache-line media",
+      "run log engine.laps --media page --limit 1500 --seed 1")
+
+# --- D20: reading only ---
+
+crash("D20", "no-private-pages", "twz/src/store.c",
+      "rc = twz__private_media(s->media, &image);\n\tif (!rc)\n\t\ts->media = image;", "(void)image;",
+      "a read-only opening of an unclean store has no pages of its own", "run engine.commit core.object --limit 300 --seed 1")
+unit("D20", "readers-not-waited-for", "twz/src/store.c",
+     "if (!rc && rt->sole)\n\t\trc = twz__privates_wait(s->media);", "",
+     "whoever opens to write alone does not wait for those who read the file", "readonly")

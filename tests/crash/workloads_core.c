@@ -292,6 +292,7 @@ const struct crash_workload wl_core_again = {
 	.what = "crash, recovery, new objects, a second crash (D1)",
 	.media = CRASH_LINE | CRASH_PAGE,
 	.second = 12,
+	.share = 25,
 	.kind = &twz_kind,
 	.run = again_run,
 	.show = show_objects,

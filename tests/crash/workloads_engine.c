@@ -628,6 +628,7 @@ const struct crash_workload wl_db_again = {
 	.what = "crash, recovery, new commits, a second crash (D1)",
 	.media = CRASH_LINE | CRASH_PAGE,
 	.second = 6,
+	.share = 25,
 	.kind = &db_kind,
 	.setup = setup_rows,
 	.run = run_again,

@@ -328,6 +328,7 @@ const struct crash_workload wl_log_again = {
 	.what = "crash, recovery, new records, a second crash (D1)",
 	.media = CRASH_LINE | CRASH_PAGE,
 	.second = 12,
+	.share = 25,
 	.kind = &log_kind,
 	.run = again_run,
 	.show = log_show,

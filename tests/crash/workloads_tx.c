@@ -337,6 +337,7 @@ const struct crash_workload wl_tx_again = {
 	.what = "crash, rollback, new transactions, a second crash (D1)",
 	.media = CRASH_LINE | CRASH_PAGE,
 	.second = 4,
+	.share = 25,
 	.kind = &twz_kind,
 	.setup = setup_two,
 	.run = run_again,
