@@ -107,12 +107,15 @@ enum twzdb_open_flags {
 	TWZDB_NO_ACCEL = 4,
 	/*
 	 * Only to read, alone or with NO_ACCEL: what would write is TWZDB_E_READONLY. Needs no permission to
-	 * write, on the file, its folder or the medium, as long as nobody has the store open; then what a
-	 * crash left is recovered in private memory, and not a byte of the file changes. Where
-	 * others have it open, this handle takes part as all do (TWZ_E_BUSY without permission to write).
+	 * write, on the file, its folder or the medium. Where nobody has the store open, what a crash left
+	 * is recovered in private memory, and not a byte of the file changes. Where others have, this
+	 * handle takes part as all do; or, without permission to write, stores nothing anywhere: no
+	 * accelerator, no twzdb_check() and twzdb_dump(), a snapshot pinned by a system call or two, 256
+	 * transactions, and TWZDB_E_BUSY where another process would finish a dead one's commit.
 	 *
-	 * If somebody opens the store for writing after such a handle has, he waits for its transactions (for
-	 * seconds, then TWZ_E_BUSY), and the next twzdb_begin() here is TWZ_E_STALE: close it, open it again.
+	 * twzdb_begin() may be TWZ_E_STALE then: somebody opened a store for writing that nobody had open, or all who had it
+	 * open have closed it. Close the handle, open it again. Who opens it so waits for transactions of such
+	 * readers, for seconds, then gets TWZ_E_BUSY.
 	 */
 	TWZDB_READONLY = 8,
 };

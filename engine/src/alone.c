@@ -28,7 +28,7 @@ void twzdb_let_in(struct twzdb *db)
 {
 	uint64_t mine;
 
-	if (!db || twzdb__enter(db))
+	if (!db || db->watch || twzdb__enter(db))
 		return;
 	mine = self(db);
 	__atomic_compare_exchange_n(&db->sh->alone, &mine, 0, false, __ATOMIC_RELEASE,
@@ -46,7 +46,8 @@ bool twzdb_kept_out(struct twzdb *db)
 		return true;
 	if (twz_proc_alive(db->s, (uint32_t)(who >> 32) - 1, inc))
 		return true;
-	__atomic_compare_exchange_n(&db->sh->alone, &who, 0, false, __ATOMIC_RELAXED,
-				    __ATOMIC_RELAXED);
+	if (!db->watch)
+		__atomic_compare_exchange_n(&db->sh->alone, &who, 0, false, __ATOMIC_RELAXED,
+					    __ATOMIC_RELAXED);
 	return false;
 }

@@ -92,7 +92,7 @@ static int store_new(const char *path, char *full, const struct twz_store_option
 		return twzdb__from_twz(err, "open");
 	}
 	st->read_only = info.read_only;
-	st->alone = info.is_private;
+	st->watch = info.is_watch;
 	st->path = full;
 	st->backend = so->backend;
 	st->pid = getpid();
@@ -157,11 +157,13 @@ static int map_open(struct twzdb *db, uint32_t no, twz_oid id)
 	struct twzdb__map *m = &db->map[no];
 	struct twz_obj *o;
 	void *units = NULL;
-	int err = twz_obj_open(db->s, id, TWZ_READ | TWZ_WRITE, &o);
+	int err = twz_obj_open(db->s, id, db->watch ? TWZ_READ : TWZ_READ | TWZ_WRITE, &o);
 
 	if (err)
 		return twzdb__from_twz(err, "object of the database");
-	if (no >= TWZDB_NO_DATA)
+	if (no >= TWZDB_NO_DATA && db->watch)
+		units = twzdb__watch_units(db, id);
+	else if (no >= TWZDB_NO_DATA)
 		err = twz_shared_get(db->s, id, TWZDB_UNITS_PER_OBJ * sizeof(uint32_t), NULL, NULL,
 				     &units, NULL);
 	if (err) {
@@ -545,6 +547,8 @@ static int open_parts(struct twzdb *db)
 	if (err)
 		return twzdb__from_twz(err, "shared state");
 	db->sh = sh;
+	if (db->watch)
+		return twzdb__watch_ready(db);
 	err = twzdb__lock_join(db);
 	if (err)
 		return err;
@@ -565,7 +569,7 @@ static int open_parts(struct twzdb *db)
 
 static void db_free(struct twzdb *db)
 {
-	if (db->sh) {
+	if (db->sh && !db->watch) {
 		twzdb_let_in(db);
 		twzdb__lock_leave(db);
 	}
@@ -573,6 +577,7 @@ static void db_free(struct twzdb *db)
 	twzdb__acc_close(db);
 	twzdb__stage_close(db);
 	twz_log_close(db->log);
+	twzdb__watch_close(db);
 	for (uint32_t i = TWZDB_NO_ROOT; i < TWZDB_NO_DATA + TWZDB_OBJ_MAX; i++)
 		twz_obj_close(db->map[i].obj);
 	pthread_mutex_destroy(&db->mutex);
@@ -599,7 +604,11 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, uint3
 	db->fork_gen = ld64(&twzdb__fork_gen);
 	db->page_media = twz_store_granularity(db->s) == TWZ_GRAN_PAGE;
 	db->read_only = st->read_only;
-	err = db->name ? open_parts(db) : twzdb__err(-ENOMEM, "open: no memory");
+	err = db->name ? 0 : twzdb__err(-ENOMEM, "open: no memory");
+	if (!err && st->watch)
+		err = twzdb__watch_open(db);
+	if (!err)
+		err = open_parts(db);
 	if (!err) {
 		twzdb__snap_open(db);
 		twzdb__acc_open(db, !(flags & TWZDB_NO_ACCEL));

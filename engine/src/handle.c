@@ -53,7 +53,9 @@ static struct twzdb_txn *pop(struct twzdb__queue *q)
 /* To the database: db->mutex is held. */
 static void slot_back(struct twzdb *db, struct sh_reader *rd)
 {
-	if (db->slot_cnt < TWZDB_SLOTS_KEPT)
+	if (unlikely(db->watch))
+		rd->claim = 0;
+	else if (db->slot_cnt < TWZDB_SLOTS_KEPT)
 		db->slots[db->slot_cnt++] = (uint16_t)(rd - db->sh->reader);
 	else
 		twzdb__snap_release(rd);
@@ -361,6 +363,8 @@ uint32_t twzdb__handles_active(struct twzdb *db)
 	struct sh_reader *r;
 	uint32_t cnt = 0;
 
+	if (db->watch)
+		return twzdb__watch_active(db);
 	for (uint64_t i = 0; (r = next_own(db, &i));)
 		cnt += ld64(&r->busy) != 0;
 	return cnt;
@@ -378,7 +382,7 @@ void twzdb__handles_close(struct twzdb *db)
 		}
 	}
 	pthread_mutex_unlock(&pool_mutex);
-	for (uint64_t i = 0; db->serial && (r = next_own(db, &i));)
+	for (uint64_t i = 0; db->serial && !db->watch && (r = next_own(db, &i));)
 		twzdb__snap_release(r);
 }
 

@@ -86,8 +86,7 @@ struct twzdb__store {
 	uint32_t refs;
 	struct twz_store *s;
 	bool read_only;
-	bool alone; /* an image of our own: held while it is read (twz_store_hold) */
-	bool stale; /* and it is no image any more */
+	bool watch, stale; /* reads without permission (watch.c); twz_store_hold() said so */
 };
 
 /* A data object in this process; base 0 = not open here yet. */
@@ -152,8 +151,8 @@ struct twzdb {
 	uint32_t proc;
 	uint64_t inc;
 	uint64_t fork_gen;
-	bool page_media;
-	bool read_only;	 /* opened so */
+	bool page_media, read_only;
+	struct twzdb__watch *watch; /* watch.c; NULL if it may write the shared segment */
 	bool restart;	 /* twz_log_open left restart recovery to this handle */
 	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
 	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */

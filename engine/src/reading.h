@@ -14,6 +14,22 @@ static inline void twzdb__snap_clear(struct sh_reader *slot)
 {
 	st64_rel(&slot->snap, TWZDB_NO_SNAP);
 }
+/* --- watch.c: readers that store nothing in the shared segment --- */
+#define TWZDB_WATCH_SLOTS 256
+int twzdb__watch_open(struct twzdb *db);
+int twzdb__watch_ready(struct twzdb *db); /* has somebody recovered it? */
+void *twzdb__watch_units(struct twzdb *db, twz_oid id);
+void twzdb__watch_close(struct twzdb *db);
+int twzdb__watch_claim(struct twzdb *db, struct sh_reader **slot);
+uint32_t twzdb__watch_active(const struct twzdb *db);
+/* Pin the newest commit; the slot has none. */
+int twzdb__watch_set(const struct twzdb *db, struct sh_reader *slot, uint64_t *ts);
+/* The same instead of the one it has, which stays if that fails. */
+uint64_t twzdb__watch_renew(const struct twzdb *db, struct sh_reader *slot);
+void twzdb__watch_clear(const struct twzdb *db, struct sh_reader *slot);
+/* The least of MIN and what is pinned. */
+uint64_t twzdb__watch_min(struct twzdb *db, uint64_t min);
+
 /*
  * Register the newest commit: announce it, then look whether it still is. The store may wait in
  * this processor's buffer while TS is read; a writer's membarrier flushes it before the writer
@@ -27,6 +43,8 @@ static inline uint64_t twzdb__snap_set(const struct twzdb *db, struct sh_reader 
 	for (;; ts = again) {
 		if (likely(db->plain))
 			st64_rel(&slot->snap, ts);
+		else if (db->watch)
+			return twzdb__watch_renew(db, slot);
 		else
 			__atomic_exchange_n(&slot->snap, ts, __ATOMIC_SEQ_CST);
 		__atomic_signal_fence(__ATOMIC_SEQ_CST);

@@ -12,6 +12,7 @@
 
 #define AGAIN_SPINS 1000 /* attempts before a reader sleeps a millisecond between them */
 #define AGAIN_NAPS  10000
+#define WATCH_NAPS  2000
 
 uint32_t twzdb__lcp(struct bkey a, struct bkey b)
 {
@@ -45,6 +46,17 @@ static int take_over(struct twzdb_txn *tx)
 	return err == TWZDB_E_BUSY ? 0 : err;
 }
 
+/* Who may not write cannot. */
+static int wait_for_others(const struct twzdb_txn *tx, const struct again *a)
+{
+	if (a->tries < AGAIN_SPINS + WATCH_NAPS)
+		return 0;
+	return twzdb__err(
+		TWZDB_E_BUSY,
+		"database '%s': a process stopped or died while storing a commit, and this one may not write: let another use it",
+		tx->db->name);
+}
+
 bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 {
 	const struct timespec nap = {0, 1000000};
@@ -66,8 +78,11 @@ bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 	if (++a->tries <
 	    AGAIN_SPINS) /* applying takes microseconds, unless the writer lost its processor or its life */
 		return true;
-	*err = twzdb__lock_owner_dead(tx->db) ? take_over(tx) : 0;
-	if (!*err && twz_log_help(tx->db->log)) /* whoever applied it may have died */
+	*err = tx->db->watch			? wait_for_others(tx, a)
+	       : twzdb__lock_owner_dead(tx->db) ? take_over(tx)
+						: 0;
+	if (!*err && !tx->db->watch &&
+	    twz_log_help(tx->db->log)) /* whoever applied it may have died */
 		*err = twzdb__stage_failed(tx->db, TWZ_E_FAILED);
 	if (!*err && a->tries > AGAIN_SPINS + AGAIN_NAPS)
 		*err = twzdb__err(TWZDB_E_TIMEOUT,

@@ -98,7 +98,8 @@ struct twzdb__shared {
 	uint64_t reader_hi; /* slots [0, reader_hi) were ever used */
 	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
 	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */
-	uint64_t pad2[5];
+	uint64_t probe;	    /* no snapshot below it may be pinned any more (watch.c) */
+	uint64_t pad2[4];
 	struct sh_lock lock __attribute__((aligned(64)));
 	uint64_t stamp __attribute__((aligned(64)));
 	uint32_t scan_pos; /* next unit to be classified (unit.c) */

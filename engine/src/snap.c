@@ -49,7 +49,7 @@ bool twzdb__barrier(void)
 
 void twzdb__snap_open(struct twzdb *db)
 {
-	db->plain = barrier_ready();
+	db->plain = !db->watch && barrier_ready();
 }
 
 static struct sh_reader *slot_at(struct twzdb *db, uint32_t slot)
@@ -116,6 +116,8 @@ static bool slot_find(struct twzdb *db, struct sh_reader **slot)
 
 int twzdb__snap_claim(struct twzdb *db, struct sh_reader **slot)
 {
+	if (db->watch)
+		return twzdb__watch_claim(db, slot);
 	for (int pass = 0; pass < 2; pass++) {
 		int err = twzdb__guard(&db->sh->lock);
 		bool ok = !err && slot_find(db, slot);
@@ -185,7 +187,7 @@ uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own)
 	hi = hi > TWZDB_READERS ? TWZDB_READERS : hi;
 	if (any_plain(db, hi, own) && !twzdb__barrier())
 		return ld64(&sh->min);
-	min = scan(db, hi, min);
+	min = twzdb__watch_min(db, scan(db, hi, min));
 	if (min > ld64(&sh->min))
 		st64(&sh->min, min);
 	return min;

@@ -69,7 +69,7 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 	struct usage sum = {0};
 	struct sh_stats *sh;
 	struct twz_persist_stats io;
-	struct twz_log_info log;
+	struct twz_log_info log = {0};
 	struct twzdb_txn *tx;
 	int err;
 
@@ -80,7 +80,8 @@ int twzdb_stats(struct twzdb *db, struct twzdb_stats *out)
 		return err;
 	err = twzdb_table_each(tx, count_table, &st.table_cnt);
 	if (!err)
-		err = twz_log_info(db->log, &log) ? twzdb__from_twz(TWZ_E_STATE, "log") : 0;
+		err = db->log && twz_log_info(db->log, &log) ? twzdb__from_twz(TWZ_E_STATE, "log")
+							     : 0;
 	if (!err)
 		usage_all(db, &sum); /* the snapshot keeps what it looks at where it is (give.c) */
 	twzdb_abort(tx);

@@ -96,7 +96,10 @@ static void end(struct twzdb_txn *tx)
 	struct twzdb *db = tx->db;
 	uint64_t token = tx->token;
 
-	twzdb__stat_add(&db->sh->stats.reader_retries, tx->retries);
+	if (likely(!db->watch))
+		twzdb__stat_add(&db->sh->stats.reader_retries, tx->retries);
+	else
+		twzdb__watch_clear(db, tx->rd);
 	tx->retries = 0;
 	if (tx->stamp) /* it was the writer for a while */
 		writer_clear(tx);
@@ -136,7 +139,7 @@ static int begin(struct twzdb *db, uint32_t flags, bool look, int timeout_ms,
 				  flags);
 	err = twzdb__enter(db);
 	if (!err && unlikely(db->read_only))
-		err = read_only_begin(db, look || flags & TWZDB_RDONLY);
+		err = read_only_begin(db, (look && !db->watch) || flags & TWZDB_RDONLY);
 	if (err)
 		return err;
 	err = twzdb__txn_new(db, &tx);
@@ -146,7 +149,11 @@ static int begin(struct twzdb *db, uint32_t flags, bool look, int timeout_ms,
 		return err;
 	}
 	tx->flags = flags;
-	if (flags & TWZDB_RDONLY) {
+	if (unlikely(db->watch)) {
+		err = twzdb__watch_set(db, tx->rd, &tx->snap);
+		tx->read_ts = tx->snap;
+		twzdb__use_renew(tx);
+	} else if (flags & TWZDB_RDONLY) {
 		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->rd);
 		twzdb__use_renew(tx);
 	} else {

@@ -7,6 +7,7 @@
 #include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #define ROWS 3000
 
@@ -284,6 +285,148 @@ static void writer_waits_for_a_transaction(void)
 	unlink(path);
 }
 
+/* --- watching a store in use, without permission to write it --- */
+
+#define PAIRS	 200
+#define WATCH_MS 400
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+/* Every commit gives all rows the same number, in their first bytes and in every byte behind them. */
+static int write_all(struct twzdb *db, uint64_t n)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	int err = twzdb_begin(db, 0, &tx);
+
+	if (!err)
+		err = twzdb_table_open(tx, "w", TWZDB_TABLE_CREATE, &t);
+	for (uint64_t i = 0; i < PAIRS && !err; i++)
+		err = twzdb_put(tx, t, et_key(i), et_val(n, 100 + (n * 7 + i * 13) % 700), 0);
+	return err ? err : twzdb_commit(tx);
+}
+
+/* One commit's rows, the same at the second look. */
+static int see_one_commit(struct twzdb *db, uint64_t *seen)
+{
+	struct twzdb_slice v, w;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	uint64_t n = twzdb_latest_ts(db);
+	int err = twzdb_begin(db, TWZDB_RDONLY, &tx);
+
+	if (err)
+		return err;
+	err = twzdb_table_open(tx, "w", 0, &t);
+	n = twzdb_txn_ts(tx);
+	if (n < *seen)
+		return 100;
+	*seen = n;
+	for (int look = 0; look < 3; look++)
+		for (uint64_t i = 0; i < PAIRS && !err; i++) {
+			w = et_val(n, 100 + (n * 7 + i * 13) % 700);
+			err = twzdb_get(tx, t, et_key(i), &v);
+			if (!err && !et_same(v, w))
+				err = 101;
+		}
+	twzdb_abort(tx);
+	return err;
+}
+
+struct watched {
+	int go[2], done[2];
+};
+
+static int watch_as_nobody(void *arg)
+{
+	struct watched *w = arg;
+	uint64_t end = now_ms() + WATCH_MS, seen = 0, looks = 0;
+	struct twzdb_txn *tx, *old;
+	struct twzdb_table t;
+	struct twzdb_slice v;
+	struct twzdb *db;
+	char c = 0;
+	int err;
+
+	if (!geteuid() && (setgroups(0, NULL) || setgid(65534) || setuid(65534)))
+		return 2;
+	if (!access(path, W_OK) || T_OK(open_ro(&db)))
+		return 3;
+	if (twzdb_begin(db, 0, &tx) != TWZDB_E_READONLY || twzdb_begin(db, TWZDB_RDONLY, &old) ||
+	    twzdb_upgrade(old) != TWZDB_E_READONLY || twzdb_table_open(old, "w", 0, &t))
+		return 4;
+	while (now_ms() < end && !(err = see_one_commit(db, &seen)))
+		looks++;
+	if (err) {
+		fprintf(stderr, "watcher: %d %s\n", err, twzdb_errmsg());
+		return 5;
+	}
+	/* The one that began first still sees its commit. */
+	if (twzdb_get(old, t, et_key(3), &v) ||
+	    !et_same(v, et_val(twzdb_txn_ts(old), 100 + (twzdb_txn_ts(old) * 7 + 39) % 700)))
+		return 6;
+	if (looks < 5 || seen < twzdb_txn_ts(old) + 10 || twzdb_renew(old) ||
+	    twzdb_txn_ts(old) < seen || twzdb_reset(old) || twzdb_renew(old))
+		return 7;
+	if (twzdb_close(db) != TWZDB_E_STATE)
+		return 8;
+	twzdb_abort(old);
+	/* Nothing old is pinned any more: space of the last commits is used again at once. */
+	for (end = now_ms() + WATCH_MS; now_ms() < end;)
+		if (see_one_commit(db, &seen))
+			return 12;
+	if (write(w->done[1], &c, 1) != 1 || read(w->go[0], &c, 1) != 1)
+		return 9;
+	/* They have gone: another life of the store, in which it has an image of its own. */
+	if (twzdb_begin(db, TWZDB_RDONLY, &tx) != TWZ_E_STALE)
+		return 10;
+	if (twzdb_close(db) || T_OK(open_ro(&db)) || see_one_commit(db, &seen))
+		return 11;
+	return twzdb_close(db);
+}
+
+static void store_in_use_is_watched_without_permission(void)
+{
+	struct watched w;
+	struct twzdb *db;
+	uint64_t n = 0;
+	char dir[600], c;
+	int status;
+	pid_t kid;
+
+	path = et_path(ET_LINE, "watched");
+	snprintf(dir, sizeof(dir), "%s", path);
+	*strrchr(dir, '/') = '\0';
+	T_REQ(et_open(path, &db));
+	T_OK(write_all(db, ++n)); /* commit 1 makes the table, too */
+	T_EQ(twzdb_latest_ts(db), n);
+	T_OK(chmod(dir, 0755));
+	T_OK(chmod(path, 0444));
+	if (pipe(w.go) || pipe(w.done) || fcntl(w.done[0], F_SETFL, O_NONBLOCK))
+		return;
+	fflush(NULL);
+	kid = fork();
+	if (!kid)
+		_exit(watch_as_nobody(&w));
+	/* As fast as it goes: versions die all the time, and their space is used again. */
+	while (read(w.done[0], &c, 1) != 1 && !waitpid(kid, NULL, WNOHANG))
+		if (T_OK(write_all(db, ++n)))
+			break;
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+	T_EQ(write(w.go[1], "", 1), 1);
+	T_EQ(waitpid(kid, &status, 0), kid);
+	T_EQ(status, 0);
+	T_OK(chmod(path, 0644));
+	unlink(path);
+}
+
 static const struct t_case cases[] = {
 	T_CASE(crashed_database_is_read_and_not_touched),
 	T_CASE(crashed_database_is_read_without_permission),
@@ -291,6 +434,7 @@ static const struct t_case cases[] = {
 	T_CASE(missing_databases_are_not_made),
 	T_CASE(writers_come_between_two_transactions),
 	T_CASE(writer_waits_for_a_transaction),
+	T_CASE(store_in_use_is_watched_without_permission),
 	T_END,
 };
 

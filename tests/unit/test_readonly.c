@@ -370,35 +370,113 @@ static void no_permission_to_write_is_needed(void)
 }
 BOTH(no_permission_to_write_is_needed)
 
-static int be_refused_as_nobody(void *arg)
-{
-	const char *path = arg;
-	struct twz_store *s;
+struct watch {
+	char path[600];
+	twz_oid id;
+	struct gate go, done;
+};
 
-	if (!become_nobody() || !access(path, W_OK))
+static bool text_is(struct twz_obj *o, const char *want)
+{
+	return !strcmp(twz_obj_data(o), want);
+}
+
+/* Each step after a change of the parent's; the exit code tells which failed. */
+static int watch_as_nobody(void *arg)
+{
+	struct watch *w = arg;
+	struct twz_store *s;
+	struct twz_obj *o, *p;
+	void *seg;
+	twz_oid id;
+
+	if (!become_nobody() || !access(w->path, W_OK))
 		return 2;
-	if (twz_store_open(path, &ro, &s) != TWZ_E_BUSY)
+	if (T_OK(twz_store_open(w->path, &ro, &s)) || info_of(s).is_watch != 1)
 		return 3;
-	return strstr(twz_errmsg(), "may not write") ? 0 : 4;
+	if (twz_name_get(s, "one", &id) || twz_obj_open(s, id, TWZ_READ, &o) || !text_is(o, "first"))
+		return 4;
+	if (twz_name_set(s, "two", id, 0) != TWZ_E_READONLY ||
+	    twz_shared_get(s, id, 64, NULL, NULL, &seg, NULL) != TWZ_E_BUSY)
+		return 5;
+	gate_open(&w->done);
+	gate_wait(&w->go);
+	if (!text_is(o, "second") || twz_obj_refresh(o) || twz_obj_len(o) < 300000 ||
+	    strcmp((char *)twz_obj_data(o) + 250000, "grown"))
+		return 6;
+	if (twz_name_get(s, "new", &id) || twz_obj_open(s, id, TWZ_READ, &p) || !text_is(p, "new"))
+		return 7;
+	twz_obj_close(p);
+	if (twz_pin(s, 5, 1000) || twz_pin(s, 5, 900) || twz_pin(s, 6, 10) || twz_pin(s, 5, 900))
+		return 8;
+	twz_unpin(s, 5, 900);
+	gate_open(&w->done);
+	gate_wait(&w->go);
+	twz_store_let(s);
+	gate_open(&w->done);
+	gate_wait(&w->go);
+	if (twz_store_hold(s) != TWZ_E_STALE)
+		return 9;
+	twz_obj_close(o);
+	if (twz_store_close(s) || T_OK(twz_store_open(w->path, &ro, &s)))
+		return 10;
+	return info_of(s).is_private != 1 || twz_store_close(s) ? 11 : 0;
 }
 
-/* It could not finish what a dead process began, nor be seen by those who reuse space (D13). */
-static void without_permission_a_store_in_use_is_busy(void)
+/* It stores nothing anywhere, so nothing but what it locks tells that it is there. */
+static void without_permission_a_store_in_use_is_watched(void)
 {
-	char path[600], dir[600];
+	struct watch w = {.go = gate_new(), .done = gate_new()};
+	char dir[600];
 	struct twz_store *s;
+	struct twz_obj *o, *n;
+	pid_t kid;
 
-	snprintf(path, sizeof(path), "%s", env_path());
-	snprintf(dir, sizeof(dir), "%s", path);
+	snprintf(w.path, sizeof(w.path), "%s", env_path());
+	snprintf(dir, sizeof(dir), "%s", w.path);
 	*strrchr(dir, '/') = '\0';
-	s = env_store(path);
+	s = env_store(w.path);
+	o = env_obj(s, 8192, &w.id);
+	strcpy(twz_obj_data(o), "first");
+	T_OK(twz_name_set(s, "one", w.id, 0));
 	T_OK(chmod(dir, 0755));
-	T_OK(chmod(path, 0444));
-	T_EQ(t_fork(be_refused_as_nobody, path), 0);
-	T_OK(chmod(path, 0644));
+	T_OK(chmod(w.path, 0444));
+	kid = kid_start(watch_as_nobody, &w);
+	gate_wait(&w.done);
+	strcpy(twz_obj_data(o), "second");
+	T_OK(twz_obj_resize(o, 300000));
+	strcpy((char *)twz_obj_data(o) + 250000, "grown");
+	n = env_obj(s, 8192, &w.id);
+	strcpy(twz_obj_data(n), "new");
+	T_OK(twz_name_set(s, "new", w.id, 0));
+	twz_obj_close(n);
+	gate_open(&w.go);
+	gate_wait(&w.done);
+	T_EQ(twz_pin_min(s, 5, 5000), 900);
+	T_EQ(twz_pin_min(s, 5, 901), 900);
+	T_EQ(twz_pin_min(s, 5, 900), 900);
+	T_EQ(twz_pin_min(s, 6, 5000), 10);
+	T_EQ(twz_pin_min(s, 7, 5000), 5000);
+	twz_obj_close(o);
+	T_OK(twz_store_close(s));
+	/* It holds the store, so a new life of it cannot begin. */
+	T_OK(chmod(w.path, 0644));
+	T_ERR(twz_store_open(w.path, NULL, &s), TWZ_E_BUSY);
+	T_OK(chmod(w.path, 0444));
+	gate_open(&w.go);
+	gate_wait(&w.done);
+	T_OK(chmod(w.path, 0644));
+	s = env_store(w.path);
 	env_close(s);
+	gate_open(&w.go);
+	T_EQ(kid_wait(kid), 0);
 }
-BOTH(without_permission_a_store_in_use_is_busy)
+
+static void without_permission_a_store_in_use_is_watched_line(void)
+{
+	env_media(1);
+	without_permission_a_store_in_use_is_watched();
+}
 
 /* A read-only mount over the directory, in a mount name space of its own. 77: may not be made here. */
 static int read_on_read_only_media(void *arg)
@@ -443,7 +521,7 @@ static const struct t_case cases[] = {
 	BOTH_CASES(beside_others_it_is_one_of_them),
 	T_CASE(writer_waits_for_who_holds_an_image_page),
 	BOTH_CASES(no_permission_to_write_is_needed),
-	BOTH_CASES(without_permission_a_store_in_use_is_busy),
+	T_CASE(without_permission_a_store_in_use_is_watched_line),
 	BOTH_CASES(read_only_media_can_be_read),
 	T_END,
 };

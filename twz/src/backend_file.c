@@ -336,7 +336,7 @@ static int map_failed(struct twz__media *m, uint64_t len, int err)
 
 static int file_map(struct twz__media *m, void *addr, uint64_t off, uint64_t len, int writable)
 {
-	int prot = PROT_READ | (writable ? PROT_WRITE : 0);
+	int prot = PROT_READ | (writable && !m->no_write ? PROT_WRITE : 0);
 	int flags = MAP_FIXED | (fm(m)->dax ? MAP_SHARED_VALIDATE | MAP_SYNC : MAP_SHARED);
 
 	if (mmap(addr, len, prot, flags, m->fd, (off_t)off) == MAP_FAILED)

@@ -113,10 +113,11 @@ static struct twz__companion *comp_new(struct twz__media *m)
 static int comp_map(struct twz__companion *c)
 {
 	int flags = c->fd < 0 ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED;
+	int prot = PROT_READ | (c->look ? 0 : PROT_WRITE);
 	void *p = MAP_FAILED;
 
 	for (c->map_len = MAP_LEN_MAX; c->map_len >= MAP_LEN_MIN; c->map_len /= 2) {
-		p = mmap(NULL, c->map_len, PROT_READ | PROT_WRITE, flags, c->fd, 0);
+		p = mmap(NULL, c->map_len, prot, flags, c->fd, 0);
 		if (p != MAP_FAILED)
 			break;
 	}
@@ -307,7 +308,8 @@ static int comp_verify(struct twz__companion *c, const uint64_t uuid[2])
 	return 0;
 }
 
-int twz__comp_attach(struct twz__media *m, const uint64_t uuid[2], struct twz__companion **out)
+static int attach(struct twz__media *m, const uint64_t uuid[2], bool look,
+		  struct twz__companion **out)
 {
 	struct twz__companion *c = comp_new(m);
 	int rc;
@@ -315,7 +317,8 @@ int twz__comp_attach(struct twz__media *m, const uint64_t uuid[2], struct twz__c
 	*out = NULL;
 	if (!c)
 		return TWZ_E_NOMEM;
-	c->fd = open(c->path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	c->look = look;
+	c->fd = open(c->path, (look ? O_RDONLY : O_RDWR) | O_CLOEXEC | O_NOFOLLOW);
 	if (c->fd < 0)
 		rc = busy(c, errno == ENOENT ? "is missing" : "cannot be opened");
 	else if (!(rc = comp_map(c)))
@@ -326,6 +329,20 @@ int twz__comp_attach(struct twz__media *m, const uint64_t uuid[2], struct twz__c
 	}
 	*out = c;
 	return 0;
+}
+
+int twz__comp_attach(struct twz__media *m, const uint64_t uuid[2], struct twz__companion **out)
+{
+	return attach(m, uuid, false, out);
+}
+
+int twz__comp_watch(struct twz__media *m, const uint64_t uuid[2], struct twz__companion **out)
+{
+	int rc = attach(m, uuid, true, out);
+
+	if (!rc)
+		(*out)->self = TWZ_PROC_MAX; /* no number is its */
+	return rc;
 }
 
 void twz__comp_drop(struct twz__companion *c)
@@ -533,9 +550,13 @@ static int open_more(struct twz__companion *c)
 
 int twz__comp_open_add(struct twz__companion *c, twz_oid id, uint32_t *idx)
 {
-	uint32_t room = open_room(c, c->self), i, n;
+	uint32_t room, i, n;
 	struct comp_open_pm *e;
 	int rc;
+
+	if (c->look)
+		return 0;
+	room = open_room(c, c->self);
 
 	for (n = 0, i = c->open_hint < room ? c->open_hint : 0; n < room;
 	     n++, i = i + 1 < room ? i + 1 : 0)
@@ -558,8 +579,11 @@ int twz__comp_open_add(struct twz__companion *c, twz_oid id, uint32_t *idx)
 
 void twz__comp_open_del(struct twz__companion *c, uint32_t idx)
 {
-	struct comp_open_pm *e = open_entry(c, c->self, idx);
+	struct comp_open_pm *e;
 
+	if (c->look)
+		return;
+	e = open_entry(c, c->self, idx);
 	__atomic_store_n(&e->used, 0, __ATOMIC_RELEASE);
 	__atomic_store_n(&e->lock, 0, __ATOMIC_RELEASE);
 	if (idx < c->open_hint)

@@ -15,6 +15,7 @@ struct twz__companion {
 	uint64_t map_len; /* bytes of address space; the file may be shorter */
 	uint32_t self;	  /* this handle's process number */
 	uint64_t incarnation;
+	bool look; /* mapped to be read, no process of it (watch.c) */
 	uint32_t open_hint; /* where to look for a free open-object entry */
 };
 
@@ -55,6 +56,8 @@ int twz__comp_build(struct twz__media *m, const uint64_t uuid[2], struct twz__co
  * dying.
  */
 int twz__comp_attach(struct twz__media *m, const uint64_t uuid[2], struct twz__companion **out);
+/* The same to look at only: read-only, without a process number. */
+int twz__comp_watch(struct twz__media *m, const uint64_t uuid[2], struct twz__companion **out);
 /* Take a process number. Called with the opening lock. TWZ_E_BUSY: all are taken. */
 int twz__comp_join(struct twz__companion *c);
 /*
@@ -115,6 +118,8 @@ int twz__comp_obj_lock(struct twz__companion *c, uint32_t idx, struct comp_lock_
 /* scratch.c: remove all scratch memory of the store: its only holder, with the opening lock. */
 void twz__scratch_sweep(const struct twz__media *m);
 
+/* One that is there; TWZ_E_BUSY: there is none. */
+int twz__comp_segment_look(struct twz__companion *c, twz_oid id, size_t len, void **ptr);
 int twz__comp_segment(struct twz__companion *c, twz_oid id, size_t len,
 		      int (*init)(void *ptr, void *ctx), void *ctx, void **ptr, int *fresh);
 

@@ -7,6 +7,8 @@
  */
 #include "companion.h"
 
+#include <sys/stat.h>
+
 static struct comp_seg_pm *seg_find(struct twz__companion *c, twz_oid id)
 {
 	struct comp_seg_pm *s = twz__comp_at(c, COMP_SEGS_OFF);
@@ -91,4 +93,27 @@ int twz__comp_segment(struct twz__companion *c, twz_oid id, size_t len,
 	rc = seg_get(c, id, len, init, ctx, ptr, fresh);
 	twz__robust_unlock(&c->head->segs);
 	return rc;
+}
+
+/* Entries are made under `segs` and READY is stored last, so a ready one is whole. */
+int twz__comp_segment_look(struct twz__companion *c, twz_oid id, size_t len, void **ptr)
+{
+	struct comp_seg_pm *s = twz__comp_at(c, COMP_SEGS_OFF);
+	struct stat st;
+
+	for (uint32_t i = 0; i < COMP_SEGS_MAX; i++) {
+		uint64_t word = __atomic_load_n(&s[i].len, __ATOMIC_ACQUIRE);
+
+		if (word != (len | COMP_SEG_READY) || memcmp(s[i].id, id.w, sizeof(s[i].id)))
+			continue;
+		if (fstat(c->fd, &st) || s[i].off > (uint64_t)st.st_size ||
+		    len > (uint64_t)st.st_size - s[i].off)
+			break;
+		*ptr = twz__comp_at(c, s[i].off);
+		return 0;
+	}
+	return twz__err(
+		TWZ_E_BUSY,
+		"%s: those who have it open have not got so far, and this process may not write it: try again",
+		c->store);
 }

@@ -184,6 +184,10 @@ _Static_assert(offsetof(struct comp_seg_pm, len) == 24, "layout");
  * afterwards finds a holder, or another superblock.
  */
 #define COMP_LOCK_PRIVATE (COMP_LOCK_BASE + 2)
+/* shared: byte group * COMP_PIN_MAX + n: a reader others cannot see uses n (twz_pin) */
+#define COMP_LOCK_PINS	((uint64_t)1 << 61)
+#define COMP_PIN_MAX	((uint64_t)1 << 51)
+#define COMP_PIN_GROUPS 1024u
 /* In the companion: byte COMP_LOCK_BASE + n, exclusive: process n lives. */
 
 #endif

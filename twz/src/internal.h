@@ -50,6 +50,7 @@ struct twz_store {
 	struct twz__companion *comp;
 	int granularity; /* enum twz_granularity; read on hot paths, far from what changes */
 	bool read_only;	 /* opened so: nothing but recovery changes anything */
+	bool watch;	 /* and others have it open, and we may not write it (watch.c) */
 	pid_t pid;	 /* of the process that opened it */
 	char *path;
 	struct twzc core;

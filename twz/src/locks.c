@@ -6,7 +6,7 @@
 #include <fcntl.h>
 #include <time.h>
 
-#define PRIVATE_WAIT_MS 3000
+#define PRIVATE_WAIT_MS 2000
 
 int twz__ofd(int fd, int cmd, short type, uint64_t off, struct flock *fl)
 {

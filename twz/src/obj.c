@@ -236,11 +236,19 @@ static int refresh_locked(struct twz_obj *o)
 	struct twzc_extent *ext;
 	struct twzc_obj obj;
 	uint32_t cnt;
-	int rc = twz__meta_lock(s);
+	int rc;
 
-	if (rc)
-		return rc;
-	rc = twz__obj_err(s, o->id, reread(o, &obj, &ext, &cnt));
+	for (;;) {
+		rc = twz__meta_lock(s);
+		if (rc)
+			return rc;
+		rc = reread(o, &obj, &ext, &cnt);
+		if (!twz__watch_moved(s))
+			break;
+		if (!rc)
+			free(ext);
+	}
+	rc = twz__obj_err(s, o->id, rc);
 	twz__meta_unlock(s);
 	return rc ? rc : follow(o, &obj, ext, cnt);
 }
@@ -760,6 +768,9 @@ int twz_obj_lock(struct twz_obj *o, int timeout_ms)
 {
 	int rc = twz__store_enter(o->store), err;
 
+	if (!rc && o->store->watch)
+		rc = twz__err(TWZ_E_READONLY, "%s: a lock cannot be taken to be read only",
+			      o->store->path);
 	if (rc || (rc = find_lock(o)))
 		return rc;
 	if (is_mine(o))

@@ -229,11 +229,18 @@ static int lookup_and_enter(struct twz_store *s, struct twz_obj *o, struct twzc_
 			    uint32_t *cnt)
 {
 	struct twzc_obj obj;
-	int rc = twz__meta_lock(s);
+	int rc;
 
-	if (rc)
-		return rc;
-	rc = obj_look(s, o->id, &obj, ext, cnt);
+	for (;;) {
+		rc = twz__meta_lock(s);
+		if (rc)
+			return rc;
+		rc = obj_look(s, o->id, &obj, ext, cnt);
+		if (!twz__watch_moved(s))
+			break;
+		if (!rc)
+			free(*ext);
+	}
 	if (!rc) {
 		rc = twz__comp_open_add(s->comp, o->id, &o->open_idx);
 		if (rc)
@@ -256,6 +263,8 @@ static void reclaim_after(struct twz_store *s, twz_oid id)
 {
 	struct twzc_obj obj;
 
+	if (s->watch)
+		return;
 	__atomic_thread_fence(
 		__ATOMIC_SEQ_CST); /* pairs with twz_obj_delete: one of us sees the other */
 	if (!__atomic_load_n(&s->comp->head->deleted_cnt, __ATOMIC_SEQ_CST) || twz__meta_lock(s))
@@ -410,11 +419,15 @@ static int raise_perm(struct twz_obj *o, uint32_t perm)
 static int still_there(struct twz_store *s, twz_oid id)
 {
 	struct twzc_obj obj;
-	int rc = twz__meta_lock(s);
+	int rc;
 
-	if (rc)
-		return rc;
-	rc = twz__obj_err(s, id, twzc_obj_find(&s->core, id.w, &obj));
+	do {
+		rc = twz__meta_lock(s);
+		if (rc)
+			return rc;
+		rc = twzc_obj_find(&s->core, id.w, &obj);
+	} while (twz__watch_moved(s));
+	rc = twz__obj_err(s, id, rc);
 	twz__meta_unlock(s);
 	return rc;
 }

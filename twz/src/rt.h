@@ -25,6 +25,15 @@ struct twz__rt {
 	bool fresh;			   /* while opening: the image was made by us */
 	struct twz_obj *hash[RT_HASH_CNT]; /* by ID, linked by hash_next; under s->mutex */
 	void *tx_buf;
+	/* watch.c */
+	uint64_t watch_lsn;
+	unsigned watch_holds;
+	struct twz__pin {
+		uint64_t off;
+		uint32_t cnt;
+	} *pins;
+	size_t pin_cnt;
+	pthread_mutex_t watch_mutex;
 	uint64_t err_cnt; /* of the thread that has the metadata lock, when it got it */
 };
 
@@ -40,6 +49,14 @@ static inline const struct twzc_ops *twz__core_ops(struct twz_store *s)
 	return s->granularity == TWZ_GRAN_PAGE ? &twz__core_ops_page : &twz__core_ops_line;
 }
 
+/* store.c: verify the image, with SH as the core's shared state. */
+int twz__store_attach(struct twz_store *s, struct twzc_shared *sh);
+/* watch.c: a reader that stores nothing; the metadata "lock" of one, and whether it was in vain */
+int twz__watch_open(struct twz_store *s);
+int twz__watch_begin(struct twz_store *s);
+bool twz__watch_moved(struct twz_store *s);
+int twz__watch_hold(struct twz_store *s);
+void twz__watch_let(struct twz_store *s);
 /* Was the handle inherited through fork? */
 bool twz__store_forked(struct twz_store *s);
 /*

@@ -171,6 +171,8 @@ int twz_scratch_open(struct twz_store *s, twz_oid id, size_t len, struct twz_scr
 	rc = twz__store_enter(s);
 	if (rc)
 		return rc;
+	if (s->watch) /* a file of its own making would be nobody else's */
+		return twz__err(TWZ_E_FS, "%s: no scratch memory to be read only", s->path);
 	sc = calloc(1, sizeof(*sc));
 	if (!sc)
 		return twz__err(TWZ_E_NOMEM, "scratch: out of memory");

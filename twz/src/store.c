@@ -160,8 +160,11 @@ int twz__core_err(struct twz_store *s, int rc, const char *what)
 int twz__meta_lock(struct twz_store *s)
 {
 	bool died, unclean;
-	int rc = twz__robust_lock(&s->comp->head->meta, &died);
+	int rc;
 
+	if (twz__unlikely(s->watch))
+		return twz__watch_begin(s);
+	rc = twz__robust_lock(&s->comp->head->meta, &died);
 	if (rc)
 		return twz__err(rc == -EDEADLK ? TWZ_E_STATE : rc, "%s: metadata lock: %s", s->path,
 				strerror(-rc));
@@ -184,7 +187,8 @@ int twz__meta_lock(struct twz_store *s)
 
 void twz__meta_unlock(struct twz_store *s)
 {
-	twz__robust_unlock(&s->comp->head->meta);
+	if (twz__likely(!s->watch))
+		twz__robust_unlock(&s->comp->head->meta);
 }
 
 /* --- dead processes --- */
@@ -195,7 +199,7 @@ int twz__reap(struct twz_store *s)
 	bool died;
 	int rc;
 
-	if (!twz__comp_next_dead(s->comp, &p))
+	if (s->watch || !twz__comp_next_dead(s->comp, &p))
 		return 0;
 	rc = twz__robust_lock(&s->comp->head->reap, &died);
 	if (rc)
@@ -262,6 +266,8 @@ static void store_free(struct twz_store *s)
 	rt = twz__rt(s);
 	if (rt) {
 		twz__window_close(&rt->win);
+		pthread_mutex_destroy(&rt->watch_mutex);
+		free(rt->pins);
 		free(rt->tx_buf);
 		free(rt);
 	}
@@ -285,6 +291,7 @@ static struct twz_store *store_new(const char *path)
 		rt->err_cnt = twz__err_cnt();
 		s->pid = getpid();
 		pthread_mutex_init(&s->mutex, NULL);
+		pthread_mutex_init(&rt->watch_mutex, NULL);
 	}
 	if (!s || !rt || !s->path || !rt->tx_buf) {
 		if (s && !s->rt)
@@ -424,7 +431,7 @@ static int prepare_image(struct twz_store *s, const struct twz_store_options *op
 	return rc ? rc : init_in_place(s, opt);
 }
 
-static int attach_core(struct twz_store *s, struct twzc_shared *sh)
+int twz__store_attach(struct twz_store *s, struct twzc_shared *sh)
 {
 	struct twz__rt *rt = twz__rt(s);
 	uint64_t len;
@@ -436,7 +443,7 @@ static int attach_core(struct twz_store *s, struct twzc_shared *sh)
 		return rc;
 	rt->err_cnt = twz__err_cnt();
 	rc = twzc_attach(&s->core, twz__core_ops(s), s, sh, len, rt->tx_buf, TWZC_TX_MIN);
-	if (!rc && s->core.read_only && !s->media->alone)
+	if (!rc && s->core.read_only && !s->media->alone && !s->watch)
 		rc = TWZ_E_READONLY;
 	return twz__core_err(s, rc, NULL);
 }
@@ -458,7 +465,7 @@ static int enter_companion(struct twz_store *s)
 {
 	struct twz__rt *rt = twz__rt(s);
 	struct twzc_shared scratch = {0};
-	int rc = attach_core(s, &scratch);
+	int rc = twz__store_attach(s, &scratch);
 
 	if (!rc && rt->sole)
 		rc = twz__dry_run(s);
@@ -474,7 +481,7 @@ static int enter_companion(struct twz_store *s)
 		rc = twz__comp_attach(s->media, s->core.super.uuid, &s->comp);
 	if (rc)
 		return rc;
-	rc = attach_core(s, &s->comp->head->shared);
+	rc = twz__store_attach(s, &s->comp->head->shared);
 	if (rc)
 		return rc;
 	note_machine(s);
@@ -573,28 +580,40 @@ static bool is_still_named(struct twz_store *s)
 	return twz_store_is_at(s, s->path);
 }
 
-/*
- * With the opening lock. Who may not write the file can be none of its holders: he could not finish
- * the work of one that died, and nobody would see what he reads (D13).
- */
-static int open_to_read(struct twz_store *s)
+/* One that watches is no holder, and nobody but the locks it reads under knows of it. */
+static int open_watch(struct twz_store *s)
+{
+	int rc;
+
+	s->granularity = s->media->granularity;
+	rc = twz__watch_open(s);
+	if (!rc) {
+		stores_add(s);
+		return 0;
+	}
+	twz__window_close(&twz__rt(s)->win);
+	twz__comp_drop(s->comp);
+	s->comp = NULL;
+	return rc == -EAGAIN ? TWZ_E_BUSY : rc;
+}
+
+/* With the opening lock. */
+static int open_to_read(struct twz_store *s, const struct twz_store_options *opt)
 {
 	struct twz__media *image;
 	bool any;
 	int rc = twz__holders_any(s->media, &any);
 
 	s->read_only = true;
-	if (rc || (any && !s->media->no_write))
+	if (rc)
 		return rc;
 	if (any)
-		return twz__err(
-			TWZ_E_BUSY,
-			"%s: is open in another process, and this one may not write it, so cannot take part: ask its owner for access, or wait until it is closed",
-			s->path);
+		return s->media->no_write ? open_watch(s) : open_locked(s, opt, false);
 	rc = twz__private_media(s->media, &image);
-	if (!rc)
-		s->media = image;
-	return rc;
+	if (rc)
+		return rc;
+	s->media = image;
+	return open_locked(s, opt, false);
 }
 
 static int open_once(const char *path, const struct twz_store_options *opt, struct twz_store **out,
@@ -617,9 +636,8 @@ static int open_once(const char *path, const struct twz_store_options *opt, stru
 			rc = twz__err(TWZ_E_BUSY, "%s: is being replaced: try again", path);
 			*again = true;
 		} else {
-			rc = opt->flags & TWZ_STORE_READONLY ? open_to_read(s) : 0;
-			if (!rc)
-				rc = open_locked(s, opt, created);
+			rc = opt->flags & TWZ_STORE_READONLY ? open_to_read(s, opt)
+							     : open_locked(s, opt, created);
 			/*
 			 * Somebody else created it between our look and our link: open theirs
 			 * (D18).
@@ -686,8 +704,8 @@ static int close_shared(struct twz_store *s)
 	bool last = false;
 	int rc, rc2;
 
-	if (s->media->alone) { /* its image goes with it */
-		twz__comp_close(s->comp, true);
+	if (s->watch || s->media->alone) { /* its image, or what it looked at, goes with it */
+		twz__comp_close(s->comp, !s->watch);
 		return 0;
 	}
 	rc = twz__opening_lock(s->media);

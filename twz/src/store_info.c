@@ -11,12 +11,18 @@ int twz_store_hold(struct twz_store *s)
 {
 	int rc = twz__store_enter(s);
 
-	return rc ? rc : twz__private_hold(s->media);
+	if (rc)
+		return rc;
+	return s->watch ? twz__watch_hold(s) : twz__private_hold(s->media);
 }
 
 void twz_store_let(struct twz_store *s)
 {
-	if (!twz__store_enter(s))
+	if (twz__store_enter(s))
+		return;
+	if (s->watch)
+		twz__watch_let(s);
+	else
 		twz__private_let(s->media);
 }
 
@@ -58,6 +64,7 @@ static void info_from_super(struct twz_store *s, struct twz_store_info *info)
 	info->max_objects_open = twz_view_rt.slot_cnt;
 	info->read_only = s->read_only;
 	info->is_private = (uint32_t)s->media->alone;
+	info->is_watch = s->watch;
 }
 
 int twz_store_info(struct twz_store *s, struct twz_store_info *info)
@@ -103,7 +110,8 @@ int twz_shared_get(struct twz_store *s, twz_oid id, size_t len, int (*init)(void
 	if (!len || twz_oid_is_null(id))
 		return twz__err(TWZ_E_INVAL, "%s: a shared segment needs an ID and a length",
 				s->path);
-	return twz__comp_segment(s->comp, id, len, init, ctx, ptr, fresh);
+	return s->watch ? twz__comp_segment_look(s->comp, id, len, ptr)
+			: twz__comp_segment(s->comp, id, len, init, ctx, ptr, fresh);
 }
 
 uint32_t twz_proc_self(const struct twz_store *s)

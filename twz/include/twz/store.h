@@ -28,10 +28,10 @@ enum twz_store_flags {
 	TWZ_STORE_CREATE = 1, /* create if there is nothing (or an empty file) at the path */
 	TWZ_STORE_EXCL = 2,   /* with CREATE: fail with TWZ_E_EXIST if there is */
 	/*
-	 * Only to read; without the other two. Where others have the store open, this handle is one of
-	 * them, and needs permission to write the file; nobody but it is kept from writing. Where nobody has,
-	 * recovery runs in private pages and not a byte of the file changes: no permission to
-	 * write is needed, on the file, its folder or the medium. Calls that change something
+	 * Only to read; without the other two. No permission to write is needed, on the file, its
+	 * folder or the medium. Where nobody has the store open, recovery runs in private pages and not a
+	 * byte of the file changes. Where others have, this handle is one of them; or, if it may not
+	 * write the file, watches them and stores nothing anywhere. Calls that change something
 	 * answer TWZ_E_READONLY. See twz_store_hold().
 	 */
 	TWZ_STORE_READONLY = 4,
@@ -66,6 +66,7 @@ struct twz_store_info {
 	uint64_t max_objects_open; /* slots in this process's view */
 	uint32_t read_only;	   /* 1: opened with TWZ_STORE_READONLY */
 	uint32_t is_private;	   /* 1: and nobody had it open: an image of this handle's own */
+	uint32_t is_watch;	   /* 1: others have it open, and this process may not write it */
 };
 
 /*
@@ -74,7 +75,7 @@ struct twz_store_info {
  * Errors: TWZ_E_NOENT, TWZ_E_NOTSTORE, TWZ_E_TRUNCATED, TWZ_E_VERSION, TWZ_E_FEATURE,
  * TWZ_E_CORRUPT, TWZ_E_READONLY, TWZ_E_NOSPC, TWZ_E_FS (network or unsupported file system),
  * TWZ_E_BUSY (held by an incompatible version; or for seconds by a reader that has an image of its
- * own; or READONLY, and held by others while this process may not write the file), -errno. On an
+ * own; READONLY: those who have it open are just opening or closing it), -errno. On an
  * error nothing was changed and *OUT is NULL.
  */
 TWZ_API TWZ_MUST_CHECK int twz_store_open(const char *path, const struct twz_store_options *opt,
@@ -88,8 +89,8 @@ TWZ_API TWZ_MUST_CHECK int twz_store_open(const char *path, const struct twz_sto
 TWZ_API int twz_store_close(struct twz_store *s);
 
 /*
- * A read-only handle with an image of its own (info.is_private) sees the file change beneath it once
- * somebody opens the store for writing. So it is held: who opens it waits, seconds at most, then
+ * A read-only handle with an image of its own (info.is_private), or one that watches (info.is_watch),
+ * sees the file change beneath it once somebody begins a new life of the store. So it is held: who opens it waits, seconds at most, then
  * gets TWZ_E_BUSY. twz_store_open() has held it once; who keeps a handle for long lets go between
  * two looks, and holds it again before the next. TWZ_E_STALE: somebody had or has it open for
  * writing since; nothing read through this handle means anything any more: close it, open it again.
@@ -97,6 +98,17 @@ TWZ_API int twz_store_close(struct twz_store *s);
  */
 TWZ_API TWZ_MUST_CHECK int twz_store_hold(struct twz_store *s);
 TWZ_API void twz_store_let(struct twz_store *s);
+
+/*
+ * Pins: how a handle that watches says which of the numbers of a GROUP (below 2^51) it uses, for it cannot store it where
+ * others look. They last until unpinned, as often as pinned, or the process's death. twz_pin_min(): the least pinned
+ * number below BELOW, of any handle, or BELOW. Who gives up what a number stands for announces that first, and asks
+ * after; who pins looks for an announcement after it has pinned, and then takes a newer number. Groups that are the same modulo 1,024 share
+ * their numbers.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_pin(struct twz_store *s, uint32_t group, uint64_t value);
+TWZ_API void twz_unpin(struct twz_store *s, uint32_t group, uint64_t value);
+TWZ_API uint64_t twz_pin_min(struct twz_store *s, uint32_t group, uint64_t below);
 
 /* Fill *INFO (set info->size first). */
 TWZ_API TWZ_MUST_CHECK int twz_store_info(struct twz_store *s, struct twz_store_info *info);
