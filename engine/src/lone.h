@@ -11,13 +11,14 @@
 static inline void fetch_hint(const struct twzdb *db, uint64_t hint)
 {
 	uint64_t leaf = hint & TWZDB_LONE_PTR, no = leaf >> TWZ_PPTR_OFF_BITS;
-	const struct node_pm *n;
+	uint64_t slot = hint >> TWZDB_LONE_SHIFT & 31;
+	uintptr_t at;
 
 	if (unlikely(no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX))
 		return;
-	n = (const void *)(db->map[no].base + (leaf & TWZ_PPTR_OFF_MASK));
-	fetch(n);
-	fetch(&n->ptr[hint >> TWZDB_LONE_SHIFT & 31]);
+	at = db->map[no].base + (leaf & TWZ_PPTR_OFF_MASK);
+	fetch((const void *)at);
+	fetch((const void *)(at + offsetof(struct node_pm, ptr) + 8 * slot));
 }
 
 /* Where the row of O is: in leaf N, LEAF, at SLOT. False: replay would refuse such a count of tombstones. */
