@@ -15,8 +15,6 @@
 
 #include <sys/uio.h>
 
-#define CARRY_MAX                                                                                  \
-	((uint64_t)64 << 10) /* bytes of keys and values a record carries on page media (D2b) */
 #define PURGE_BASE 64
 
 /* The record under construction, where the log takes it from. */
@@ -304,7 +302,7 @@ static int make_durable(struct twzdb_txn *tx, bool *carry)
 	*carry = false;
 	if (!tx->db->page_media)
 		return 0; /* add_recs() */
-	*carry = carried_len(tx) <= CARRY_MAX;
+	*carry = carried_len(tx) <= tx->db->carry_max;
 	return *carry ? 0 : sync_recs(tx);
 }
 
@@ -351,7 +349,7 @@ static void publish(struct twzdb_txn *tx)
 static bool one_fits(const struct twzdb_txn *tx)
 {
 	return tx->one.kind && !twzdb__purge_pays(tx->db) &&
-	       !(tx->db->page_media && carried_len(tx) > CARRY_MAX);
+	       !(tx->db->page_media && carried_len(tx) > tx->db->carry_max);
 }
 
 static int commit_one(struct twzdb_txn *tx)

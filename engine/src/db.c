@@ -15,6 +15,8 @@
 #define NAME_DIR    "db/"
 #define KIND_ROOT   1 /* twz_obj_stat.kind */
 #define KIND_DATA   2
+#define CARRY_MIN   ((uint64_t)64 << 10)
+#define CARRY_SHARE 64 /* of the ring: 1 MiB of the usual one */
 #define INITIAL_LEN ((uint64_t)1 << 20)
 
 /* --- stores of this process --- */
@@ -526,6 +528,19 @@ static int recover_if_needed(struct twzdb *db)
 	return err;
 }
 
+/* A long log may carry more: writing rows twice is cheaper than a checkpoint for each transaction (D2). */
+static int carry_choose(struct twzdb *db)
+{
+	struct twz_log_info info;
+	int err = twz_log_info(db->log, &info);
+
+	if (err)
+		return twzdb__from_twz(err, "log of the database");
+	db->carry_max = info.ring_len / CARRY_SHARE;
+	db->carry_max = db->carry_max < CARRY_MIN ? CARRY_MIN : db->carry_max;
+	return 0;
+}
+
 static int open_parts(struct twzdb *db)
 {
 	twz_oid log;
@@ -564,7 +579,8 @@ static int open_parts(struct twzdb *db)
 	if (err)
 		return twzdb__from_twz(err, "log of the database");
 	db->restart = restart;
-	return recover_if_needed(db);
+	err = carry_choose(db);
+	return err ? err : recover_if_needed(db);
 }
 
 static void db_free(struct twzdb *db)

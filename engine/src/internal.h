@@ -153,6 +153,7 @@ struct twzdb {
 	uint64_t fork_gen;
 	bool page_media, read_only;
 	struct twzdb__watch *watch; /* watch.c; NULL if it may write the shared segment */
+	uint64_t carry_max; /* bytes of rows a log record carries on page media (D2b) */
 	bool restart;	 /* twz_log_open left restart recovery to this handle */
 	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
 	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */

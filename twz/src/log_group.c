@@ -175,9 +175,9 @@ static void freeze_finish(struct twz_log *l, const struct twz__log_batch *b)
 	uint64_t put = seg_get(&st->put);
 
 	l->seg->last_sum = b->sum;
-	seg_set(&st->frozen, b->to);
 	/* The next record begins in a fresh block (D19). */
 	seg_set(&l->seg->head, b->to < put ? entry_end(entry(st, put - 1)) : b->to_lsn);
+	seg_set(&st->frozen, b->to); /* last: with it the rest counts as done */
 }
 
 /* Its last owner died at it. An entry counts from the store of `put`, a freeze from that of `state`. */
