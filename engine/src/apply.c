@@ -551,7 +551,7 @@ static void leave_hints_new(struct twzdb *db, uint64_t leaf, const struct node_p
 		uint64_t slot = img->perm[i];
 		struct rec_pm *r = row_of(db, img, (unsigned)slot);
 
-		if (likely(r && rec_is_live(r)))
+		if (likely(r && twzdb__is_rec(db, img->ptr[slot]) && rec_is_live(r)))
 			st64(&r->link, leaf | slot << TWZDB_LONE_SHIFT);
 	}
 }

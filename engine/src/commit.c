@@ -451,7 +451,10 @@ static void forget(struct twzdb_txn *tx, bool committed)
 /* Tombstones a transaction works off: as many as it made, more when they have become many. */
 static uint32_t purge_share(const struct twzdb_txn *tx)
 {
-	uint64_t cnt = tx->tombs.cnt + (twzdb__purge_pays(tx->db) ? PURGE_BASE + tx->recs.cnt : 0);
+	uint64_t cnt = tx->tombs.cnt;
+
+	if (twzdb__purge_pays(tx->db) || twzdb__give_waits(tx->db))
+		cnt += PURGE_BASE + tx->recs.cnt;
 
 	return cnt < TWZDB_PURGE_MAX ? (uint32_t)cnt : TWZDB_PURGE_MAX;
 }
@@ -470,11 +473,17 @@ int twzdb__commit(struct twzdb_txn *tx)
 	if (!err && one_fits(tx) && twzdb__one_settle(tx)) {
 		err = commit_one(tx);
 	} else if (!err && changed) {
+		uint32_t head = tx->db->purge_head, cnt = tx->db->purge_cnt;
+
 		err = twzdb__purge_some(tx, purge_share(tx));
 		if (!err && tx->one.kind)
 			err = twzdb__one_expand(tx);
 		if (!err)
 			err = commit_changes(tx);
+		if (err) { /* they wait on: nothing was added meanwhile */
+			tx->db->purge_head = head;
+			tx->db->purge_cnt = cnt;
+		}
 	}
 	if (err && changed)
 		twzdb__stat_add(&tx->db->sh->stats.aborts, 1);

@@ -382,11 +382,17 @@ static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const str
 
 #define PURGE_AHEAD 32
 
+static uint64_t queued_at(const struct twzdb *db, uint32_t i)
+{
+	return db->purge[2 * (((size_t)db->purge_head + i) % db->purge_cap) + 1];
+}
+
+/* NULL: no record's place any more, and perhaps no space either (give.c). */
 static const struct rec_pm *queued(struct twzdb *db, uint32_t i)
 {
-	uint64_t p = db->purge[2 * (((size_t)db->purge_head + i) % db->purge_cap) + 1];
+	uint64_t p = queued_at(db, i);
 
-	return p & 15 ? NULL : twzdb__at(db, p, sizeof(struct rec_pm));
+	return twzdb__is_rec(db, p) ? twzdb__at(db, p, sizeof(struct rec_pm)) : NULL;
 }
 
 static const struct node_pm *queued_leaf(struct twzdb *db, const struct rec_pm *r)
@@ -407,8 +413,8 @@ static void purge_fetch(struct twzdb *db, uint32_t cnt)
 
 	for (uint32_t i = 0; i < cnt; i++) {
 		r[i] = queued(db, i);
-		fetch(r[i]);
-		fetch((const uint8_t *)r[i] + 64);
+		if (r[i])
+			fetch_rec_head(db, queued_at(db, i));
 	}
 	for (uint32_t i = 0; i < cnt; i++) {
 		n[i] = queued_leaf(db, r[i]);

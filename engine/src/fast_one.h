@@ -12,8 +12,10 @@
  *	4. homes (D4), timestamp, accelerator
  *
  * What is seen before the lock is had is true when it is had: since this thread's last transaction nobody else has
- * been the writer, and nobody but the writer changes a tree, a row or the type of a unit. Before anything is stored, or
- * when a block has been reserved and is given back, the answer may be ONE_ANY: not this way, single.c knows another.
+ * been the writer, and nobody but the writer changes a tree, a row or the type of a unit. (If it is not had, another
+ * writer may be at work: so who looks is registered as a reader, for whom no space is given back.) Before anything is
+ * stored, or when a block has been reserved and is given back, the answer may be ONE_ANY: not this way, single.c knows
+ * another.
  */
 #ifndef TWZDB_FAST_ONE_H
 #define TWZDB_FAST_ONE_H
@@ -205,7 +207,8 @@ static ALWAYS_INLINE bool one_room(struct twzdb *db, const struct twzdb__last *l
 	o->head = twzdb__head(k, n->pfx);
 	o->slot = n->perm[s.n];
 	o->tombs = n->tombs;
-	return o->slot < TWZDB_FANOUT && o->tombs < TWZDB_FANOUT && twzdb__node_at(db, o->leaf);
+	return o->slot < TWZDB_FANOUT && o->tombs < TWZDB_FANOUT && twzdb__node_sound(n) &&
+	       twzdb__node_at(db, o->leaf);
 }
 
 static ALWAYS_INLINE bool one_usual(struct twzdb *db, struct twzdb_table t, struct twzdb_slice key,
@@ -215,19 +218,15 @@ static ALWAYS_INLINE bool one_usual(struct twzdb *db, struct twzdb_table t, stru
 	       value.len <= TWZDB_FINE_MAX - TWZDB_REC_LEN - 32;
 }
 
-static ALWAYS_INLINE int fast_put_one(struct twzdb *db, struct twzdb_table t,
-				      struct twzdb_slice key, struct twzdb_slice value,
-				      uint32_t flags, const struct fast f)
+static ALWAYS_INLINE int put_registered(struct twzdb *db, const struct twzdb__mine *m,
+					struct twzdb_slice key, struct twzdb_slice value,
+					uint32_t flags, const struct fast f)
 {
-	const struct twzdb__mine *m = &twzdb__mine;
 	struct one o = {.acc = true};
 	const struct rec_pm *r = NULL;
 	uint64_t *b, token, hint = 0;
 	int err = ONE_ANY;
 
-	if (unlikely(!one_usual(db, t, key, value) ||
-		     (flags && flags != TWZDB_INSERT && flags != TWZDB_UPDATE)))
-		return ONE_ANY;
 	o.hash = short_hash(key.ptr, key.len, m->last.want);
 	b = acc_bucket(db, o.hash);
 	if (unlikely(!b))
@@ -259,18 +258,31 @@ static ALWAYS_INLINE int fast_put_one(struct twzdb *db, struct twzdb_table t,
 	return err;
 }
 
-static ALWAYS_INLINE int fast_del_one(struct twzdb *db, struct twzdb_table t,
-				      struct twzdb_slice key, const struct fast f)
+static ALWAYS_INLINE int fast_put_one(struct twzdb *db, struct twzdb_table t,
+				      struct twzdb_slice key, struct twzdb_slice value,
+				      uint32_t flags, const struct fast f)
 {
 	const struct twzdb__mine *m = &twzdb__mine;
+	int err;
+
+	if (unlikely(!one_usual(db, t, key, value) ||
+		     (flags && flags != TWZDB_INSERT && flags != TWZDB_UPDATE)))
+		return ONE_ANY;
+	(void)twzdb__snap_set(db, m->rd);
+	err = put_registered(db, m, key, value, flags, f);
+	twzdb__snap_clear(m->rd);
+	return err;
+}
+
+static ALWAYS_INLINE int del_registered(struct twzdb *db, const struct twzdb__mine *m,
+					struct twzdb_slice key, const struct fast f)
+{
 	struct one o = {.acc = true, .kind = TWZDB_LREC_DEL1};
 	struct twzdb_slice none = {key.ptr, 0};
 	const struct rec_pm *r;
 	uint64_t *b, token, hint;
 	int err = ONE_ANY;
 
-	if (unlikely(!one_usual(db, t, key, none)))
-		return ONE_ANY;
 	o.hash = short_hash(key.ptr, key.len, m->last.want);
 	b = acc_bucket(db, o.hash);
 	r = likely(b) ? one_see(db, m->last.want, key.ptr, key.len, b, &o, f) : NULL;
@@ -285,8 +297,22 @@ static ALWAYS_INLINE int fast_del_one(struct twzdb *db, struct twzdb_table t,
 	if (one_may(db, m))
 		err = one_write(db, &m->last, &o, hint, key, none, TWZDB_TOMB, f);
 	if (likely(!err))
-		twzdb__purge_note_one(db, t.h, o.rec);
+		twzdb__purge_note_one(db, m->last.t.h, o.rec);
 	twzdb__lock_rest(db, token);
+	return err;
+}
+
+static ALWAYS_INLINE int fast_del_one(struct twzdb *db, struct twzdb_table t,
+				      struct twzdb_slice key, const struct fast f)
+{
+	const struct twzdb__mine *m = &twzdb__mine;
+	int err;
+
+	if (unlikely(!one_usual(db, t, key, (struct twzdb_slice){key.ptr, 0})))
+		return ONE_ANY;
+	(void)twzdb__snap_set(db, m->rd);
+	err = del_registered(db, m, key, f);
+	twzdb__snap_clear(m->rd);
 	return err;
 }
 

@@ -153,10 +153,10 @@ struct twzdb {
 	uint64_t fork_gen;
 	bool page_media, read_only;
 	struct twzdb__watch *watch; /* watch.c; NULL if it may write the shared segment */
-	uint64_t carry_max; /* bytes of rows a log record carries on page media (D2b) */
-	bool restart;	 /* twz_log_open left restart recovery to this handle */
-	bool recovering; /* twz_log_recover is running: flush bodies too (D13) */
-	bool refused;	 /* it stopped at a record that breaks a rule; the message says which */
+	uint64_t carry_max;	    /* bytes of rows a log record carries on page media (D2b) */
+	bool restart;		    /* twz_log_open left restart recovery to this handle */
+	bool recovering;	    /* twz_log_recover is running: flush bodies too (D13) */
+	bool refused; /* it stopped at a record that breaks a rule; the message says which */
 	pthread_mutex_t mutex;	 /* maps, slot stack */
 	uint64_t serial;	 /* of this opening, unlike any other in this process */
 	struct twzdb *next_open; /* handle.c */
@@ -426,6 +426,11 @@ static inline bool twzdb__give_pays(const struct twzdb *db)
 	return unlikely(((sh->give_due && ld64(&sh->ts) >= sh->give_due) ||
 			 sh->empty > (sh->give_at ? sh->give_at : TWZDB_GIVE_MIN)) &&
 			db->purge_cnt < 8 * TWZDB_GIVE_MIN);
+}
+/* There would be much to give, if there were not so many tombstones. */
+static inline bool twzdb__give_waits(const struct twzdb *db)
+{
+	return db->purge_cnt >= 8 * TWZDB_GIVE_MIN && db->sh->empty > TWZDB_GIVE_MIN;
 }
 /*
  * Best effort, by a writer that has changed nothing yet, or not since its commit. TWZDB_E_IO: a sync failed, there are

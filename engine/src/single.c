@@ -25,8 +25,7 @@ static void remember(const struct twzdb_txn *tx, struct twzdb_table t, struct tw
 	/* What kind of blocks lie where the row is: fast_one.h does not ask the unit table. */
 	p = twzdb__acc_find(tx->db, twzdb__tag_in(tx, t), (struct bkey){key.ptr, (uint32_t)key.len},
 			    short_hash(key.ptr, key.len, last->want), &r);
-	if (p)
-		twzdb__acc_look(tx->db, p);
+	twzdb__acc_look(tx->db, p ? p : t.h - TWZDB_ANCHOR_OFF);
 }
 
 static int finish(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key, int err)

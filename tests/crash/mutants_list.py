@@ -7,6 +7,8 @@ import collections
 
 Mutant = collections.namedtuple("Mutant", "rule name file old new why target commands")
 MUTANTS = []
+# No test notices these yet (or their place has moved): the next ones to be caught. They are in no sample.
+OPEN = {"log-generation-stays", "log-no-checksum", "no-private-pages"}
 
 
 def crash(rule, name, file, old, new, why, *commands):
@@ -44,7 +46,7 @@ crash("D2", "rows-not-synced", "engine/src/commit.c",
       "return *carry ? 0 : sync_recs(tx);", "return 0;",
       "D2d: rows of a large transaction are not synced", "run engine.large engine.values --media page --limit 1500 --seed 1")
 crash("D2", "row-not-carried", "engine/src/commit.c",
-      "*carry = carried_len(tx) <= CARRY_MAX;\n\treturn *carry ? 0 : sync_recs(tx);", "return 0;",
+      "*carry = carried_len(tx) <= tx->db->carry_max;\n\treturn *carry ? 0 : sync_recs(tx);", "return 0;",
       "D2b: the record carries no rows on page media", "run engine.changes engine.commit --media page --limit 1500 --seed 1")
 
 # --- D3: the commit point ---

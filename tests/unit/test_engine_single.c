@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_engine_single.c -- transactions in one call: their usual way, and all that is not usual
  */
+#include "../../engine/src/find.h"
 #include "../../engine/src/handle.h"
 #include "engine_t.h"
 
@@ -266,6 +267,92 @@ static void deleted_rows_are_purged(void)
 	T_OK(twzdb_close(db));
 }
 
+/* --- damage: what a writer meets must not get into the log, nor spread (D10) --- */
+
+static struct node_pm *leaf_of(struct twzdb *db, uint64_t key)
+{
+	struct twzdb_slice k = et_key(key);
+	struct spot s;
+
+	if (!twzdb__simd_now()->spot(db, twzdb__mine.last.anchor->root,
+				     (struct bkey){k.ptr, (uint32_t)k.len}, &s))
+		return NULL;
+	return (struct node_pm *)(uintptr_t)s.leaf.n;
+}
+
+static void a_damaged_permutation_is_not_committed(void)
+{
+	struct twzdb *db;
+	struct twzdb_table t;
+	struct node_pm *n;
+
+	T_REQ(et_open(et_path(ET_LINE, "perm.twz"), &db));
+	t = make_table(db, "t", 0);
+	for (uint64_t i = 0; i < WARM; i++)
+		T_OK(twzdb_put_one(db, t, et_key(i % 5 * 10), et_val(i, 40), 0));
+	n = leaf_of(db, 0);
+	if (T_TRUE(n)) {
+		uint8_t was = n->perm[n->n + 2];
+
+		n->perm[n->n + 2] = n->perm[n->n + 1]; /* among the free slots */
+		T_ERR(twzdb_put_one(db, t, et_key(15), et_val(1, 40), TWZDB_INSERT),
+		      TWZDB_E_CORRUPT);
+		n->perm[n->n + 2] = was;
+	}
+	T_OK(twzdb_put_one(db, t, et_key(15), et_val(1, 40), TWZDB_INSERT));
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
+/* Words that look like the header of a row that is LIVE, wherever one begins. */
+static void make_bait(uint32_t *w, unsigned cnt)
+{
+	for (unsigned i = 0; i < cnt; i++)
+		w[i] = TWZDB_VLF_LIVE | 4;
+}
+
+static uint64_t where_is(const struct twzdb *db, const void *p)
+{
+	uintptr_t a = (uintptr_t)p;
+
+	for (uint64_t no = TWZDB_NO_DATA; no < TWZDB_NO_DATA + 4; no++)
+		if (a >= db->map[no].base && a < db->map[no].base + db->map[no].end)
+			return no << TWZ_PPTR_OFF_BITS | (a - db->map[no].base);
+	return 0;
+}
+
+static void a_damaged_pointer_damages_nothing_else(void)
+{
+	struct twzdb *db;
+	struct twzdb_table t, u;
+	struct twzdb_txn *tx;
+	struct twzdb_slice v = {NULL, 0};
+	uint32_t bait[100];
+	struct node_pm *n;
+	uint64_t p;
+
+	T_REQ(et_open(et_path(ET_LINE, "pointer.twz"), &db));
+	u = make_table(db, "u", 0);
+	t = make_table(db, "t", 0);
+	make_bait(bait, 100);
+	T_OK(twzdb_put_one(db, u, et_key(1), (struct twzdb_slice){bait, sizeof(bait)}, 0));
+	for (uint64_t i = 0; i < TWZDB_FANOUT; i++)
+		T_OK(twzdb_put_one(db, t, et_key(i * 10), et_val(i, 40), 0));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_OK(twzdb_get(tx, u, et_key(1), &v));
+	p = v.ptr ? (where_is(db, v.ptr) + 128) & ~(uint64_t)15 : 0;
+	twzdb_abort(tx);
+	n = leaf_of(db, 0);
+	if (T_TRUE(p && n && n->n == TWZDB_FANOUT))
+		n->ptr[n->perm[20]] = p;			   /* into the value */
+	(void)!twzdb_put_one(db, t, et_key(55), et_val(1, 40), 0); /* splits the leaf, or says no */
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_OK(twzdb_get(tx, u, et_key(1), &v));
+	T_TRUE(v.len == sizeof(bait) && !memcmp(v.ptr, bait, sizeof(bait)));
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
 /* --- threads: each adds to its own counter and to a common one --- */
 
 #define THREADS 3
@@ -339,6 +426,8 @@ int main(int argc, char **argv)
 		T_CASE(a_database_opened_anew_is_another_one),
 		T_CASE(snapshots_keep_their_versions),
 		T_CASE(deleted_rows_are_purged),
+		T_CASE(a_damaged_permutation_is_not_committed),
+		T_CASE(a_damaged_pointer_damages_nothing_else),
 		T_CASE(threads_take_turns),
 		T_END,
 	};
