@@ -160,7 +160,7 @@ typedef void drv_edit(void *ctx, char *value, size_t len);
 
 struct drv {
 	const char *name, *what;
-	bool no_seek; /* scans the whole table only */
+	bool no_seek;	  /* scans the whole table only */
 	bool one_process; /* has a store to itself */
 	/* Opens, creates when missing; recovers what a killed process left. */
 	int (*open)(const struct drv_opt *opt, void **store);

@@ -289,7 +289,7 @@ int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
 	if (carry)
 		len += lone_carry(r, (uint8_t *)l + len);
 	else
-		twz_flush(db->s, r, rec_len(r));  /* late: D2a; the fence is the append's */
+		twz_flush(db->s, r, rec_len(r)); /* late: D2a; the fence is the append's */
 	if (unlikely(carry) && twz_log_can_submit(db->log, len))
 		return twzdb__stage_submit(tx, l, len);
 	err = twzdb__append_staged(db, len, lsn); /* the commit point (D3) */

@@ -87,11 +87,11 @@ struct sh_stats {
 struct twzdb__shared {
 	uint64_t magic;
 	uint64_t len;
-	uint64_t ready;	  /* restart recovery has run: ts is valid */
-	uint64_t failed;  /* a log write failed: no writers until restart (D17) */
-	uint64_t cut_seq; /* odd: units are changing their type (runs.c) */
+	uint64_t ready;		   /* restart recovery has run: ts is valid */
+	uint64_t failed;	   /* a log write failed: no writers until restart (D17) */
+	uint64_t cut_seq;	   /* odd: units are changing their type (runs.c) */
 	uint64_t alone, alone_inc; /* asks all others to keep out, and its incarnation (alone.c) */
-	uint64_t stage_stamp; /* page media: stamps below it are no staged commit's */
+	uint64_t stage_stamp;	   /* page media: stamps below it are no staged commit's */
 	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
 	uint64_t pad1[6];

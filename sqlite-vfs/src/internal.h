@@ -44,19 +44,20 @@ struct twzvfs_file {
 	sqlite3 **conn; /* FCNTL_PDB; dereferenced at use */
 	int lock;	/* SQLITE_LOCK_* */
 	bool readonly;
-	bool immutable; /* the user's word: nobody changes it */
-	bool early;	/* writer before SQLite asked for it */
-	bool refused;	/* last attempt to write met BUSY: queue at the next SHARED (R9) */
-	bool exclusive; /* locking_mode=EXCLUSIVE seen (R8) */
-	bool dirty;	/* the transaction changed pages */
+	bool immutable;	 /* the user's word: nobody changes it */
+	bool early;	 /* writer before SQLite asked for it */
+	bool refused;	 /* last attempt to write met BUSY: queue at the next SHARED (R9) */
+	bool exclusive;	 /* locking_mode=EXCLUSIVE seen (R8) */
+	bool dirty;	 /* the transaction changed pages */
 	bool rows_dirty; /* the transaction changed rows of native tables */
-	bool prepared;	/* FCNTL_SYNC after the last write */
-	bool hdr_dirty; /* page_cnt or page_size differ from the stored header */
-	char *super;	/* name given by FCNTL_SYNC */
+	bool prepared;	 /* FCNTL_SYNC after the last write */
+	bool hdr_dirty;	 /* page_cnt or page_size differ from the stored header */
+	char *super;	 /* name given by FCNTL_SYNC */
 	/* the page table as this transaction sees it */
-	bool loaded;	     /* what follows is that of commit loaded_ts */
+	bool loaded; /* what follows is that of commit loaded_ts */
 	uint64_t loaded_ts;
-	unsigned char version[16]; /* bytes 24..39 of page 1: SQLite asks for them in every transaction */
+	unsigned char
+		version[16]; /* bytes 24..39 of page 1: SQLite asks for them in every transaction */
 	bool have_table;
 	struct twzdb_table table;
 	uint32_t page_size; /* 0: empty database */
@@ -112,7 +113,7 @@ int twzvfs__read(struct twzvfs_file *f);
 void twzvfs__end(struct twzvfs_file *f);
 
 /* pages.c: all need f->txn; engine errors */
-int twzvfs__pages_load(struct twzvfs_file *f); /* after every begin, commit and downgrade */
+int twzvfs__pages_load(struct twzvfs_file *f);	/* after every begin, commit and downgrade */
 void twzvfs__pages_same(struct twzvfs_file *f); /* after a commit that changed no page */
 /* past the end: zeros */
 int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, uint64_t off);

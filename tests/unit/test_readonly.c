@@ -394,7 +394,8 @@ static int watch_as_nobody(void *arg)
 		return 2;
 	if (T_OK(twz_store_open(w->path, &ro, &s)) || info_of(s).is_watch != 1)
 		return 3;
-	if (twz_name_get(s, "one", &id) || twz_obj_open(s, id, TWZ_READ, &o) || !text_is(o, "first"))
+	if (twz_name_get(s, "one", &id) || twz_obj_open(s, id, TWZ_READ, &o) ||
+	    !text_is(o, "first"))
 		return 4;
 	if (twz_name_set(s, "two", id, 0) != TWZ_E_READONLY ||
 	    twz_shared_get(s, id, 64, NULL, NULL, &seg, NULL) != TWZ_E_BUSY)

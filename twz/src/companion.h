@@ -15,7 +15,7 @@ struct twz__companion {
 	uint64_t map_len; /* bytes of address space; the file may be shorter */
 	uint32_t self;	  /* this handle's process number */
 	uint64_t incarnation;
-	bool look; /* mapped to be read, no process of it (watch.c) */
+	bool look;	    /* mapped to be read, no process of it (watch.c) */
 	uint32_t open_hint; /* where to look for a free open-object entry */
 };
 

@@ -31,7 +31,7 @@ struct twz__rt {
 	struct twz__pin {
 		uint64_t off;
 		uint32_t cnt;
-	} *pins;
+	} * pins;
 	size_t pin_cnt;
 	pthread_mutex_t watch_mutex;
 	uint64_t err_cnt; /* of the thread that has the metadata lock, when it got it */
