@@ -44,7 +44,7 @@ static inline bool is_leaf(const struct node_pm *n)
 
 /*
  * Leaf and slot as the row O->old itself remembers them: HINT. A live leaf that holds the pointer is the leaf: a
- * record stands in one leaf only. Leaves split and merge, and nobody tells their rows; what a split took from a leaf is
+ * record stands in one leaf only. Leaves split and merge, and not all of their rows are told; what a split took from a leaf is
  * right of it.
  */
 static inline bool lone_by_hint(struct twzdb *db, uint64_t hint, struct one *o)
