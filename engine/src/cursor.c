@@ -321,6 +321,7 @@ int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const stru
 {
 	int err = move(c, op, k, rec);
 
+	twzdb__scan_start(c);
 	return err ? err : check_step(c, op, *rec);
 }
 
@@ -339,9 +340,7 @@ int twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
 	c->mods = c->tx->mods;
 	c->at = c->tx->quick == c->table ? r : NULL;
 	c->tx->pointing |= c->at != NULL;
-	if (c->at)
-		twzdb__scan_start(c);
-	else
+	if (!c->at)
 		memcpy(room, rec_key(r), klen);
 	return 0;
 }
@@ -411,9 +410,7 @@ static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 		k = (struct bkey){key->ptr, (uint32_t)key->len};
 	if (value)
 		*value = (struct twzdb_slice){NULL, 0};
-	if (op == TWZDB_SEEK_GE && c->tx->quick == c->table && k.len <= TWZDB_KEY_SHORT)
-		r = twzdb__scan_seek(c, k);
-	err = r ? 0 : twzdb__cursor_move(c, op, k, &r);
+	err = twzdb__cursor_move(c, op, k, &r);
 	if (err)
 		return err == TWZDB_E_NOTFOUND ? twzdb__cursor_lost(c, op) : err;
 	err = twzdb__cursor_settle(c, r);
@@ -426,25 +423,54 @@ static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 	return 0;
 }
 
-/* The next row of a reader's scan; nothing that has to be asked about it is in doubt. */
-static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
-			      struct twzdb_slice *value)
+/* Of a reader in a plain table; nothing that has to be asked about the cursor is in doubt. */
+static inline bool is_quick(const struct twzdb_cursor *c)
 {
 	const struct twzdb_txn *tx = c->tx;
-	const struct rec_pm *r;
 
-	if (unlikely(!c->at || tx->quick != c->table || tx->use.tag != c->t.tag ||
-		     tx->serial != c->serial || c->mods != tx->mods))
-		return false;
-	r = twzdb__scan_next(c);
-	if (unlikely(!r))
-		return false;
+	return likely(tx->quick == c->table && tx->use.tag == c->t.tag && tx->serial == c->serial);
+}
+
+static inline void hand_out(struct twzdb_cursor *c, const struct rec_pm *r, struct twzdb_slice *key,
+			    struct twzdb_slice *value)
+{
 	c->at = r;
 	c->klen = rec_klen_short(r); /* scan.c leaves long ones to others */
 	if (key)
 		*key = (struct twzdb_slice){r->data, c->klen};
 	if (value)
 		*value = (struct twzdb_slice){r->data + c->klen, rec_vlen_short(r)};
+}
+
+static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
+			      struct twzdb_slice *value)
+{
+	const struct rec_pm *r;
+
+	if (unlikely(!c->at || !is_quick(c) || c->mods != c->tx->mods))
+		return false;
+	r = twzdb__scan_next(c);
+	if (unlikely(!r))
+		return false;
+	hand_out(c, r, key, value);
+	return true;
+}
+
+static inline bool seek_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
+			      struct twzdb_slice *value)
+{
+	struct twzdb_txn *tx = c->tx;
+	const struct rec_pm *r;
+
+	if (unlikely(!is_quick(c) || !key || !key->ptr || key->len > TWZDB_KEY_SHORT))
+		return false;
+	r = twzdb__scan_seek(c, (struct bkey){key->ptr, (uint32_t)key->len});
+	if (unlikely(!r))
+		return false;
+	c->state = CUR_AT;
+	c->mods = tx->mods;
+	tx->pointing = true;
+	hand_out(c, r, key, value);
 	return true;
 }
 
@@ -453,7 +479,8 @@ int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_sl
 {
 	int err;
 
-	if (likely(op == TWZDB_NEXT && c && next_quick(c, key, value)))
+	if (op == TWZDB_NEXT ? c && next_quick(c, key, value)
+			     : op == TWZDB_SEEK_GE && c && seek_quick(c, key, value))
 		return 0;
 	err = twzdb__cursor_use(c, false);
 	if (!err)

@@ -303,8 +303,9 @@ __attribute__((noinline)) static int reset_any(struct twzdb_txn *tx)
 int twzdb_reset(struct twzdb_txn *tx)
 {
 	/* Only a reader that has a snapshot has QUICK. */
-	if (unlikely(!tx || !tx->quick || tx->pointing))
+	if (unlikely(!tx || !tx->quick))
 		return reset_any(tx);
+	twzdb__cursors_keep(tx);
 	reset(tx);
 	return 0;
 }

@@ -319,8 +319,11 @@ struct twzdb_cursor {
 	uint32_t text_cap, big_cap;
 	uint8_t *big;			  /* room for the key, if it is longer than KEY */
 	struct twzdb_cursor *prev, *next; /* of the transaction's cursors */
-	uint32_t ahead;			  /* rows asked for beyond the one it is at (scan.c) */
-	const struct node_pm *soon;	  /* leaf to come, to be fetched early (scan.c) */
+	/* for scan.c; all of it hints */
+	const struct node_pm *soon; /* leaf to come, asked for */
+	uint32_t ahead;		    /* rows asked for beyond the one it is at */
+	uint32_t left;		    /* rows that will be wanted beyond these */
+	uint32_t run, usual;	    /* rows since the last seek, between that and the one before */
 	/*
 	 * A reader's in a plain table: the row it is at, which holds the key. Else NULL, and KEY
 	 * has it.

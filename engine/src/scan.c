@@ -5,13 +5,16 @@
  * being changed, a row of another time, the end) is left to cursor.c, which starts from the same
  * cursor. A scan is as fast as rows come out of memory, so they are asked for AHEAD rows early,
  * over the end of the leaf too, and a leaf when the one before it is entered.
+ *
+ * Most cursors are used for many scans of one kind. So the first rows are asked for together, as
+ * many as the scan before had; and if the two before had the same length, none beyond that.
  */
 #include "find.h"
 
 #include <limits.h>
 
-#define AHEAD	 14
-#define CATCH_UP 8 /* rows asked for in one step, until it is AHEAD */
+#define AHEAD  8
+#define NO_END UINT32_MAX
 
 static inline unsigned count_of(const struct node_pm *n)
 {
@@ -42,8 +45,14 @@ static inline void look_ahead(struct twzdb_cursor *c, unsigned pos)
 		fetch_row(c->tx->db, n, pos);
 }
 
-/* The cursor has come to another leaf: its neighbour will be wanted soon. */
-static void enter_leaf(struct twzdb_cursor *c)
+/* The cursor is at row POS of its leaf of CNT: will rows of the leaf behind it be wanted? */
+static inline bool goes_on(const struct twzdb_cursor *c, unsigned pos, unsigned cnt)
+{
+	return (uint64_t)pos + c->ahead + c->left >= cnt;
+}
+
+/* The next leaf will be wanted soon: where its rows are. */
+static void fetch_next(struct twzdb_cursor *c)
 {
 	const struct node_pm *n = node_at(c->tx->db, ld64(&c->leaf.n->next));
 
@@ -57,10 +66,9 @@ static void enter_leaf(struct twzdb_cursor *c)
 
 void twzdb__scan_start(struct twzdb_cursor *c)
 {
-	if (!c->leaf.p)
-		return;
 	c->soon = NULL;
 	c->ahead = 0;
+	c->left = NO_END;
 }
 
 /* A row the transaction sees at once, and no long one; NULL otherwise. */
@@ -103,8 +111,26 @@ static bool next_leaf(struct twzdb_cursor *c)
 		return false;
 	c->leaf = (struct nref){n, next, (uint32_t)s.hdr};
 	c->pos = UINT_MAX; /* before its first row */
-	enter_leaf(c);
+	c->soon = NULL;
+	if (goes_on(c, 0, HDR_N(s.hdr)))
+		fetch_next(c);
 	return true;
+}
+
+/*
+ * The cursor has come to row POS, and too few beyond it have been asked for: because it has just
+ * begun, or because nobody thought that it would come this far.
+ */
+static void catch_up(struct twzdb_cursor *c, unsigned pos)
+{
+	if (c->ahead)
+		c->ahead--;
+	else if (!c->left)
+		c->left = NO_END;
+	if (!c->soon && goes_on(c, pos, count_of(c->leaf.n)))
+		fetch_next(c);
+	for (; c->ahead < AHEAD && c->left; c->left--)
+		look_ahead(c, pos + ++c->ahead);
 }
 
 const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
@@ -126,18 +152,13 @@ const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
 	if (unlikely(!pos && bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, cur_key(c)) <= 0))
 		return NULL;
 	c->pos = pos;
-	if (likely(c->ahead == AHEAD)) {
+	c->run++;
+	if (likely(c->ahead == AHEAD && c->left)) {
+		c->left--;
 		look_ahead(c, pos + AHEAD);
 		return r;
 	}
-	if (!c->ahead)
-		enter_leaf(c);
-	/*
-	 * Nothing was asked for when the first row was looked for: it may be the only one. From here
-	 * on more are wanted, so catch up.
-	 */
-	for (unsigned i = 0; i < CATCH_UP && c->ahead < AHEAD; i++)
-		look_ahead(c, pos + ++c->ahead);
+	catch_up(c, pos);
 	return r;
 }
 
@@ -158,17 +179,48 @@ static bool lower_bound(struct twzdb_txn *tx, const struct spot *s, struct bkey 
 	return *pos < s->n;
 }
 
+/* A scan is going to begin at row POS of S->leaf. It is likely to go on for as long as usual. */
+static inline void expect(struct twzdb_cursor *c, const struct spot *s, unsigned pos)
+{
+	unsigned end = pos + (c->run < AHEAD ? c->run : AHEAD);
+
+	if (end > s->n)
+		end = s->n;
+	for (unsigned i = pos; i < end; i++)
+		fetch_row(c->tx->db, s->leaf.n, i);
+	c->ahead = end - pos;
+}
+
+/* It has begun: the cursor is at its first row, of a leaf of CNT. */
+static inline void begin(struct twzdb_cursor *c, unsigned cnt)
+{
+	c->soon = NULL;
+	c->left = c->run == c->usual ? c->run - 1 : NO_END;
+	c->usual = c->run;
+	if (c->run > 1) {
+		c->ahead--;
+		c->left -= c->left == NO_END ? 0 : c->ahead;
+		if (goes_on(c, c->pos, cnt))
+			fetch_next(c);
+	}
+	c->run = 1;
+}
+
 const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 {
 	struct twzdb_txn *tx = c->tx;
 	const struct rec_pm *r;
 	struct spot s;
 	unsigned pos;
-	int err;
-	uint64_t root = twzdb__table_root(tx, c->table, &err);
+	uint64_t root =
+		tx->anchor ? ld64_acq(&tx->anchor->root) : 0; /* QUICK says it is the table's */
 
-	if (!root || !twzdb__simd_now()->spot(tx->db, root, k, &s) || !lower_bound(tx, &s, k, &pos))
+	if (unlikely(!root) || !twzdb__simd_now()->spot(tx->db, root, k, &s) ||
+	    !lower_bound(tx, &s, k, &pos))
 		return NULL;
+	c->ahead = 0;
+	if (c->run > 1)
+		expect(c, &s, pos);
 	r = row_at(tx, &s.leaf, pos);
 	/*
 	 * An entry >= K proves that the leaf covers K, and only then does K have the prefix the heads
@@ -178,5 +230,6 @@ const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 		return NULL;
 	c->leaf = s.leaf;
 	c->pos = pos;
+	begin(c, s.n);
 	return r;
 }
