@@ -1,0 +1,47 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""run.py -- tests in a virtual machine: README.md beside this file
+
+usage: run.py SCENARIO --build DIR [--kernel DIR] [--seed N] [--smp N] [options of the scenario]
+"""
+import argparse
+import os
+import signal
+import sys
+import time
+
+sys.dont_write_bytecode = True  # leave nothing in the source tree
+import guest  # noqa: E402
+import logwrites
+import powercut
+
+SCENARIOS = {"logwrites": logwrites.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("scenario", choices=sorted(SCENARIOS))
+    ap.add_argument("--build", required=True, help="build folder: tests/vmload, vm-kernel")
+    ap.add_argument("--kernel", help="folder made by kernel.sh (default: BUILD/vm-kernel)")
+    ap.add_argument("--seed", type=int, default=int(os.environ.get("SEED", time.time_ns() // 1000 % 10**9)))
+    ap.add_argument("--smp", type=int, default=1, help="processors of the guest")
+    ap.add_argument("--boots", type=int, default=3, help="powercut: how often the guest is killed")
+    ap.add_argument("--cuts", type=int, default=6, help="powercut: further cuts a boot and disk")
+    ap.add_argument("--seconds", type=float, default=4, help="of work")
+    ap.add_argument("--points", type=int, default=25, help="logwrites: points of the log to be judged, per file system")
+    ap.add_argument("--all", action="store_true", help="logwrites: all of them (hours)")
+    ap.add_argument("--keep", action="store_true", help="keep the folder with consoles and disks")
+    a = ap.parse_args()
+    a.build = os.path.abspath(a.build)
+    a.kernel = a.kernel or f"{a.build}/vm-kernel"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # tidies up
+    print(f"vm {a.scenario} SEED={a.seed}", flush=True)
+    try:
+        return SCENARIOS[a.scenario](a)
+    except guest.Failed as e:
+        print(f"FAIL: {e}")
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

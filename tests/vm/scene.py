@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: MIT
+"""scene.py -- what the scenarios share: a folder of their own, guests, what was acknowledged, the judge"""
+import os
+import random
+import shutil
+import subprocess
+import tempfile
+import time
+
+from disk import Disk, Server
+from guest import Failed, Guest, Kernel, make_initramfs
+
+SIZES = {"ext4": 96 << 20, "xfs": 320 << 20}
+
+
+class Acks:
+    """What came out of the machine: per actor the last change that was acknowledged."""
+    def __init__(self):
+        self.last, self.errors, self.ended, self.cnt = {}, [], False, 0
+
+    def line(self, text):
+        if text is None:
+            return
+        if text.startswith("A "):
+            n = text.split()[1:]
+            try:
+                for a, v in zip(n[::2], n[1::2]):
+                    self.last[int(a)] = max(self.last.get(int(a), 0), int(v))
+                self.cnt += 1
+            except ValueError:
+                pass  # cut off
+        elif text.startswith("E "):
+            self.errors.append(text)
+        elif text.startswith("END"):
+            self.ended = True
+
+    def lost(self, found):
+        return [f"actor {a}: change {n} was acknowledged, the store has {found.get(a, 0)}"
+                for a, n in sorted(self.last.items()) if found.get(a, 0) < n]
+
+    def copy(self):
+        c = Acks()
+        c.last = dict(self.last)
+        return c
+
+
+class Scene:
+    def __init__(self, a):
+        self.a = a
+        self.rng = random.Random(a.seed)
+        self.dir = tempfile.mkdtemp(prefix="twz-vm-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)
+        self.kernel = Kernel(a.kernel)
+        self.disks, self.faults, self.guest = {}, [], None
+        self.start = time.monotonic()
+        make_initramfs(f"{self.dir}/initramfs", self.kernel, [f"{a.build}/tests/vmload", f"{a.build}/tests/nosync.so"])
+        self.server = Server(f"{self.dir}/nbd", self.disks)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        if self.guest:
+            self.guest.kill()
+        self.server.close()
+        if self.a.keep:
+            print("kept:", self.dir)
+        else:
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def say(self, text):
+        print(f"[{time.monotonic() - self.start:6.1f} s] {text}", flush=True)
+
+    def fault(self, text):
+        self.faults.append(text)
+        self.say("FAIL: " + text)
+
+    def new_disk(self, fs, size=None, bad=None):
+        path = f"{self.dir}/mkfs"
+        with open(path, "wb") as f:
+            f.truncate(size or SIZES[fs])
+        env = dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
+        subprocess.run([f"mkfs.{fs}", "-q", path], check=True, env=env)
+        d = Disk.from_file(path, bad=bad)
+        os.unlink(path)
+        return d
+
+    def boot(self, disks, acks=(), **kw):
+        self.guest_disks = disks
+        self.guest = Guest(self.dir, self.kernel, f"{self.dir}/initramfs", f"{self.dir}/nbd", disks, [x.line for x in acks],
+                           smp=self.a.smp, **kw)
+        self.guest.run("mkdir -p " + " ".join(f"/mnt/{d}" for d in disks) + " /mnt/x")
+        return self.guest
+
+    def device(self, disks, name):
+        return "/dev/vd" + chr(ord("a") + list(disks).index(name))
+
+    def judge(self, what, path, acks, timeout=60):
+        """Recover and check the store at PATH in the guest, and compare with what was acknowledged. What is wrong, as a list."""
+        out, rc = self.guest.run(f"watched {timeout} vmload judge {path}", timeout + 30, check=False)
+        found = {}
+        for ln in out:
+            w = ln.split()
+            if len(w) == 3 and w[0] == "F" and w[1] != "none":
+                found[int(w[1])] = int(w[2])
+        wrong = [ln for ln in out if ln.startswith("BAD")] + acks.lost(found)
+        if rc and not wrong:
+            wrong = [f"the judge ended with {rc}: {out[-5:]}"]
+        return [f"{what}: {w}" for w in wrong]
+
+    def judge_disk(self, what, fs, name, dev, acks, again=None):
+        """The same of a disk nobody has mounted; AGAIN is called while recovery runs."""
+        opts = "-o nouuid" if fs == "xfs" else ""
+        # the size is the same, the content is another disk's: forget what the kernel knows of it
+        out, rc = self.guest.run(f"blockdev --flushbufs {dev}; mount -t {fs} {opts} {dev} /mnt/x", check=False)
+        if rc:
+            return [f"{what}: {fs} does not mount: {out}"]
+        if again:
+            again()
+        wrong = self.judge(what, "/mnt/x/a.twz", acks)
+        self.guest.run("umount /mnt/x")
+        return wrong
+
+    def result(self, text):
+        self.say(f"{text}: {'FAILED' if self.faults else 'ok'}")
+        for f in self.faults:
+            print("FAIL:", f)
+        return 1 if self.faults else 0
+
+
+__all__ = ["Acks", "Failed", "Scene"]
