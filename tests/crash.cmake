@@ -11,11 +11,11 @@ target_compile_options(crash_flags INTERFACE
 
 # Everything the harness is made of, but for workloads.
 add_library(crash_harness STATIC
-	crash/sim.c crash/hooks.c crash/legal.c crash/states.c crash/work.c crash/enum.c crash/stream.c crash/explain.c
-	crash/actor.c crash/kill.c crash/death.c crash/sites.c crash/repro.c crash/where.c crash/fixed.c crash/count.c)
+	crash/sim.c crash/sim_log.c crash/sim_tab.c crash/hooks.c crash/legal.c crash/states.c crash/work.c crash/enum.c crash/stream.c crash/explain.c
+	crash/actor.c crash/kill.c crash/death.c crash/sites.c crash/repro.c crash/where.c crash/fixed.c crash/count.c crash/resident.c)
 target_include_directories(crash_harness PUBLIC crash)
 target_link_libraries(crash_harness PUBLIC twz_t PkgConfig::XXHASH PkgConfig::UUID Threads::Threads)
-foreach(fn memcpy memmove memset getrandom uuid_generate uuid_generate_random time clock_gettime posix_fallocate)
+foreach(fn memcpy memmove memset getrandom uuid_generate uuid_generate_random time clock_gettime posix_fallocate mmap munmap)
 	target_link_options(crash_harness INTERFACE -Wl,--wrap=${fn})
 endforeach()
 

@@ -502,8 +502,6 @@ static int shared_init(void *ptr, void *ctx)
 	sh->len = sizeof(*sh);
 	/* Above the stamps in all blocks: the clock has gone on faster than transactions can begin. */
 	sh->stamp = twzdb__now_ns();
-	for (unsigned i = 0; i < TWZDB_READERS; i++)
-		sh->reader[i].snap = TWZDB_NO_SNAP;
 	return twzdb__lock_init(&sh->lock);
 }
 

@@ -95,7 +95,7 @@ struct twzdb__shared {
 	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
 	uint64_t pad1[6];
-	uint64_t reader_hi; /* slots [0, reader_hi) were ever used */
+	uint64_t reader_hi; /* slots [0, reader_hi) were ever used; the others are zeros */
 	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
 	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */
 	uint64_t probe;	    /* no snapshot below it may be pinned any more (watch.c) */

@@ -249,6 +249,16 @@ void twzdb__hint_taken(struct twzdb *db, uint32_t g)
 	db->sh->cls[TWZDB_UT_CLASS(*e)].free--;
 }
 
+/* Units there can be something known of: as many as the object has room for, in whichever process it grew. */
+static uint32_t units_of_obj(struct twzdb *db, uint32_t no)
+{
+	struct twz_obj_stat st = {.size = sizeof(st)};
+
+	if (twz_obj_stat(db->map[no].obj, &st) || st.len >> TWZDB_UNIT_SHIFT >= TWZDB_UNITS_PER_OBJ)
+		return TWZDB_UNITS_PER_OBJ;
+	return (uint32_t)(st.len >> TWZDB_UNIT_SHIFT) + 1;
+}
+
 /* After a takeover: the dead writer's reservations were counted and are void. */
 void twzdb__hints_forget(struct twzdb *db)
 {
@@ -259,8 +269,10 @@ void twzdb__hints_forget(struct twzdb *db)
 				      ? NULL
 				      : db->map[TWZDB_NO_DATA + i].units;
 
+		uint32_t cnt = e ? units_of_obj(db, TWZDB_NO_DATA + i) : 0;
+
 		/* What lies inside a run stays so, unless a cut was under way: nobody shall look for a header there. */
-		for (uint32_t u = 0; e && u < TWZDB_UNITS_PER_OBJ; u++)
+		for (uint32_t u = 0; u < cnt; u++)
 			if (e[u] && (cut || TWZDB_UT_CLASS(e[u]) != TWZDB_CLS_CONT))
 				st32(&e[u], 0);
 	}

@@ -52,21 +52,32 @@ void crash_counts_add(struct crash_counts *c, uint64_t hash, unsigned int kinds)
 			__atomic_fetch_add(&c->distinct[k], 1, __ATOMIC_RELAXED);
 }
 
-void crash_counts_print(const struct crash_counts *c)
+const char *crash_count_name(enum count_kind k)
 {
 	static const char *const name[COUNT_KINDS] = {
-		"",
+		"in all",
 		"of stores of at most 1 MiB",
 		"of a store of 1 GiB",
 		"on page media",
 		"inside engine commits with a split, merge, checkpoint or lap",
 		"left by a second crash",
 		"by a third"};
-	uint64_t all = c->distinct[COUNT_ALL];
 
-	printf("distinct images over all workloads: %llu", (unsigned long long)all);
-	for (int k = 1; k < COUNT_KINDS; k++)
-		printf("; %llu (%.1f %%) %s", (unsigned long long)c->distinct[k],
-		       all ? 100.0 * (double)c->distinct[k] / (double)all : 0, name[k]);
+	return name[k];
+}
+
+void crash_counts_print(const struct crash_counts *c)
+{
+	uint64_t small = c->distinct[COUNT_SMALL];
+
+	printf("distinct images over all workloads: %llu; %llu %s",
+	       (unsigned long long)c->distinct[COUNT_ALL],
+	       (unsigned long long)c->distinct[COUNT_LARGE], crash_count_name(COUNT_LARGE));
+	printf("; %llu %s", (unsigned long long)small, crash_count_name(COUNT_SMALL));
+	for (enum count_kind k = COUNT_PAGE; k < COUNT_KINDS; k++)
+		printf("%s %llu (%.1f %%) %s", k == COUNT_PAGE ? ", of these" : ",",
+		       (unsigned long long)c->distinct[k],
+		       small ? 100.0 * (double)c->distinct[k] / (double)small : 0,
+		       crash_count_name(k));
 	printf("%s\n", c->full ? "; the table is full, there were more" : "");
 }

@@ -12,8 +12,9 @@
 
 enum count_kind {
 	COUNT_ALL,
-	COUNT_SMALL,  /* the store has at most 1 MiB */
-	COUNT_LARGE,  /* at least 1 GiB */
+	COUNT_SMALL, /* the store has at most 1 MiB */
+	COUNT_LARGE, /* at least 1 GiB */
+	/* of stores of at most 1 MiB: */
 	COUNT_PAGE,   /* page media */
 	COUNT_INSIDE, /* during an engine commit with a split, merge, checkpoint or lap inside */
 	COUNT_SECOND, /* left by a second crash, during recovery or after it */
@@ -32,6 +33,7 @@ struct crash_counts *crash_counts_new(uint64_t cap); /* a power of two */
 void crash_counts_free(struct crash_counts *c);
 /* One more image; KINDS has a bit for each enum count_kind it is of. C may be NULL. */
 void crash_counts_add(struct crash_counts *c, uint64_t hash, unsigned int kinds);
+const char *crash_count_name(enum count_kind k);
 /* Print them, in one line. */
 void crash_counts_print(const struct crash_counts *c);
 

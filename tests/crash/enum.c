@@ -90,8 +90,9 @@ static unsigned int kinds_of(const struct enumeration *e, uint64_t len)
 {
 	unsigned int k = 0;
 
-	k |= (len <= (1 << 20)) << COUNT_SMALL;
-	k |= (len >= (1 << 30)) << COUNT_LARGE;
+	if (len > (1 << 20))
+		return (len >= (1 << 30)) << COUNT_LARGE;
+	k |= 1 << COUNT_SMALL;
 	k |= (e->opt->media == SIM_MEDIA_PAGE) << COUNT_PAGE;
 	k |= (e->op && e->inside[e->op]) << COUNT_INSIDE;
 	k |= (e->opt->depth == 1) << COUNT_SECOND;
@@ -123,6 +124,17 @@ static void candidate(void *ctx, const struct candidate *c)
 
 /* --- points --- */
 
+/* Operations with something rare inside get a larger share. */
+#define INSIDE_SHARE 3
+
+/* Operations with something rare inside get a larger share. */
+#define INSIDE_SHARE 3
+
+static uint64_t share_of(const struct enumeration *e)
+{
+	return e->op && e->inside[e->op] ? INSIDE_SHARE : 1;
+}
+
 /* How much a point matters against others when images must be rationed. */
 static uint64_t weight(const struct sim_ev *ev)
 {
@@ -151,9 +163,11 @@ static uint64_t weight(const struct sim_ev *ev)
 static void point(struct enumeration *e, uint32_t only, const struct sim_ev *inflight, uint64_t w)
 {
 	uint64_t left = e->opt->limit > e->res->distinct ? e->opt->limit - e->res->distinct : 0;
-	double share = (double)left * (double)w / (double)(e->weight_left ? e->weight_left : 1);
 	struct legal_query q = {.inflight = inflight, .only = only, .rng = &e->rng};
+	double share;
 
+	w *= share_of(e);
+	share = (double)left * (double)w / (double)(e->weight_left ? e->weight_left : 1);
 	e->weight_left -= w < e->weight_left ? w : e->weight_left;
 	e->res->points_all++;
 	if (e->unnamed || (!e->floor && !e->states)) /* nothing to find, or no state is known yet */
@@ -176,6 +190,15 @@ static uint32_t only_unit(const struct enumeration *e, const struct sim_ev *ev)
 	return first == last ? (uint32_t)first : LEGAL_NONE;
 }
 
+/* Which operation an event belongs to; 0: none. */
+static void mark_op(struct enumeration *e, const struct sim_ev *ev)
+{
+	if (ev->type == EV_BEGIN)
+		e->op = ++e->op_cnt;
+	else if (ev->type == EV_STATE)
+		e->op = 0;
+}
+
 static void mark(struct enumeration *e, const struct sim_ev *ev)
 {
 	switch (ev->type) {
@@ -194,10 +217,8 @@ static void mark(struct enumeration *e, const struct sim_ev *ev)
 		break;
 	case EV_BEGIN:
 		e->top = e->states;
-		e->op = ++e->op_cnt;
 		break;
 	case EV_STATE:
-		e->op = 0;
 		e->states++;
 		if (e->top < e->states - 1)
 			e->top = e->states - 1;
@@ -213,6 +234,7 @@ static void mark(struct enumeration *e, const struct sim_ev *ev)
 static void step(struct enumeration *e, const struct sim_ev *ev)
 {
 	mark(e, ev);
+	mark_op(e, ev);
 	if (!e->started) {
 		legal_feed(e->l, ev);
 		return;
@@ -251,10 +273,22 @@ static void step(struct enumeration *e, const struct sim_ev *ev)
 	}
 }
 
+static void weigh_events(struct enumeration *e)
+{
+	bool started = false;
+
+	for (uint64_t i = 0; i < e->ev_cnt; i++) {
+		mark_op(e, e->ev[i]);
+		started |= e->ev[i]->type == (e->opt->after_death ? EV_DEATH : EV_START);
+		if (started)
+			e->weight_left += weight(e->ev[i]) * share_of(e);
+	}
+	e->op = e->op_cnt = 0;
+}
+
 static void load_events(struct enumeration *e, const struct sim_log *log)
 {
 	uint64_t pos = 0;
-	bool started = false;
 	uint32_t op = 0;
 
 	e->inside = calloc(log->cnt + 1, sizeof(*e->inside));
@@ -262,13 +296,11 @@ static void load_events(struct enumeration *e, const struct sim_log *log)
 	if (!e->ev || !e->inside)
 		abort();
 	while ((e->ev[e->ev_cnt] = sim_log_next(log, &pos))) {
-		started |= e->ev[e->ev_cnt]->type == (e->opt->after_death ? EV_DEATH : EV_START);
-		if (started)
-			e->weight_left += weight(e->ev[e->ev_cnt]);
 		op += e->ev[e->ev_cnt]->type == EV_BEGIN;
 		e->inside[op] |= e->ev[e->ev_cnt]->type == EV_INSIDE;
 		e->ev_cnt++;
 	}
+	weigh_events(e);
 }
 
 void crash_enumerate(const struct crash_workload *w, const struct crash_record *rec,

@@ -35,6 +35,7 @@ struct crash_options {
 	struct crash_counts *counts; /* over all runs, or NULL */
 	unsigned int timeout;	     /* seconds for one image */
 	struct mutation mut;
+	bool here;    /* in the process that opens the images, which ends if anything is wrong */
 	bool settled; /* the last crash: no new operations (`again`) after its recovery */
 	struct crash_sites *sites; /* where second crashes add theirs, or NULL */
 	bool after_death;	   /* crash points begin at EV_DEATH */
@@ -121,7 +122,8 @@ int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
 /* --- work directories in shared memory, one per process that needs one --- */
 const char *crash_dir(void);	    /* made on first use */
 const char *crash_image_path(void); /* crash_dir()/img */
-void crash_dir_clear(void);	    /* everything but the image */
+const char *crash_copy_path(void);  /* crash_dir()/copy */
+void crash_dir_clear(void);	    /* everything but the two images */
 void crash_dir_remove(void);	    /* of this process */
 void crash_dir_adopt(void);	    /* a child: go on in the parent's */
 

@@ -53,8 +53,43 @@ static void rehash(struct legal *l, uint32_t unit)
 	*old = h;
 }
 
-struct legal *legal_new(enum sim_media media, const uint8_t *image, uint64_t len,
-			const struct mutation *mut)
+/* --- memory: fresh pages for every second crash would cost more than to use these again --- */
+
+#define SPARE_MAX 8u
+
+static uint8_t *spare_buffer[SPARE_MAX];
+static struct legal *spare_legal[SPARE_MAX];
+
+uint8_t *image_buffer_new(void)
+{
+	uint8_t *buf;
+
+	for (unsigned int i = 0; i < SPARE_MAX; i++)
+		if ((buf = spare_buffer[i])) {
+			spare_buffer[i] = NULL;
+			return buf;
+		}
+	buf = calloc(1, SIM_IMAGE_MAX);
+	if (!buf)
+		abort();
+	return buf;
+}
+
+void image_buffer_free(uint8_t *buf, uint64_t used)
+{
+	unsigned int i = 0;
+
+	while (i < SPARE_MAX && spare_buffer[i])
+		i++;
+	if (i == SPARE_MAX || used > SIM_IMAGE_MAX / 8) {
+		free(buf);
+		return;
+	}
+	memset(buf, 0, used);
+	spare_buffer[i] = buf;
+}
+
+static struct legal *legal_make(enum sim_media media)
 {
 	struct legal *l = calloc(1, sizeof(*l));
 	uint64_t units;
@@ -70,9 +105,32 @@ struct legal *legal_new(enum sim_media media, const uint8_t *image, uint64_t len
 	l->dirty = malloc(units * sizeof(*l->dirty));
 	if (!l->base || !l->units || !l->hash || !l->dirty)
 		abort();
+	return l;
+}
+
+static struct legal *legal_spare(enum sim_media media)
+{
+	for (unsigned int i = 0; i < SPARE_MAX; i++) {
+		struct legal *l = spare_legal[i];
+
+		if (!l || l->media != media)
+			continue;
+		spare_legal[i] = NULL;
+		return l;
+	}
+	return NULL;
+}
+
+struct legal *legal_new(enum sim_media media, const uint8_t *image, uint64_t len,
+			const struct mutation *mut)
+{
+	struct legal *l = legal_spare(media);
+
+	if (!l)
+		l = legal_make(media);
 	if (len)
 		memcpy(l->base, image, len);
-	l->len = len;
+	l->len = l->len_max = len;
 	for (uint32_t u = 0; u < len / l->unit; u++)
 		rehash(l, u);
 	if (mut)
@@ -80,10 +138,40 @@ struct legal *legal_new(enum sim_media media, const uint8_t *image, uint64_t len
 	return l;
 }
 
+/* As legal_make() left it, but for its size. */
+static void legal_clear(struct legal *l)
+{
+	struct legal was = *l;
+	uint64_t units = (l->len_max + l->unit - 1) / l->unit;
+
+	memset(l->base, 0, units * l->unit);
+	memset(l->units, 0, units * sizeof(*l->units));
+	memset(l->hash, 0, units * sizeof(*l->hash));
+	*l = (struct legal){.media = was.media,
+			    .unit = was.unit,
+			    .base = was.base,
+			    .units = was.units,
+			    .hash = was.hash,
+			    .dirty = was.dirty,
+			    .atom = was.atom,
+			    .atom_cap = was.atom_cap,
+			    .scratch = was.scratch,
+			    .scratch_cap = was.scratch_cap};
+}
+
 void legal_free(struct legal *l)
 {
+	unsigned int i = 0;
+
 	if (!l)
 		return;
+	while (i < SPARE_MAX && spare_legal[i])
+		i++;
+	if (i < SPARE_MAX && l->len_max <= SIM_IMAGE_MAX / 8) {
+		legal_clear(l);
+		spare_legal[i] = l;
+		return;
+	}
 	free(l->base);
 	free(l->units);
 	free(l->hash);
@@ -241,12 +329,18 @@ static void cover(struct legal *l, uint32_t unit, uint64_t off, uint64_t end)
 	}
 }
 
+static void set_len(struct legal *l, uint64_t len)
+{
+	l->len = len;
+	l->len_max = l->len_max > len ? l->len_max : len;
+}
+
 static void feed_write(struct legal *l, const struct sim_ev *ev)
 {
 	uint64_t end = ev->off + ev->len;
 
 	if (end > l->len) /* appended */
-		l->len = end;
+		set_len(l, end);
 	memcpy(l->base + ev->off, ev->data, ev->len);
 	for (uint64_t u = ev->off / l->unit; ev->len && u <= (end - 1) / l->unit; u++) {
 		cover(l, (uint32_t)u, ev->off, end);
@@ -258,7 +352,7 @@ static void feed_grow(struct legal *l, const struct sim_ev *ev)
 {
 	for (uint64_t u = ev->off / l->unit; u < (ev->off + ev->len) / l->unit; u++)
 		rehash(l, (uint32_t)u);
-	l->len = ev->off + ev->len;
+	set_len(l, ev->off + ev->len);
 }
 
 static void feed_reset(struct legal *l)

@@ -28,7 +28,7 @@ struct legal {
 	enum sim_media media;
 	uint32_t unit; /* bytes */
 	uint8_t *base;
-	uint64_t len;
+	uint64_t len, len_max; /* now; ever */
 	struct unit *units;
 	struct hash128 *hash, sum;
 	uint32_t *dirty, dirty_cnt;

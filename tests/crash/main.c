@@ -29,8 +29,9 @@ static const char usage[] =
 	"  --third N                   crash one in N of those a third time (default 32; 0: none)\n"
 	"  --jobs N                    workloads at a time (default: as many as there are processors)\n"
 	"  --kill-max N                limit for process deaths (default 2000)\n"
-	"  --require N                 fail unless N distinct images were looked at, 30 % of them inside larger commits,\n"
-	"                              10 % left by a second crash, 10 % on page media\n"
+	"  --require N                 fail unless N distinct images of stores of at most 1 MiB were looked at, 30 % of them\n"
+	"                              inside larger engine commits, 10 % left by a second crash, 10 % on page media\n"
+	"  --require-large N           fail unless N distinct images of a store of 1 GiB were\n"
 	"  --timeout S                 seconds an image may take (default 20)\n"
 	"  --sample N                  so many mutants, chosen by the seed (default: all)\n"
 	"  --equivalent FILE           mutants that need not be noticed, or stores that need not be flushed, and why\n"
@@ -79,6 +80,8 @@ static int option(struct args *a, const char *name, const char *value)
 		a->p.kill_max = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--require"))
 		a->p.require = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--require-large"))
+		a->p.require_large = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--timeout"))
 		a->p.opt.timeout = (unsigned int)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--sample"))

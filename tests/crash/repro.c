@@ -4,6 +4,7 @@
  * FILE is a plain store image. FILE.states holds the state texts, each ended by a NUL.
  */
 #include "enum.h"
+#include "resident.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -68,6 +69,9 @@ int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
 		fprintf(stderr, "%s: no image, or no state %u\n", file, floor);
 	} else {
 		sim_mode(opt->media, NULL);
+		c.bytes = rec.start;
+		c.len = rec.start_len;
+		c.file = resident_file(c.path);
 		rc = crash_verify(&c, &rec, floor, top, CRASH_TWICE | CRASH_READ_FIRST);
 		printf("allowed (states %u..%u):\n%s", floor, top, rec.state[floor]);
 		if (top > floor && top < rec.state_cnt)

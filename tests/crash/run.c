@@ -185,20 +185,23 @@ static void print(const struct crash_plan *p, const struct crash_sum *s, double 
 	fflush(stdout);
 }
 
-/* What the run must have looked at, in percent of --require. */
+/* What the run must have looked at: so many images of small stores, and so many percent of these of each kind. */
 static int enough(const struct crash_plan *p)
 {
 	static const unsigned int percent[COUNT_KINDS] = {
 		[COUNT_SMALL] = 100, [COUNT_PAGE] = 10, [COUNT_INSIDE] = 30, [COUNT_SECOND] = 10};
+	const uint64_t *have = p->opt.counts->distinct;
 	int rc = 0;
 
 	for (int k = 0; k < COUNT_KINDS; k++) {
-		uint64_t want = p->require * percent[k] / 100;
+		uint64_t want = k == COUNT_SMALL   ? p->require
+				: k == COUNT_LARGE ? p->require_large
+						   : (have[COUNT_SMALL] * percent[k] + 99) / 100;
 
-		if (p->opt.counts->distinct[k] >= want)
+		if (have[k] >= want || (!p->require && k != COUNT_LARGE))
 			continue;
-		printf("FAIL: only %llu of %llu images of kind %d\n",
-		       (unsigned long long)p->opt.counts->distinct[k], (unsigned long long)want, k);
+		printf("FAIL: %llu images %s, and there must be %llu\n",
+		       (unsigned long long)have[k], crash_count_name(k), (unsigned long long)want);
 		rc = 1;
 	}
 	return rc;

@@ -14,7 +14,9 @@ struct crash_plan {
 	bool quick;	       /* only those marked so */
 	unsigned int jobs;     /* processes at a time */
 	uint64_t kill_max;     /* limit for process deaths, before it is divided */
-	uint64_t require;      /* distinct images that must have been looked at, or the run fails */
+	uint64_t
+		require; /* distinct images of small stores that must have been looked at, or the run fails */
+	uint64_t require_large; /* of a store of 1 GiB */
 };
 
 struct crash_sum {

@@ -20,6 +20,8 @@
 #include <unistd.h>
 
 #include "internal.h"
+#include "resident.h"
+#include "sim_tab.h"
 
 /* The simulator's own copies must not come back through the hooks. */
 void *__real_memcpy(void *dst, const void *src, size_t n);
@@ -31,16 +33,10 @@ void *__real_memset(void *dst, int c, size_t n);
 
 #define SEG_MAX	    256 /* pages of one copy: 1 MiB */
 #define FOREIGN_MAX 8
-#define TAB_CAP	    (1u << 17) /* pages mapped at once; a power of two */
 
 struct seg {
 	uint64_t off;
 	uint32_t len;
-};
-
-struct sim_page {
-	uint64_t vpage; /* address >> 12; 0 = empty, 1 = deleted */
-	uint64_t ipage; /* page of the image */
 };
 
 struct sim_state {
@@ -48,7 +44,9 @@ struct sim_state {
 	struct sim_log *log;
 	struct twz__media *open; /* the one simulated store */
 	uint8_t *img, *shadow;
-	uint64_t len;
+	uint64_t len, shadow_hi; /* of the image; of what may stand in the shadow of another */
+	ino_t ino;
+	bool resident;		 /* img is kept when the store is closed */
 	bool unnamed;		 /* made and not published */
 	struct seg seg[SEG_MAX]; /* the announced store, a piece per page */
 	unsigned int seg_cnt;
@@ -65,7 +63,6 @@ struct sim_state {
 		uintptr_t lo, hi;
 	} foreign[FOREIGN_MAX]; /* shared memory that is not the image: counted in kill mode */
 	unsigned int foreign_cnt;
-	struct sim_page tab[TAB_CAP];
 };
 
 static struct sim_state sim;
@@ -73,48 +70,10 @@ int sim_on;
 
 /* --- the log --- */
 
-struct sim_log *sim_log_new(uint64_t cap)
-{
-	struct sim_log *log = mmap(NULL, sizeof(*log) + cap, PROT_READ | PROT_WRITE,
-				   MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-
-	if (log == MAP_FAILED)
-		return NULL;
-	log->cap = cap;
-	return log;
-}
-
-void sim_log_free(struct sim_log *log)
-{
-	if (log)
-		munmap(log, sizeof(*log) + log->cap);
-}
-
-bool sim_ev_has_data(const struct sim_ev *ev)
-{
-	return ev->type == EV_STORE || ev->type == EV_NTSTORE || ev->type == EV_WRITE ||
-	       ev->type == EV_STATE || ev->type == EV_FAIL;
-}
-
-static uint64_t ev_size(const struct sim_ev *ev)
-{
-	return sizeof(*ev) + (sim_ev_has_data(ev) ? ((uint64_t)ev->len + 7) & ~(uint64_t)7 : 0);
-}
-
-const struct sim_ev *sim_log_next(const struct sim_log *log, uint64_t *pos)
-{
-	const struct sim_ev *ev = (const void *)(log->buf + *pos);
-
-	if (*pos >= log->used)
-		return NULL;
-	*pos += ev_size(ev);
-	return ev;
-}
-
 static struct sim_ev *append(enum sim_ev_type type, uint64_t off, const void *data, uint64_t len)
 {
 	struct sim_ev hdr = {.type = type, .len = (uint32_t)len, .off = off}, *ev;
-	uint64_t size = ev_size(&hdr);
+	uint64_t size = sim_ev_size(&hdr);
 
 	if (sim.paused)
 		return NULL;
@@ -216,56 +175,6 @@ void sim_resume(void)
 	memcpy(sim.shadow, sim.img, len);
 	sim.started = true;
 	append(EV_DEATH, 0, NULL, 0);
-}
-
-/* --- address -> image offset --- */
-
-static struct sim_page *tab_find(uint64_t vpage, bool add)
-{
-	uint64_t i = vpage * 0x9E3779B97F4A7C15ull >> 47;
-	struct sim_page *hole = NULL;
-
-	for (;; i++) {
-		struct sim_page *p = &sim.tab[i & (TAB_CAP - 1)];
-
-		if (p->vpage == vpage)
-			return p;
-		if (p->vpage == 1 && !hole)
-			hole = p;
-		if (p->vpage == 0)
-			return add ? (hole ? hole : p) : NULL;
-	}
-}
-
-static void tab_set(const void *addr, uint64_t ipage, uint64_t pages)
-{
-	for (uint64_t i = 0; i < pages; i++) {
-		uint64_t vpage = ((uint64_t)(uintptr_t)addr >> 12) + i;
-		struct sim_page *p = tab_find(vpage, true);
-
-		p->vpage = vpage;
-		p->ipage = ipage + i;
-	}
-}
-
-static void tab_del(const void *addr, uint64_t pages)
-{
-	for (uint64_t i = 0; i < pages; i++) {
-		struct sim_page *p = tab_find(((uint64_t)(uintptr_t)addr >> 12) + i, false);
-
-		if (p)
-			p->vpage = 1;
-	}
-}
-
-/* Offset in the image of ADDR, or UINT64_MAX. */
-static uint64_t img_off(const void *addr)
-{
-	struct sim_page *p = tab_find((uint64_t)(uintptr_t)addr >> 12, false);
-
-	if (!p)
-		return UINT64_MAX;
-	return p->ipage * SIM_PAGE + ((uintptr_t)addr & (SIM_PAGE - 1));
 }
 
 void sim_kill_scan(const char *dir)
@@ -372,18 +281,17 @@ void sim_before(const void *addr, size_t len, uint64_t pc)
 		sim_settle();
 	while (len) {
 		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1));
-		struct sim_page *p = tab_find((uint64_t)at >> 12, false);
+		uint64_t off = sim_tab_off((void *)at);
 
 		n = n < len ? n : len;
-		hit |= p != NULL || ((sim.killing || sim.mortal) && is_foreign(at));
-		if (p && !sim.killing) {
+		hit |= off != UINT64_MAX || ((sim.killing || sim.mortal) && is_foreign(at));
+		if (off != UINT64_MAX && !sim.killing) {
 			if (!pthread_equal(pthread_self(), sim.owner))
 				other_thread(pc);
 			if (sim.seg_cnt ==
 			    SEG_MAX) /* a copy of over 1 MiB: the audit finds its tail */
 				break;
-			sim.seg[sim.seg_cnt++] = (struct seg){
-				p->ipage * SIM_PAGE + (at & (SIM_PAGE - 1)), (uint32_t)n};
+			sim.seg[sim.seg_cnt++] = (struct seg){off, (uint32_t)n};
 		}
 		at += n;
 		len -= n;
@@ -463,13 +371,16 @@ void sim_mark(enum sim_ev_type type, const void *data, uint32_t len)
 
 static int sim_map(struct twz__media *m, void *addr, uint64_t off, uint64_t len, int writable)
 {
-	/* read-only mappings are made writable in the page table sense only by the one who asks */
-	(void)writable;
-	if (mmap(addr, len, PROT_READ | (writable ? PROT_WRITE : 0), MAP_SHARED | MAP_FIXED, m->fd,
-		 (off_t)off) == MAP_FAILED)
+	struct resident_range r = {.addr = (uintptr_t)addr,
+				   .len = len,
+				   .off = off,
+				   .ino = sim.ino,
+				   .writable = writable};
+
+	if (resident_map(&r, m->fd))
 		return -errno;
 	if (sim_on)
-		tab_set(addr, off / SIM_PAGE, (len + SIM_PAGE - 1) / SIM_PAGE);
+		sim_tab_set(addr, off, (len + SIM_PAGE - 1) & ~(uint64_t)(SIM_PAGE - 1));
 	return 0;
 }
 
@@ -479,12 +390,9 @@ static int sim_unmap(struct twz__media *m, void *addr, uint64_t len, int apart)
 	(void)apart;
 	if (sim_on) {
 		sim_settle();
-		tab_del(addr, (len + SIM_PAGE - 1) / SIM_PAGE);
+		sim_tab_del(addr, len);
 	}
-	if (mmap(addr, len, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED | MAP_NORESERVE, -1,
-		 0) == MAP_FAILED)
-		return -errno;
-	return 0;
+	return resident_unmap(addr, len) ? -errno : 0;
 }
 
 static int sim_len(struct twz__media *m, uint64_t *len)
@@ -592,7 +500,7 @@ static void flush_run(const void *addr, uint64_t len, enum sim_ev_type type, uin
 	uintptr_t at = (uintptr_t)addr & ~(uintptr_t)(grain - 1), end = (uintptr_t)addr + len;
 
 	for (; at < end;) {
-		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1)), off = img_off((void *)at);
+		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1)), off = sim_tab_off((void *)at);
 
 		n = n < end - at ? n : end - at;
 		if (off != UINT64_MAX)
@@ -683,7 +591,8 @@ static int sim_reset(struct twz__media *m)
 		sim_settle();
 	if (ftruncate(m->fd, 0))
 		return -errno;
-	memset(sim.shadow, 0, sim.len);
+	if (recording())
+		memset(sim.shadow, 0, sim.len);
 	sim.len = 0;
 	if (recording())
 		append_bt(EV_RESET, 0, NULL, 0);
@@ -718,7 +627,7 @@ static void sim_copy_nt(struct twz__media *m, void *dst, const void *src, size_t
 	if (!recording())
 		return;
 	for (uintptr_t at = (uintptr_t)dst, end = at + len; at < end;) {
-		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1)), off = img_off((void *)at);
+		uint64_t n = SIM_PAGE - (at & (SIM_PAGE - 1)), off = sim_tab_off((void *)at);
 
 		n = n < end - at ? n : end - at;
 		if (off != UINT64_MAX) {
@@ -734,8 +643,11 @@ static void sim_close(struct twz__media *m)
 {
 	if (recording())
 		sim_audit();
-	munmap(sim.img, SIM_IMAGE_MAX);
-	munmap(sim.shadow, SIM_IMAGE_MAX);
+	if (!sim.resident && sim.img != MAP_FAILED)
+		munmap(sim.img, SIM_IMAGE_MAX);
+	sim.img = MAP_FAILED;
+	if (sim.shadow_hi < sim.len)
+		sim.shadow_hi = sim.len;
 	sim.open = NULL;
 	close(m->fd);
 	free(m->path);
@@ -762,6 +674,22 @@ static const struct twz__media_ops sim_ops = {
 	.reset = sim_reset,
 };
 
+/* The shadow begins as the image. When nothing is recorded nobody looks at it. */
+static int shadow_start(void)
+{
+	if (!sim.shadow) {
+		sim.shadow = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE,
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+		if (sim.shadow == MAP_FAILED)
+			return -1;
+	}
+	memcpy(sim.shadow, sim.img, sim.len);
+	if (sim.shadow_hi > sim.len) /* of the recording before */
+		memset(sim.shadow + sim.len, 0, sim.shadow_hi - sim.len);
+	sim.shadow_hi = 0;
+	return 0;
+}
+
 /*
  * A missing file is made with LEN bytes; an empty one is left to the caller, as by the file back
  * end (D18).
@@ -770,14 +698,18 @@ static int open_image(struct twz__media *m, uint64_t len, int *created)
 {
 	struct stat st;
 
-	sim.img = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
-	sim.shadow = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE,
-			  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-	if (sim.img == MAP_FAILED || sim.shadow == MAP_FAILED || fstat(m->fd, &st))
+	sim.img = MAP_FAILED;
+	sim_tab_del(NULL, UINT64_MAX); /* the window of the store before was unmapped as a whole */
+	if (fstat(m->fd, &st))
 		return -errno;
+	sim.ino = st.st_ino;
 	sim.len = (uint64_t)st.st_size;
-	if (sim_on) /* else nobody looks at the shadow, and its pages cost more than the recovery */
-		memcpy(sim.shadow, sim.img, sim.len);
+	sim.img = resident_at(st.st_dev, st.st_ino);
+	sim.resident = sim.img != NULL;
+	if (!sim.img)
+		sim.img = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	if (sim.img == MAP_FAILED || (sim_on && shadow_start()))
+		return -errno;
 	return *created ? sim_grow(m, len) : 0;
 }
 

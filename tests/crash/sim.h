@@ -80,6 +80,7 @@ void sim_log_free(struct sim_log *log);
 /* The event at *POS, which is advanced; NULL at the end. */
 const struct sim_ev *sim_log_next(const struct sim_log *log, uint64_t *pos);
 bool sim_ev_has_data(const struct sim_ev *ev);
+uint64_t sim_ev_size(const struct sim_ev *ev); /* in the log */
 
 /* The backend; opened media take mode and log from the last sim_mode() call. */
 extern const struct twz__backend sim_backend;

@@ -6,6 +6,7 @@
  * recovery: a crash, assertion or hang there costs the worker, not the run.
  */
 #include "stream.h"
+#include "resident.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,8 +18,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define BATCH_IMAGES 256u
+#define BATCH_IMAGES 2048u
 #define BATCH_BYTES  ((uint64_t)48 << 20)
+#define WORKER_AGAIN 77 /* it ends: something is wrong with a second crash */
 
 enum rec_type {
 	REC_BASE,
@@ -47,7 +49,8 @@ struct stream {
 	const struct crash_record *rec;
 	const struct crash_options *opt;
 	struct crash_result *res;
-	uint8_t *base; /* durable image at the start of the stream */
+	uint8_t *base;	   /* durable image at the start of the stream */
+	uint64_t base_len; /* so much of it may not be zero */
 	uint8_t *buf;
 	uint64_t len, cap;
 	uint32_t images;
@@ -67,7 +70,8 @@ struct stream *stream_new(const struct crash_workload *w, const struct crash_rec
 	s->rec = rec;
 	s->opt = opt;
 	s->res = res;
-	s->base = calloc(1, SIM_IMAGE_MAX);
+	s->base = image_buffer_new();
+	s->base_len = rec->start_len;
 	s->v = mmap(NULL, sizeof(*s->v), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (!s->base || s->v == MAP_FAILED)
 		abort();
@@ -81,7 +85,7 @@ void stream_free(struct stream *s)
 	if (s->failure)
 		free(s->failure->image);
 	free(s->failure);
-	free(s->base);
+	image_buffer_free(s->base, s->base_len);
 	free(s->buf);
 	munmap(s->v, sizeof(*s->v));
 	free(s);
@@ -105,6 +109,8 @@ static void add(struct stream *s, const struct srec *r, const void *bytes)
 
 void stream_base(struct stream *s, uint64_t off, const uint8_t *bytes, uint32_t len)
 {
+	if (s->base_len < off + len)
+		s->base_len = off + len;
 	if (s->images == 0) {
 		memcpy(s->base + off, bytes, len);
 		return;
@@ -130,14 +136,45 @@ void stream_patch(struct stream *s, uint64_t off, const uint8_t *bytes, uint32_t
 	add(s, &(struct srec){.type = REC_PATCH, .off = off, .len = len}, bytes);
 }
 
-/* Walks a stream: the durable image moves, each image is made in `out`. */
+/*
+ * Walks a stream: the durable image moves, each image is made in `out`. That is the durable image but
+ * for the patches of the last image, which are taken back before the next.
+ */
 struct walk {
 	const struct stream *s;
 	uint64_t at;
 	uint8_t *base, *out;
+	uint64_t valid;	  /* of `out`, from its beginning */
+	uint64_t patched; /* where in the stream the patches in `out` begin; 0: there are none */
 	struct srec img;
 	struct note note;
 };
+
+static void take_back(struct walk *w)
+{
+	const struct stream *s = w->s;
+	struct srec r;
+
+	for (uint64_t at = w->patched; at && at < s->len; at += sizeof(r) + r.len) {
+		memcpy(&r, s->buf + at, sizeof(r));
+		if (r.type != REC_PATCH)
+			break;
+		memcpy(w->out + r.off, w->base + r.off, r.len);
+	}
+	w->patched = 0;
+}
+
+static void new_image(struct walk *w, const struct srec *r, const uint8_t *note)
+{
+	take_back(w);
+	w->patched = w->at + sizeof(*r) + r->len;
+	w->img = *r;
+	memcpy(&w->note, note, sizeof(w->note));
+	if (w->valid >= r->off)
+		return;
+	memcpy(w->out + w->valid, w->base + w->valid, r->off - w->valid);
+	w->valid = r->off;
+}
 
 static bool walk_next(struct walk *w)
 {
@@ -153,14 +190,15 @@ static bool walk_next(struct walk *w)
 			return true;
 		if (r.type == REC_IMAGE && have)
 			return true;
-		if (r.type == REC_BASE)
+		if (r.type == REC_BASE) {
+			take_back(w);
 			memcpy(w->base + r.off, bytes, r.len);
+			memcpy(w->out + r.off, bytes, r.len);
+		}
 		if (r.type == REC_PATCH)
 			memcpy(w->out + r.off, bytes, r.len);
 		if (r.type == REC_IMAGE) {
-			w->img = r;
-			memcpy(&w->note, bytes, sizeof(w->note));
-			memcpy(w->out, w->base, r.off);
+			new_image(w, &r, bytes);
 			have = true;
 		}
 	}
@@ -168,20 +206,6 @@ static bool walk_next(struct walk *w)
 }
 
 /* --- the worker --- */
-
-static int write_image(int fd, const uint8_t *bytes, uint64_t len)
-{
-	if (ftruncate(fd, (off_t)len))
-		return -1;
-	for (uint64_t at = 0; at < len;) {
-		ssize_t n = pwrite(fd, bytes + at, len - at, (off_t)at);
-
-		if (n <= 0)
-			return -1;
-		at += (uint64_t)n;
-	}
-	return 0;
-}
 
 static uint64_t mix(uint64_t a, uint64_t b)
 {
@@ -191,8 +215,11 @@ static uint64_t mix(uint64_t a, uint64_t b)
 	return x ? x : 1;
 }
 
-/* Recovery itself is recorded and crashed: the states allowed stay the same. */
-static int second_crash(const struct walk *w, struct verdict *v)
+/*
+ * Recovery itself is recorded and crashed: the states allowed stay the same. Usually in this process:
+ * if anything is wrong it ends, and the parent has it done again with a process for each step, and a report.
+ */
+static int second_crash(const struct walk *w, struct verdict *v, bool apart)
 {
 	const struct stream *s = w->s;
 	struct crash_record rec = {.state = s->rec->state,
@@ -202,6 +229,7 @@ static int second_crash(const struct walk *w, struct verdict *v)
 	struct crash_options opt = *s->opt;
 	struct crash_result res = {0};
 
+	opt.here = !apart;
 	opt.limit = s->opt->depth ? s->opt->second_limit / 4 + 1 : s->opt->second_limit;
 	opt.second = s->opt->depth ? 0 : s->opt->third;
 	opt.settled = s->opt->depth >
@@ -217,66 +245,116 @@ static int second_crash(const struct walk *w, struct verdict *v)
 	v->second += res.reopened;
 	if (!res.failed)
 		return 0;
-	v->in_second = 1;
 	snprintf(v->why, sizeof(v->why), "second crash, while recovering or after it: %.1900s",
 		 res.why);
 	return -1;
 }
 
-static int try_image(const struct walk *w, struct verdict *v, int fd)
+/* What a process that opens images has. */
+struct opener {
+	int img, copy; /* the file that was recorded, and another: the image was copied there */
+	bool apart;    /* second crashes in processes of their own */
+};
+
+static struct opener opener;
+
+static int opener_start(bool apart)
+{
+	struct opener *o = &opener;
+
+	/* Memory freed for one image serves the next: fresh pages for each cost more than the recovery. */
+	mallopt(M_MMAP_THRESHOLD, 32 << 20);
+	mallopt(M_TRIM_THRESHOLD, 1 << 30);
+	mallopt(M_TOP_PAD, 4 << 20);
+	o->img = resident_file(crash_image_path());
+	o->copy = resident_file(crash_copy_path());
+	o->apart = apart;
+	resident_strict(false);
+	return o->img < 0 || o->copy < 0 ? -1 : 0;
+}
+
+/* Open an image, or in one of many cases twice, read only first, or in another file than it was made in. */
+static int open_image(const struct walk *w, struct verdict *v, const struct opener *o, uint64_t no)
 {
 	const struct stream *s = w->s;
+	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 4 == 1 ? CRASH_READ_FIRST : 0);
+	bool copied = no % 8 == 3;
 	struct crash c = {.w = s->w,
 			  .media = s->opt->media,
-			  .path = crash_image_path(),
-			  .backend = &sim_backend};
-	uint64_t no = s->img_no + v->current;
-	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 4 == 1 ? CRASH_READ_FIRST : 0);
-	uint32_t every;
+			  .path = copied ? crash_copy_path() : crash_image_path(),
+			  .backend = &sim_backend,
+			  .bytes = w->out,
+			  .len = w->img.off,
+			  .file = copied ? o->copy : o->img};
+	int rc;
 
-	alarm(s->opt->timeout);
-	crash_dir_clear();
-	if (write_image(fd, w->out, w->img.off)) {
+	if (resident_put(c.file, c.bytes, c.len)) {
 		snprintf(v->why, sizeof(v->why), "cannot write the image: %s", strerror(errno));
 		return -1;
 	}
+	if (how & CRASH_TWICE)
+		resident_strict(true);
 	sim_mode(s->opt->media, NULL);
-	if (crash_verify(&c, s->rec, w->img.floor, w->img.top, how)) {
+	rc = crash_verify(&c, s->rec, w->img.floor, w->img.top, how);
+	if (rc)
 		snprintf(v->why, sizeof(v->why), "%s", c.why);
-		return -1;
-	}
 	free(c.text);
-	v->reopened++;
-	every = s->opt->second;
-	if (s->w->second && !s->opt->depth && s->w->second < every)
-		every = s->w->second;
-	if (every && !s->w->once && mix(s->opt->seed, no) % every == 0) {
-		alarm(0);
-		return second_crash(w, v);
-	}
-	return 0;
+	if (how & CRASH_TWICE)
+		resident_strict(false);
+	return rc;
 }
 
-static void worker(const struct stream *s, uint32_t from)
+static int try_image(const struct walk *w, struct verdict *v, const struct opener *o)
 {
-	struct walk w = {.s = s, .base = s->base, .out = malloc(SIM_IMAGE_MAX)};
-	int fd = open(crash_image_path(), O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+	const struct stream *s = w->s;
+	uint64_t no = s->img_no + v->current;
+	uint32_t every = s->opt->second;
+	int rc;
+
+	alarm(s->opt->timeout);
+	rc = open_image(w, v, o, no);
+	if (rc)
+		return rc;
+	v->reopened++;
+	if (s->w->second && !s->opt->depth && s->w->second < every)
+		every = s->w->second;
+	if (!every || s->w->once || mix(s->opt->seed, no) % every)
+		return 0;
+	alarm(0);
+	v->in_second = 1;
+	rc = second_crash(w, v, o->apart);
+	crash_dir_clear();
+	if (!rc)
+		v->in_second = 0;
+	else if (!o->apart)
+		_exit(WORKER_AGAIN);
+	return rc;
+}
+
+static int follow(struct walk *w, const struct opener *o, uint32_t from)
+{
+	struct verdict *v = w->s->v;
 	int rc = 0;
 
-	if (!w.out || fd < 0)
-		_exit(96);
-	/* Memory freed for one image serves the next: fresh pages for each cost more than the recovery. */
-	mallopt(M_MMAP_THRESHOLD, 64 << 20);
-	mallopt(M_TRIM_THRESHOLD, 1 << 30);
-	mallopt(M_TOP_PAD, 4 << 20);
-	for (uint32_t i = 0; !rc && walk_next(&w); i++) {
+	for (uint32_t i = 0; !rc && walk_next(w); i++) {
 		if (i < from)
 			continue;
-		s->v->current = i;
-		rc = try_image(&w, s->v, fd);
+		v->current = i;
+		rc = try_image(w, v, o);
 	}
-	s->v->failed = rc != 0;
-	crash_dir_remove();
+	v->failed = rc != 0;
+	return rc;
+}
+
+static void worker(const struct stream *s, uint32_t from, bool apart)
+{
+	struct walk w = {.s = s, .base = s->base, .out = malloc(SIM_IMAGE_MAX)};
+
+	crash_dir_adopt();
+	crash_dir_clear();
+	if (!w.out || opener_start(apart))
+		_exit(96);
+	follow(&w, &opener, from);
 	_exit(0);
 }
 
@@ -320,17 +398,34 @@ static bool worker_failed(int status, struct verdict *v)
 	return true;
 }
 
-static void run_worker(struct stream *s)
+static int fork_worker(struct stream *s, uint32_t from, bool apart)
 {
 	int status;
 	pid_t pid;
 
-	memset(s->v, 0, sizeof(*s->v));
+	crash_dir(); /* the worker's is ours */
 	fflush(NULL);
 	pid = fork();
 	if (pid == 0)
-		worker(s, 0);
+		worker(s, from, apart);
 	waitpid(pid, &status, 0);
+	return status;
+}
+
+static void run_worker(struct stream *s)
+{
+	int status;
+
+	memset(s->v, 0, sizeof(*s->v));
+	status = fork_worker(s, 0, false);
+	if (status && s->v->in_second) {
+		status = fork_worker(s, s->v->current, true);
+		if (!status && !s->v->failed) {
+			s->v->failed = 1;
+			snprintf(s->v->why, sizeof(s->v->why),
+				 "a second crash went wrong, but not when it was tried again");
+		}
+	}
 	s->res->reopened += s->v->reopened;
 	s->res->second += s->v->second;
 	if (!worker_failed(status, s->v))
@@ -339,6 +434,19 @@ static void run_worker(struct stream *s)
 	s->res->second_failed = s->v->in_second;
 	snprintf(s->res->why, sizeof(s->res->why), "%s", s->v->why);
 	keep_failure(s);
+}
+
+/* In this process, which is a worker, between two images of its own. */
+static void run_here(struct stream *s)
+{
+	struct walk w = {.s = s, .base = s->base, .out = image_buffer_new()};
+
+	memset(s->v, 0, sizeof(*s->v));
+	if (follow(&w, &opener, 0))
+		_exit(WORKER_AGAIN);
+	s->res->reopened += s->v->reopened;
+	s->res->second += s->v->second;
+	image_buffer_free(w.out, w.valid);
 }
 
 int stream_try(const struct crash_workload *w, const struct crash_record *rec,
@@ -353,6 +461,7 @@ int stream_try(const struct crash_workload *w, const struct crash_record *rec,
 	o.second = 0;
 	s = stream_new(w, rec, &o, &res);
 	memcpy(s->base, image, len);
+	s->base_len = s->base_len > len ? s->base_len : len;
 	stream_image(s, len, floor, top, &n);
 	stream_flush(s, true);
 	snprintf(why, why_len, "%s", res.why);
@@ -368,7 +477,9 @@ bool stream_flush(struct stream *s, bool force)
 		return false;
 	if (!force && s->images < BATCH_IMAGES && s->len < BATCH_BYTES)
 		return true;
-	if (s->images)
+	if (s->images && s->opt->here)
+		run_here(s);
+	else if (s->images)
 		run_worker(s);
 	/* the durable image moves to the end of the stream */
 	w.base = s->base;

@@ -17,6 +17,7 @@
 #include <xxhash.h>
 
 #include "fixed.h"
+#include "resident.h"
 
 #define LOG_CAP ((uint64_t)1 << 30)
 
@@ -115,7 +116,7 @@ int crash_done(struct crash *c)
 
 /* --- directories --- */
 
-static char dir[128], image[160];
+static char dir[128], image[160], copy[160];
 static pid_t dir_pid;
 
 const char *crash_dir(void)
@@ -128,6 +129,7 @@ const char *crash_dir(void)
 		_exit(97);
 	}
 	snprintf(image, sizeof(image), "%s/img", dir);
+	snprintf(copy, sizeof(copy), "%s/copy", dir);
 	dir_pid = getpid();
 	return dir;
 }
@@ -136,6 +138,12 @@ const char *crash_image_path(void)
 {
 	crash_dir();
 	return image;
+}
+
+const char *crash_copy_path(void)
+{
+	crash_dir();
+	return copy;
 }
 
 void crash_dir_adopt(void)
@@ -150,7 +158,8 @@ static void clear(bool all)
 	char path[512];
 
 	while (d && (e = readdir(d))) {
-		if (e->d_name[0] == '.' || (!all && !strcmp(e->d_name, "img")))
+		if (e->d_name[0] == '.' ||
+		    (!all && (!strcmp(e->d_name, "img") || !strcmp(e->d_name, "copy"))))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
 		unlink(path);
@@ -311,8 +320,8 @@ static int go_on(struct crash *c, const struct crash_record *rec)
 	return c->w->again(c);
 }
 
-static int recover_child(const struct crash_workload *w, const struct crash_options *opt,
-			 const struct crash_record *rec)
+static int record_recovery(const struct crash_workload *w, const struct crash_options *opt,
+			   const struct crash_record *rec)
 {
 	struct crash c = {.w = w,
 			  .media = opt->media,
@@ -327,6 +336,7 @@ static int recover_child(const struct crash_workload *w, const struct crash_opti
 	    w->kind->close(&c))
 		sim_mark(EV_FAIL, c.why, (uint32_t)strlen(c.why) + 1);
 	sim_audit();
+	free(c.text);
 	return 0;
 }
 
@@ -348,19 +358,14 @@ static int states_extend(struct crash_record *rec, char *why, size_t why_len)
 	return rc;
 }
 
-int crash_record_recovery(const struct crash_workload *w, const struct crash_options *opt,
-			  struct crash_record *rec, uint32_t floor, uint32_t top, char *why,
-			  size_t why_len)
+/* In a process of its own. */
+static int record_apart(const struct crash_workload *w, const struct crash_options *opt,
+			const struct crash_record *rec, char *why, size_t why_len)
 {
 	int status = 0;
 	pid_t pid;
 
-	rec->log = sim_log_new(LOG_CAP);
-	rec->floor = floor;
-	rec->top = top;
-	rec->states_known = top + 1;
-	crash_dir_clear();
-	if (!rec->log || crash_write_image(crash_image_path(), rec->start, rec->start_len)) {
+	if (crash_write_image(crash_image_path(), rec->start, rec->start_len)) {
 		snprintf(why, why_len, "cannot prepare a second crash: %s", strerror(errno));
 		return -1;
 	}
@@ -368,15 +373,44 @@ int crash_record_recovery(const struct crash_workload *w, const struct crash_opt
 	pid = fork();
 	if (pid == 0) {
 		crash_dir_adopt();
-		_exit(recover_child(w, opt, rec));
+		resident_strict(true);
+		_exit(record_recovery(w, opt, rec));
 	}
 	waitpid(pid, &status, 0);
-	if (status) {
-		snprintf(why, why_len,
-			 "recovery, recorded for a second crash, ended with signal %d",
-			 WTERMSIG(status));
+	if (!status)
+		return 0;
+	snprintf(why, why_len, "recovery, recorded for a second crash, ended with signal %d",
+		 WTERMSIG(status));
+	return -1;
+}
+
+static int record_here(const struct crash_workload *w, const struct crash_options *opt,
+		       const struct crash_record *rec)
+{
+	int rc = resident_put(resident_file(crash_image_path()), rec->start, rec->start_len);
+
+	if (!rc)
+		rc = record_recovery(w, opt, rec);
+	sim_mode(opt->media, NULL);
+	alarm(0);
+	return rc;
+}
+
+int crash_record_recovery(const struct crash_workload *w, const struct crash_options *opt,
+			  struct crash_record *rec, uint32_t floor, uint32_t top, char *why,
+			  size_t why_len)
+{
+	rec->log = sim_log_new(LOG_CAP);
+	rec->floor = floor;
+	rec->top = top;
+	rec->states_known = top + 1;
+	crash_dir_clear();
+	if (!rec->log) {
+		snprintf(why, why_len, "no memory for the event log");
 		return -1;
 	}
+	if (opt->here ? record_here(w, opt, rec) : record_apart(w, opt, rec, why, why_len))
+		return -1;
 	if (opt->sites)
 		crash_sites_add(opt->sites, rec->log);
 	return states_extend(rec, why, why_len);
@@ -443,24 +477,10 @@ static int verify_once(struct crash *c, const struct crash_record *rec, uint32_t
 	return -1;
 }
 
-static uint64_t sum_file(const char *path)
-{
-	uint8_t *buf = malloc(SIM_IMAGE_MAX);
-	int fd = open(path, O_RDONLY | O_CLOEXEC);
-	ssize_t n = buf && fd >= 0 ? read(fd, buf, SIM_IMAGE_MAX) : -1;
-	uint64_t sum = n < 0 ? 0 : XXH3_64bits(buf, (size_t)n);
-
-	if (fd >= 0)
-		close(fd);
-	free(buf);
-	return sum;
-}
-
 /* Leaves what it showed in C->text. */
 static int verify_reading(struct crash *c, const struct crash_record *rec, uint32_t floor,
 			  uint32_t top)
 {
-	uint64_t before = sum_file(c->path);
 	int rc;
 
 	c->read_only = true;
@@ -472,7 +492,7 @@ static int verify_reading(struct crash *c, const struct crash_record *rec, uint3
 		memcpy(why, c->why, sizeof(why));
 		return crash_why(c, "opened to be read only: %.900s", why);
 	}
-	if (sum_file(c->path) != before)
+	if (c->bytes && !resident_same(c->file, c->bytes, c->len))
 		return crash_why(c, "opening it to be read only has changed the file");
 	return 0;
 }

@@ -74,6 +74,9 @@ struct crash {
 	const struct twz__backend *backend;
 	bool recovering;  /* open finds what a crash left */
 	bool read_only;	  /* open it so */
+	const uint8_t *bytes; /* what the file was when it was opened first, or NULL */
+	uint64_t len;
+	int file;	  /* its number (resident.h) */
 	void *store, *db; /* of the kind */
 	void *user[8];	  /* of the workload */
 	uint64_t inside;  /* what kind->inside said when the operation began */

@@ -74,16 +74,21 @@ static int drop(struct crash *c, const char *name)
 	return rc;
 }
 
-#define ENGINE_WL(var, id, text_, media_, quick_, setup_, run_)                                    \
+/* SHARE: percent of --limit. */
+#define ENGINE_WL_SHARE(var, id, text_, media_, quick_, setup_, run_, share_)                      \
 	const struct crash_workload var = {.name = "engine." id,                                   \
 					   .what = text_,                                          \
 					   .media = media_,                                        \
 					   .quick = quick_,                                        \
+					   .share = share_,                                        \
 					   .kind = &db_kind,                                       \
 					   .setup = setup_,                                        \
 					   .run = run_,                                            \
 					   .show = db_show}
-
+#define ENGINE_WL(var, id, text_, media_, quick_, setup_, run_)                                    \
+	ENGINE_WL_SHARE(var, id, text_, media_, quick_, setup_, run_, 100)
+#define SHARE_LARGE 15	/* a store beyond 1 MiB is dear */
+#define SHARE_RICH  150 /* most commits have something rare inside */
 /* --- one-row commits: insert, update, delete --- */
 
 static int setup_rows(struct crash *c)
@@ -199,8 +204,8 @@ static int run_split(struct crash *c)
 	CRASH_OP(c, many(c, "t", 5, 1));
 	return 0;
 }
-ENGINE_WL(wl_db_split, "split", "inserts that split leaves and the root", CRASH_ALL, true, NULL,
-	  run_split);
+ENGINE_WL_SHARE(wl_db_split, "split", "inserts that split leaves and the root", CRASH_ALL, true,
+		NULL, run_split, SHARE_RICH);
 
 static int setup_merge(struct crash *c)
 {
@@ -218,6 +223,51 @@ static int run_merge(struct crash *c)
 }
 ENGINE_WL(wl_db_merge, "merge", "deletes that merge leaves until the table is empty", CRASH_ALL,
 	  false, setup_merge, run_merge);
+
+/*
+ * --- commits that all have something rare inside: rows everywhere, so that leaves split in each; many of them gone
+ * again, so that leaves merge; so many updates that the ring is soon full ---
+ */
+
+static int run_grows(struct crash *c)
+{
+	for (int i = 0; i < 16; i++)
+		CRASH_OP(c, rows(c, "t", i, 18, 17, 20, i));
+	return 0;
+}
+ENGINE_WL_SHARE(wl_db_grows, "grows", "splits in every commit", CRASH_ALL, false, setup_rows,
+		run_grows, SHARE_RICH);
+
+static int setup_shrinks(struct crash *c)
+{
+	for (int i = 0; i < 8; i++)
+		CRASH_DO(c, rows(c, "t", i, 40, 8, 20, i));
+	return 0;
+}
+
+static int run_shrinks(struct crash *c)
+{
+	for (int i = 0; i < 14; i++)
+		CRASH_OP(c, rows(c, "t", i * 20, 20, 1, -1, 0));
+	return 0;
+}
+ENGINE_WL(wl_db_shrinks, "shrinks", "merges in most commits", CRASH_ALL, false, setup_shrinks,
+	  run_shrinks);
+
+static int setup_fills(struct crash *c)
+{
+	CRASH_DO(c, rows(c, "t", 0, 80, 1, 20, 1));
+	return 0;
+}
+
+static int run_fills(struct crash *c)
+{
+	for (int i = 0; i < 16; i++)
+		CRASH_OP(c, rows(c, "t", i % 5, 75, 1, 20 + i % 3, i));
+	return 0;
+}
+ENGINE_WL_SHARE(wl_db_fills, "fills", "checkpoints in most commits, and laps of the ring",
+		CRASH_ALL, false, setup_fills, run_fills, SHARE_RICH);
 
 /* --- tables --- */
 
@@ -254,7 +304,8 @@ static int run_cut(struct crash *c)
 	CRASH_OP(c, rows(c, "b", 1, 1, 1, -1, 0));
 	return 0;
 }
-ENGINE_WL(wl_db_cut, "cut", "units that change their type", CRASH_ALL, false, setup_cut, run_cut);
+ENGINE_WL_SHARE(wl_db_cut, "cut", "units that change their type", CRASH_ALL, false, setup_cut,
+		run_cut, SHARE_LARGE);
 
 /* --- free space given back to the file system, and taken again --- */
 
@@ -298,8 +349,8 @@ static int run_large(struct crash *c)
 	CRASH_OP(c, rows(c, "t", 1000, 2, 1, -1, 0));
 	return 0;
 }
-ENGINE_WL(wl_db_large, "large", "transactions longer than the ring, large values (D2, D3)",
-	  CRASH_LINE | CRASH_PAGE, false, NULL, run_large);
+ENGINE_WL_SHARE(wl_db_large, "large", "transactions longer than the ring, large values (D2, D3)",
+		CRASH_LINE | CRASH_PAGE, false, NULL, run_large, SHARE_LARGE);
 
 /*
  * Values that take units of several 64 KiB, replaced by ones of the same, of a greater and of a
@@ -323,8 +374,8 @@ static int run_values(struct crash *c)
 	CRASH_OP(c, rows(c, "t", 4, 1, 1, 90000, 7));
 	return 0;
 }
-ENGINE_WL(wl_db_values, "values", "values of several units of 64 KiB", CRASH_LINE | CRASH_PAGE,
-	  false, setup_rows, run_values);
+ENGINE_WL_SHARE(wl_db_values, "values", "values of several units of 64 KiB",
+		CRASH_LINE | CRASH_PAGE, false, setup_rows, run_values, SHARE_LARGE);
 
 /* Long keys: alone, in a leaf that splits (the fences are as long), deleted, in the room of one deleted. */
 static int run_long(struct crash *c)
@@ -342,8 +393,8 @@ static int run_long(struct crash *c)
 	CRASH_OP(c, rows(c, "t", LONG_KEY + 901, 1, 1, 20, 7));
 	return 0;
 }
-ENGINE_WL(wl_db_long, "long", "keys longer than a short row has", CRASH_LINE | CRASH_PAGE, false,
-	  setup_rows, run_long);
+ENGINE_WL_SHARE(wl_db_long, "long", "keys longer than a short row has", CRASH_LINE | CRASH_PAGE,
+		false, setup_rows, run_long, SHARE_LARGE);
 
 /* --- the other calls that change rows, and the other ways to commit --- */
 
@@ -473,8 +524,9 @@ static int run_savepoint(struct crash *c)
 	}
 	return 0;
 }
-ENGINE_WL(wl_db_savepoint, "savepoint", "transactions with savepoints rolled back and released",
-	  CRASH_ALL, true, setup_rows, run_savepoint);
+ENGINE_WL_SHARE(wl_db_savepoint, "savepoint",
+		"transactions with savepoints rolled back and released", CRASH_ALL, true,
+		setup_rows, run_savepoint, SHARE_RICH);
 
 /* --- whole leaves deleted at once --- */
 
@@ -495,8 +547,8 @@ static int run_range(struct crash *c)
 	CRASH_OP(c, rows(c, "t", 0, 40, 1, 12, 4));
 	return 0;
 }
-ENGINE_WL(wl_db_range, "range", "range deletes over many leaves", CRASH_ALL, false, setup_range,
-	  run_range);
+ENGINE_WL_SHARE(wl_db_range, "range", "range deletes over many leaves", CRASH_ALL, false,
+		setup_range, run_range, SHARE_LARGE);
 
 /* --- tables of numbers and of sorted duplicates, renamed, appended to, changed conditionally --- */
 
@@ -565,8 +617,8 @@ static int run_kinds(struct crash *c)
 	CRASH_OP(c, drop(c, "couples"));
 	return 0;
 }
-ENGINE_WL(wl_db_kinds, "kinds", "tables of numbers and of sorted duplicates, renamed", CRASH_ALL,
-	  false, NULL, run_kinds);
+ENGINE_WL_SHARE(wl_db_kinds, "kinds", "tables of numbers and of sorted duplicates, renamed",
+		CRASH_ALL, false, NULL, run_kinds, SHARE_RICH);
 
 /* One transaction that commits twice and stays the writer, then a third time and stays a reader. */
 static int run_keep(struct crash *c)
@@ -655,8 +707,8 @@ static int run_laps(struct crash *c)
 		CRASH_OP(c, rows(c, "t", i % 23, 3, 4, 50 + i * 13 % 200, i));
 	return 0;
 }
-ENGINE_WL(wl_db_laps, "laps", "updates over several laps of the ring", CRASH_LINE | CRASH_PAGE,
-	  false, setup_rows, run_laps);
+ENGINE_WL_SHARE(wl_db_laps, "laps", "updates over several laps of the ring",
+		CRASH_LINE | CRASH_PAGE, false, setup_rows, run_laps, SHARE_LARGE);
 
 /* --- a database comes into being in a store --- */
 
