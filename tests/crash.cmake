@@ -36,7 +36,7 @@ target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzdb)
 # twz_crash_program(NAME): a twzcrash of its own, with the workloads in the object library NAME_code.
 function(twz_crash_program name)
-	add_executable(${name} crash/main.c crash/run.c crash/mutate.c crash/flushes.c $<TARGET_OBJECTS:${name}_code>)
+	add_executable(${name} crash/main.c crash/run.c crash/mutate.c crash/mutate_list.c crash/flushes.c $<TARGET_OBJECTS:${name}_code>)
 	target_link_libraries(${name} PRIVATE crash_harness crash_twzdb)
 endfunction()
 add_library(twzcrash_code ALIAS crash_workloads)

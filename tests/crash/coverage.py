@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: MIT
 """coverage.py -- which lines that store to memory ran between two crash points, and which did not
 
-usage: coverage.py --build DIR [--limit N] [--all] [TWZCRASH-ARGUMENTS...]
+usage: coverage.py --build DIR [--limit N] [--all] [--explained] [--map FILE] [TWZCRASH-ARGUMENTS...]
 
 Every store of the code under test is a call of a hook in bin/twzcrash. `twzcrash coverage` runs all
 workloads and says which of these calls were made while a process recorded, and which of them stored to
 the image. A line that never ran is printed, unless coverage.list says why its function cannot store to
-a store, or cannot run here. --all: also lines that ran but stored to other memory only.
+a store, or cannot run here. --all: also lines that ran but stored to other memory only; --explained: also
+those that coverage.list explains, with their text, for a review of it. --map: what ran, kept for the next time.
 """
 import argparse
 import collections
@@ -53,6 +54,12 @@ def places(exe, addrs):
         yield (path[len(ROOT) + 1:] if path.startswith(ROOT + "/") else "", no, fn)
 
 
+def text_of(path, no):
+    with open(os.path.join(ROOT, path)) as f:
+        lines = f.readlines()
+    return lines[no - 1].strip() if 0 < no <= len(lines) else "?"
+
+
 def reasons():
     known = {}
     for line in open(os.path.join(HERE, "coverage.list")):
@@ -62,20 +69,32 @@ def reasons():
     return known
 
 
+def what_ran(exe, a, rest):
+    """Address behind the call of a hook -> bits of enum sim_cover_bits; None: a workload failed."""
+    with tempfile.NamedTemporaryFile("r") as tmp:
+        name = a.map or tmp.name
+        if not a.map or not os.path.exists(name):
+            p = subprocess.run([exe, "coverage", "--image", name, "--limit", a.limit, "--second", "8"] + rest,
+                               capture_output=True, text=True)
+            if p.returncode:
+                sys.stdout.write(p.stdout[-3000:] + p.stderr)
+                return None
+        with open(name) as f:
+            return {int(l.split()[0], 16): int(l.split()[1]) for l in f}
+
+
 def main():
     ap = argparse.ArgumentParser()
     ap.add_argument("--build", required=True)
     ap.add_argument("--limit", default="120")
     ap.add_argument("--all", action="store_true")
+    ap.add_argument("--explained", action="store_true")
+    ap.add_argument("--map")
     a, rest = ap.parse_known_args()
     exe = os.path.join(os.path.abspath(a.build), "bin/twzcrash")
-    with tempfile.NamedTemporaryFile("r") as f:
-        p = subprocess.run([exe, "coverage", "--image", f.name, "--limit", a.limit, "--second", "8"] + rest,
-                           capture_output=True, text=True)
-        if p.returncode:
-            sys.stdout.write(p.stdout[-3000:] + p.stderr)
-            return 1
-        ran = {int(l.split()[0], 16): int(l.split()[1]) for l in f}
+    ran = what_ran(exe, a, rest)
+    if ran is None:
+        return 1
     base = 0  # a position-independent executable: offsets are addresses
     addrs, jumps = sites(exe)
     state = collections.defaultdict(int)
@@ -92,8 +111,8 @@ def main():
         kind = "image" if bits & 2 else "other" if bits else "explained" if why else "never"
         count[kind] += 1
         used.update(why if kind == "explained" else ())
-        if kind == "never" or (a.all and kind == "other"):
-            print(f"{kind:6} {path}:{no} {fn}")
+        if kind == "never" or (a.all and kind == "other") or (a.explained and kind == "explained"):
+            print(f"{kind:6} {path}:{no} {fn}" + (": " + text_of(path, no) if a.explained else ""))
         bad += kind == "never"
     print(f"coverage: {sum(count.values())} lines that store: {count['image']} stored to the image between two crash points, "
           f"{count['other']} ran and stored elsewhere, {count['explained']} did not run and need not (coverage.list), "

@@ -34,13 +34,17 @@ static const char usage[] =
 	"  --require-large N           fail unless N distinct images of a store of 1 GiB were\n"
 	"  --timeout S                 seconds an image may take (default 20)\n"
 	"  --sample N                  so many mutants, chosen by the seed (default: all)\n"
+	"  --only TEXT                 those mutants with TEXT in their name (caller, its caller, files, lines)\n"
+	"  --list 1                    say which mutants there are, how many workloads make the call, itself and after a death\n"
+	"  --hints FILE, --learn FILE  what caught each mutant last time, tried first; written anew\n"
+	"  --state FILE, --seconds S   do them in parts: what was found so far; begin none after S seconds (exit status 3: not finished)\n"
 	"  --equivalent FILE           mutants that need not be noticed, or stores that need not be flushed, and why\n"
 	"  --keep DIR                  where images that fail are kept (default /tmp)\n";
 
 struct args {
 	struct crash_plan p;
-	const char *image, *equivalent;
-	uint32_t sample;
+	const char *image;
+	struct mutant_options mutants;
 	uint32_t floor, top;
 };
 
@@ -85,9 +89,21 @@ static int option(struct args *a, const char *name, const char *value)
 	else if (!strcmp(name, "--timeout"))
 		a->p.opt.timeout = (unsigned int)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--sample"))
-		a->sample = (uint32_t)strtoul(value, NULL, 0);
+		a->mutants.sample = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--seconds"))
+		a->mutants.seconds = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--only"))
+		a->mutants.only = value;
+	else if (!strcmp(name, "--list"))
+		a->mutants.list = atoi(value) != 0;
+	else if (!strcmp(name, "--state"))
+		a->mutants.state = value;
+	else if (!strcmp(name, "--hints"))
+		a->mutants.hints = value;
+	else if (!strcmp(name, "--learn"))
+		a->mutants.learn = value;
 	else if (!strcmp(name, "--equivalent"))
-		a->equivalent = value;
+		a->mutants.equivalent = value;
 	else if (!strcmp(name, "--image"))
 		a->image = value;
 	else if (!strcmp(name, "--floor"))
@@ -203,7 +219,7 @@ static int flushes(struct args *a)
 			    crash_workloads[i]->media & bit && (!a->p.media || a->p.media & bit))
 				rc |= crash_flushes_of(crash_workloads[i], &a->p.opt);
 		}
-	rc |= crash_flushes_print(a->equivalent);
+	rc |= crash_flushes_print(a->mutants.equivalent);
 	return rc;
 }
 
@@ -249,7 +265,7 @@ int main(int argc, char **argv)
 		a.p.quick = true;
 		rc = crash_plan_once(&a.p);
 	} else if (!strcmp(argv[1], "mutants")) {
-		rc = crash_mutants(&a.p, a.sample, a.equivalent);
+		rc = crash_mutants(&a.p, &a.mutants);
 	} else if (!strcmp(argv[1], "flushes")) {
 		rc = flushes(&a);
 	} else if (!strcmp(argv[1], "coverage")) {

@@ -8,7 +8,7 @@ import collections
 Mutant = collections.namedtuple("Mutant", "rule name file old new why target commands")
 MUTANTS = []
 # No test notices these yet (or their place has moved): the next ones to be caught. They are in no sample.
-OPEN = {"log-generation-stays", "log-no-checksum", "no-private-pages"}
+OPEN = set()
 
 
 def crash(rule, name, file, old, new, why, *commands):
@@ -26,16 +26,22 @@ def unit(rule, name, file, old, new, why, test, *cases):
 crash("D1", "log-generation-stays", "twz/src/log_recover.c",
       "seg->generation ? generation : seg->generation) + 1;", "seg->generation ? generation : seg->generation);",
       "recovery does not raise the generation: a dropped record comes back",
-      "run engine.again --media line --second 1 --second-limit 300 --third 0 --limit 60 --seed 1")
+      "run log.whole --second 1 --second-limit 120 --third 0 --limit 200 --seed 1")
 crash("D1", "journal-no-checksum", "twz/core/journal.c",
       "if (!err && r->sum == rec_sum(c, r))\n\t\t*out = r;\n\treturn err;\n}\n\nint twzc__rec_walk", "if (!err)\n\t\t*out = r;\n\treturn err;\n}\n\nint twzc__rec_walk",
       "a record of the journal counts without its checksum", "run core.object core.pointer core.journal_laps --limit 1500 --seed 1")
 crash("D1", "journal-generation-stays", "twz/core/journal.c",
       "if (!err && !c->read_only)\n\t\terr = twzc__super_raise(c);", "",
       "recovery does not raise the journal's generation", "run core.again --media page --limit 2000 --second 1 --seed 1")
-crash("D1", "log-no-checksum", "twz/src/log_ring.c",
-      "if (e->check_prev && rec->prev != e->prev)\n\t\treturn 3;\n\treturn 0;", "return 0;",
-      "a record counts whatever stands before it", "run log engine.again --limit 2000 --seed 1")
+crash("D1", "log-no-checksum", "twz/src/log_io.c",
+      "head.sum != twz__log_rec_sum(it->rec, it->next.generation)) {", "0) {",
+      "a record counts without its checksum", "run log.append --limit 1500 --seed 1")
+crash("D1", "log-any-place", "twz/src/log_ring.c",
+      "if (rec->lsn != e->lsn)\n\t\treturn 2;\n\tif (e->check_prev && rec->prev != e->prev)\n\t\treturn 3;", "",
+      "a record counts whatever its sequence number, and whatever stands before it: those of the last lap come back",
+      "run log.laps log.checkpoint --limit 1500 --seed 1")
+# Either of the two is enough. Within a generation a position is given out once, with one content (D19), so a valid record with the
+# expected number has the predecessor it was written behind; and a chain of checksums leads to nothing older.
 
 # --- D2: new blocks before the record ---
 
@@ -205,7 +211,7 @@ crash("D19", "ring-of-lines", "twz/src/log_io.c",
 # --- D20: reading only ---
 
 crash("D20", "no-private-pages", "twz/src/store.c",
-      "rc = twz__private_media(s->media, &image);\n\tif (!rc)\n\t\ts->media = image;", "(void)image;",
+      "rc = twz__private_media(s->media, &image);\n\tif (rc)\n\t\treturn rc;\n\ts->media = image;", "(void)image;",
       "a read-only opening of an unclean store has no pages of its own", "run engine.commit core.object --limit 300 --seed 1")
 unit("D20", "readers-not-waited-for", "twz/src/store.c",
      "if (!rc && rt->sole)\n\t\trc = twz__privates_wait(s->media);", "",

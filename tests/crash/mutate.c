@@ -2,64 +2,89 @@
  * mutate.c -- would the workloads notice if a flush, fence, sync, write or publishing store were missing?
  *
  * A mutant is a call site, told by its caller and the caller's caller; all its calls are taken away
- * together, in the simulator, not in the code. It is tried on every workload that makes the call, with
- * few images first and then with more, until some image is wrong; what survives is tried once more
- * with a process that dies before the power fails. A mutant that survives all that must stand in the
- * list of equivalent ones, with its proof.
+ * together, in the simulator, not in the code. It is tried first on what caught it last time (hints), then
+ * on every workload that makes the call, with few images first and with more then, until some image is
+ * wrong; what survives is tried once more with a process that dies before the power fails. A mutant that
+ * survives all that must stand in the list of equivalent ones, with its proof.
+ *
+ * A run may be done in parts: what was found stands in a file.
  */
 #include "mutate.h"
+#include "mutate_list.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #define MUTANT_MAX 1024
 #define RUN_MAX	   256
-#define HASH_MAX   256
+#define HASH_MAX   1024
+#define HINT_MAX   8
 
-static const char *const kind_name[] = {"", "flush", "fence", "sync", "write", "publish"};
-
-/* A workload on a medium, recorded once. */
+/* A workload on a medium. */
 struct run {
 	const struct crash_workload *w;
 	enum sim_media media;
-	struct crash_record rec;
+	struct crash_sites *sites; /* shared: by enum where */
+};
+
+/* Where a call is made: by the workload, in a recovery from it, by who goes on after a death in it. */
+enum where {
+	IN_RUN,
+	IN_RECOVERY,
+	AFTER_DEATH,
+	WHERES,
 };
 
 struct mutant {
-	enum mutation_kind kind;
-	enum sim_media media;
-	char at[240];  /* "function (file:line) < function (file:line)" */
-	char fns[160]; /* the same without files */
+	struct mutant_id id;
 	uint64_t hash[HASH_MAX];
 	uint32_t hash_cnt;
-	uint16_t run[RUN_MAX], dead[RUN_MAX]; /* made in the run itself; after a death in it */
+	uint16_t run[RUN_MAX],
+		dead[RUN_MAX];	/* workloads: made in the run or a recovery; after a death */
+	bool recovery[RUN_MAX]; /* run[i] makes it in a recovery only */
 	uint32_t run_cnt, dead_cnt;
 	bool skip;	    /* not in the sample */
 	unsigned int known; /* so many calls with these callers are in the list of equivalents */
+	struct caught_by hint[HINT_MAX];
+	unsigned int hint_cnt;
 };
 
 /* Shared: what became of it. */
 struct outcome {
 	bool done, caught;
 	uint64_t images;
-	char by[80];
+	struct caught_by by;
 };
 
 struct all {
+	const struct crash_plan *p;
+	const struct mutant_options *mo;
 	struct run run[RUN_MAX];
 	uint32_t run_cnt;
 	struct mutant *mut; /* MUTANT_MAX */
 	uint32_t mut_cnt;
 	struct outcome *out;
+	int state; /* file to append to, or -1 */
+	double until;
 };
+
+static double now(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
+}
 
 /* --- gathering --- */
 
-/* The first two functions of a chain; AT with files and lines, FNS without. */
-static bool name_of(const struct sim_ev *ev, char *at, size_t at_len, char *fns, size_t fns_len)
+/* The first two functions of a chain, with and without files and lines. */
+static bool name_of(const struct sim_ev *ev, struct mutant_id *id)
 {
 	char chain[700], *end, *own;
 	size_t n = 0;
@@ -72,188 +97,254 @@ static bool name_of(const struct sim_ev *ev, char *at, size_t at_len, char *fns,
 	end = strstr(end + 3, " < ");
 	if (end)
 		*end = 0;
-	snprintf(at, at_len, "%.*s", (int)at_len - 1, chain);
-	for (const char *c = chain; *c && n + 1 < fns_len; c++) {
+	snprintf(id->at, sizeof(id->at), "%.*s", (int)sizeof(id->at) - 1, chain);
+	for (const char *c = chain; *c && n + 1 < sizeof(id->fns); c++) {
 		if (c[0] == ' ' && c[1] == '(')
 			c += strcspn(c, ")");
 		else
-			fns[n++] = *c;
+			id->fns[n++] = *c;
 	}
-	fns[n] = 0;
+	id->fns[n] = 0;
 	return true;
 }
 
-static void add_run(uint16_t *list, uint32_t *cnt, uint32_t run)
+static bool add_run(uint16_t *list, uint32_t *cnt, uint32_t run)
 {
-	if ((!*cnt || list[*cnt - 1] != run) && *cnt < RUN_MAX)
-		list[(*cnt)++] = (uint16_t)run;
+	if ((*cnt && list[*cnt - 1] == run) || *cnt == RUN_MAX)
+		return false;
+	list[(*cnt)++] = (uint16_t)run;
+	return true;
 }
 
-static void add_site(struct all *a, uint32_t run, const struct crash_site *site, bool dead)
+static bool has_hash(const struct mutant *m, uint64_t hash)
 {
-	struct mutant m = {.kind = site->mut.kind, .media = a->run[run].media}, *old;
-	uint32_t i;
+	for (uint32_t i = 0; i < m->hash_cnt; i++)
+		if (m->hash[i] == hash)
+			return true;
+	return false;
+}
 
-	if (!name_of(&site->ev, m.at, sizeof(m.at), m.fns, sizeof(m.fns)))
-		return;
-	for (i = 0; i < a->mut_cnt; i++)
-		if (a->mut[i].kind == m.kind && a->mut[i].media == m.media &&
-		    !strcmp(a->mut[i].at, m.at))
+/* The mutant of a call; NULL: the workload's own, or too many. */
+static struct mutant *mutant_of(struct all *a, const struct crash_site *site, enum sim_media media)
+{
+	struct mutant_id id = {.kind = site->mut.kind, .media = media};
+	struct mutant *m;
+
+	for (m = a->mut; m < a->mut + a->mut_cnt; m++)
+		if (m->id.kind == id.kind && m->id.media == media && has_hash(m, site->mut.site))
+			return m;
+	if (!name_of(&site->ev, &id))
+		return NULL;
+	for (m = a->mut; m < a->mut + a->mut_cnt; m++)
+		if (m->id.kind == id.kind && m->id.media == media && !strcmp(m->id.at, id.at))
 			break;
-	if (i == MUTANT_MAX)
-		return;
-	old = &a->mut[i];
-	if (i == a->mut_cnt) {
-		*old = m;
+	if (a->mut_cnt == MUTANT_MAX || m->hash_cnt == HASH_MAX)
+		return NULL;
+	if (m == a->mut + a->mut_cnt) {
+		m->id = id;
 		a->mut_cnt++;
 	}
-	for (i = 0; i < old->hash_cnt && old->hash[i] != site->mut.site; i++)
-		;
-	if (i == old->hash_cnt && i < HASH_MAX)
-		old->hash[old->hash_cnt++] = site->mut.site;
-	if (!dead)
-		add_run(old->run, &old->run_cnt, run);
-	if (a->run[run].w->media & CRASH_KILL)
-		add_run(old->dead, &old->dead_cnt, run);
+	m->hash[m->hash_cnt++] = site->mut.site;
+	return m;
 }
 
-/* Sites of the run itself, and of what comes between a first and a second crash of it. */
-static int gather(struct all *a, const struct crash_plan *p, const struct crash_workload *w,
-		  enum sim_media media, struct crash_sites *sites)
+static void add_sites(struct all *a, uint32_t run, enum where where)
 {
-	struct run *r = &a->run[a->run_cnt];
-	struct crash_options o = p->opt;
-	struct crash_result res = {0};
-	char why[512];
+	const struct run *r = &a->run[run];
+	const struct crash_sites *s = &r->sites[where];
 
-	r->w = w;
-	r->media = o.media = media;
-	if (crash_record(w, media, o.seed, &r->rec, why, sizeof(why))) {
-		printf("%s: %s\n", w->name, why);
-		return 1;
+	for (uint32_t i = 0; i < s->cnt; i++) {
+		struct mutant *m = mutant_of(a, &s->site[i], r->media);
+
+		if (m && where != AFTER_DEATH && add_run(m->run, &m->run_cnt, run))
+			m->recovery[m->run_cnt - 1] = where == IN_RECOVERY;
+		if (m && r->w->media & CRASH_KILL)
+			add_run(m->dead, &m->dead_cnt, run);
 	}
-	memset(sites, 0, sizeof(*sites));
-	crash_sites_add(sites, r->rec.log);
+}
+
+/* In one place: the callers of what is recorded must be the same whenever it is. */
+static __attribute__((noinline)) int record(const struct run *r, uint64_t seed,
+					    struct crash_record *rec)
+{
+	char why[512];
+	int rc = crash_record(r->w, r->media, seed, rec, why, sizeof(why));
+
+	if (rc)
+		printf("%s: %s\n", r->w->name, why);
+	return rc;
+}
+
+/* Sites of the run itself, of what comes between a first and a second crash of it, and after a death. */
+static int gather(const struct run *r, const struct crash_options *opt)
+{
+	struct crash_options o = *opt;
+	struct crash_result res = {0};
+	struct crash_record rec;
+
+	o.media = r->media;
+	if (record(r, o.seed, &rec))
+		return 1;
+	crash_sites_add(&r->sites[IN_RUN], rec.log);
 	o.quiet = true;
 	o.limit = 40;
 	o.second = o.second ? 4 : 0;
 	o.second_limit = 2;
 	o.third = 0;
 	o.counts = NULL;
-	o.sites = sites;
-	crash_enumerate(w, &r->rec, &o, &res);
+	o.sites = &r->sites[IN_RECOVERY];
+	crash_enumerate(r->w, &rec, &o, &res);
+	crash_record_free(&rec);
+	o.sites = &r->sites[AFTER_DEATH];
+	if (r->w->media & CRASH_KILL && !res.failed)
+		crash_death(r->w, &o, &res);
 	if (res.failed)
-		printf("FAIL %s, with nothing taken away: %s\n", w->name, res.why);
-	for (uint32_t i = 0; i < sites->cnt; i++)
-		add_site(a, a->run_cnt, &sites->site[i], false);
-	memset(sites, 0, sizeof(*sites));
-	if (w->media & CRASH_KILL && !res.failed)
-		crash_death(w, &o, &res);
-	for (uint32_t i = 0; i < sites->cnt; i++)
-		add_site(a, a->run_cnt, &sites->site[i], true);
-	a->run_cnt++;
+		printf("FAIL %s, with nothing taken away: %s\n", r->w->name, res.why);
 	return res.failed != 0;
 }
 
-static int gather_all(struct all *a, const struct crash_plan *p)
+static void list_runs(struct all *a)
 {
-	size_t len = sizeof(struct crash_sites);
-	struct crash_sites *sites =
-		mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	int rc = sites == MAP_FAILED;
+	const struct crash_plan *p = a->p;
 
-	for (int i = 0; crash_workloads[i] && !rc; i++)
-		for (int m = 0; m < 2 && !rc; m++) {
+	for (int i = 0; crash_workloads[i]; i++)
+		for (int m = 0; m < 2; m++) {
 			unsigned int bit = m ? CRASH_PAGE : CRASH_LINE;
 
-			if (crash_wanted(p, crash_workloads[i]) &&
-			    crash_workloads[i]->media & bit && (!p->media || p->media & bit) &&
-			    a->run_cnt < RUN_MAX)
-				rc = gather(a, p, crash_workloads[i],
-					    m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE, sites);
+			if (!crash_wanted(p, crash_workloads[i]) ||
+			    !(crash_workloads[i]->media & bit) || (p->media && !(p->media & bit)) ||
+			    a->run_cnt == RUN_MAX)
+				continue;
+			a->run[a->run_cnt].w = crash_workloads[i];
+			a->run[a->run_cnt++].media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
 		}
-	if (sites != MAP_FAILED)
-		munmap(sites, len);
-	return rc;
 }
 
-/* --- the list of those that change nothing --- */
-
-/*
- * "KIND MEDIUM N FUNCTION < FUNCTION: proof": of the calls with these callers N are not needed.
- * MEDIUM may be `both`. Returns N.
- */
-static unsigned int equivalents(const char *file, const struct mutant *m)
+/* Several workloads at a time; in the order of the list, so that every run names them alike. */
+static int gather_all(struct all *a)
 {
-	char line[1000], kind[16], media[16];
-	unsigned int n, sum = 0;
-	FILE *f = file ? fopen(file, "r") : NULL;
-	int at;
+	uint32_t next = 0, busy = 0;
+	int rc = 0, status;
 
-	while (f && fgets(line, sizeof(line), f)) {
-		char *end = strstr(line, ": ");
-
-		if (line[0] == '#' || !end ||
-		    sscanf(line, "%15s %15s %u %n", kind, media, &n, &at) != 3)
+	while (next < a->run_cnt || busy) {
+		if (next < a->run_cnt && busy < a->p->jobs) {
+			fflush(NULL);
+			if (!fork()) {
+				rc = gather(&a->run[next], &a->p->opt);
+				fflush(stdout);
+				crash_dir_remove();
+				_exit(rc);
+			}
+			next++;
+			busy++;
 			continue;
-		*end = 0;
-		if (!strcmp(kind, kind_name[m->kind]) && !strcmp(line + at, m->fns) &&
-		    (!strcmp(media, "both") ||
-		     !strcmp(media, m->media == SIM_MEDIA_LINE ? "line" : "page")))
-			sum += n;
+		}
+		if (wait(&status) > 0) {
+			busy--;
+			rc |= status != 0;
+		}
 	}
-	if (f)
-		fclose(f);
-	return sum;
+	for (uint32_t i = 0; i < a->run_cnt; i++)
+		for (enum where k = IN_RUN; k < WHERES; k++) {
+			add_sites(a, i, k);
+			if (a->run[i].sites[k].cnt < CRASH_SITE_MAX)
+				continue;
+			printf("FAIL %s: more than %u ways to call\n", a->run[i].w->name,
+			       CRASH_SITE_MAX);
+			rc = 1;
+		}
+	return rc;
 }
 
 /* --- trying --- */
 
 static bool caught(struct outcome *out, const struct run *r, const struct crash_result *res,
-		   const char *how)
+		   bool dead, uint64_t limit)
 {
 	out->images += res->reopened + res->second;
 	if (res->failed != 1)
 		return false;
-	snprintf(out->by, sizeof(out->by), "%s%s", r->w->name, how);
+	snprintf(out->by.workload, sizeof(out->by.workload), "%s", r->w->name);
+	out->by.dead = dead;
+	out->by.limit = limit;
 	out->caught = true;
 	return true;
 }
 
+static struct mutation mutation_of(const struct mutant *m)
+{
+	return (struct mutation){
+		.kind = m->id.kind, .site = m->hash[0], .more = m->hash, .more_cnt = m->hash_cnt};
+}
+
+/* Does run R make the calls of M in a recovery only? */
+static bool recovery_only(const struct all *a, const struct mutant *m, const struct run *r)
+{
+	for (uint32_t i = 0; i < m->run_cnt; i++)
+		if (&a->run[m->run[i]] == r)
+			return m->recovery[i];
+	return false;
+}
+
+/* What a recovery lacks only a crash in it, or after it, shows. */
 static bool try_run(const struct mutant *m, const struct run *r, const struct crash_options *opt,
-		    uint64_t limit, struct outcome *out)
+		    uint64_t limit, bool recovery, struct outcome *out)
 {
 	struct crash_options o = *opt;
 	struct crash_result res = {0};
+	struct crash_record rec;
 
 	o.media = r->media;
 	o.limit = limit;
 	o.quiet = true;
 	o.third = 0;
 	o.second = r->w->again ? 8 : o.second;
+	if (recovery) {
+		o.second = 1;
+		o.second_limit = limit < 1500 ? 48 : (uint32_t)limit / 12;
+		o.limit = limit < 1500 ? limit / 8 + 1 : 40;
+	}
 	o.counts = NULL;
-	o.mut = (struct mutation){
-		.kind = m->kind, .site = m->hash[0], .more = m->hash, .more_cnt = m->hash_cnt};
-	crash_enumerate(r->w, &r->rec, &o, &res);
-	return caught(out, r, &res, "");
+	o.mut = mutation_of(m);
+	if (record(r, opt->seed, &rec))
+		return false;
+	o.seed += limit; /* other samples in every round */
+	crash_enumerate(r->w, &rec, &o, &res);
+	crash_record_free(&rec);
+	return caught(out, r, &res, false, limit);
 }
 
 /* A process dies, its heir goes on, and then the power fails. */
 static bool try_death(const struct mutant *m, const struct run *r, const struct crash_options *opt,
-		      struct outcome *out)
+		      uint64_t limit, struct outcome *out)
 {
 	struct crash_options o = *opt;
 	struct crash_result res = {0};
 
-	if (!m->run_cnt && o.limit < 8000) /* nothing else can notice it */
-		o.limit = 8000;
+	o.limit = limit;
 	o.media = r->media;
 	o.quiet = true;
 	o.counts = NULL;
-	o.mut = (struct mutation){
-		.kind = m->kind, .site = m->hash[0], .more = m->hash, .more_cnt = m->hash_cnt};
+	o.mut = mutation_of(m);
 	crash_death(r->w, &o, &res);
-	return caught(out, r, &res, ", a death before it");
+	return caught(out, r, &res, true, limit);
+}
+
+/* What caught it last time, with a little more than was enough then. */
+static void try_hints(const struct all *a, const struct mutant *m, struct outcome *out)
+{
+	for (unsigned int h = 0; h < m->hint_cnt && !out->caught; h++)
+		for (uint32_t i = 0; i < a->run_cnt && !out->caught; i++) {
+			const struct run *r = &a->run[i];
+
+			if (r->media != m->id.media || strcmp(r->w->name, m->hint[h].workload))
+				continue;
+			if (m->hint[h].dead)
+				try_death(m, r, &a->p->opt, m->hint[h].limit, out);
+			else
+				try_run(m, r, &a->p->opt, m->hint[h].limit, recovery_only(a, m, r),
+					out);
+		}
 }
 
 /*
@@ -268,55 +359,92 @@ static const struct run *nth(const struct all *a, const uint16_t *list, uint32_t
 	return &a->run[list[i]];
 }
 
-static void try_mutant(const struct all *a, const struct mutant *m, const struct crash_options *opt,
-		       struct outcome *out)
+static void try_mutant(const struct all *a, const struct mutant *m, struct outcome *out)
 {
 	static const struct {
 		uint32_t limit, most;
 	} round[] = {{60, 30}, {300, 12}, {1500, 6}, {7500, 4}, {40000, 3}};
-	uint64_t rng = opt->seed | 1;
+	const struct crash_options *opt = &a->p->opt;
+	uint64_t rng = opt->seed | 1, limit;
 
+	try_hints(a, m, out);
+	if (out->caught)
+		goto out;
 	/* One that needs not be caught is looked at, in case its proof has become wrong, but not for long. */
 	for (unsigned int r = 0; r < (m->known ? 1 : 5) && round[r].limit <= opt->limit; r++)
-		for (uint32_t i = 0; i < m->run_cnt && i < round[r].most && !out->caught; i++) {
-			struct crash_options o = *opt;
+		for (uint32_t i = 0; i < m->run_cnt && i < (m->known ? 8 : round[r].most); i++) {
+			const struct run *run = nth(a, m->run, m->run_cnt, i, round[r].most, &rng);
 
-			o.seed += round[r].limit; /* other samples than the round before */
-			try_run(m, nth(a, m->run, m->run_cnt, i, round[r].most, &rng), &o,
-				round[r].limit, out);
+			if (try_run(m, run, opt, round[r].limit, recovery_only(a, m, run), out))
+				goto out;
 		}
-	for (uint32_t i = 0; i < m->dead_cnt && i < 4 && !m->known && !out->caught; i++)
-		try_death(m, nth(a, m->dead, m->dead_cnt, i, 4, &rng), opt, out);
+	/* After a death only: nothing else can notice it. */
+	limit = m->known ? 400 : !m->run_cnt && opt->limit < 8000 ? 8000 : opt->limit;
+	for (uint32_t i = 0; i < m->dead_cnt && i < 4 && !out->caught; i++)
+		try_death(m, nth(a, m->dead, m->dead_cnt, i, 4, &rng), opt, limit, out);
+out:
 	out->done = true;
 }
 
 static void report(const struct mutant *m, const struct outcome *o)
 {
-	printf("%-8s %-7s %-4s %-34s %s\n", o->caught ? "caught" : "SURVIVED", kind_name[m->kind],
-	       m->media == SIM_MEDIA_LINE ? "line" : "page", o->by, m->at);
+	printf("%-8s %-7s %-4s %s%s %s\n",
+	       o->caught  ? "caught"
+	       : m->known ? "equal"
+			  : "SURVIVED",
+	       mutation_name[m->id.kind], m->id.media == SIM_MEDIA_LINE ? "line" : "page",
+	       o->caught ? o->by.workload : "-", o->caught && o->by.dead ? ", after a death," : "",
+	       m->id.at);
 	fflush(stdout);
 }
 
-static void try_all(struct all *a, const struct crash_plan *p)
+static void try_in_child(const struct all *a, uint32_t i)
+{
+	const struct mutant *m = &a->mut[i];
+	struct outcome *out = &a->out[i];
+
+	fflush(NULL);
+	if (fork())
+		return;
+	try_mutant(a, m, out);
+	report(m, out);
+	mutants_state_add(a->state, &m->id, out->caught ? &out->by : NULL);
+	crash_dir_remove();
+	_exit(0);
+}
+
+/* How long it may take, for the order only: the cheap ones first. */
+static uint64_t cost(const struct mutant *m)
+{
+	if (m->hint_cnt)
+		return m->hint[0].limit * (m->hint[0].dead ? 4 : 1);
+	return m->run_cnt ? 100000 + m->known : 200000 + m->known;
+}
+
+static void order(const struct all *a, uint32_t *list)
+{
+	for (uint32_t i = 0; i < a->mut_cnt; i++) {
+		uint32_t at = i;
+
+		for (; at && cost(&a->mut[list[at - 1]]) > cost(&a->mut[i]); at--)
+			list[at] = list[at - 1];
+		list[at] = i;
+	}
+}
+
+static void try_all(struct all *a)
 {
 	unsigned int busy = 0;
-	uint32_t next = 0;
+	uint32_t next = 0, list[MUTANT_MAX];
 
+	order(a, list);
 	while (next < a->mut_cnt || busy) {
-		const struct mutant *m = &a->mut[next];
-
-		if (next == a->mut_cnt || busy == p->jobs) {
+		if (busy == a->p->jobs || next == a->mut_cnt) {
 			busy -= wait(NULL) > 0;
 			continue;
 		}
-		if (!m->skip) {
-			fflush(NULL);
-			if (!fork()) {
-				try_mutant(a, m, &p->opt, &a->out[next]);
-				report(m, &a->out[next]);
-				crash_dir_remove();
-				_exit(0);
-			}
+		if (!a->mut[list[next]].skip && !a->out[list[next]].done && now() < a->until) {
+			try_in_child(a, list[next]);
 			busy++;
 		}
 		next++;
@@ -327,7 +455,8 @@ static void try_all(struct all *a, const struct crash_plan *p)
 
 static bool same_place(const struct mutant *a, const struct mutant *b)
 {
-	return a->kind == b->kind && a->media == b->media && !strcmp(a->fns, b->fns);
+	return a->id.kind == b->id.kind && a->id.media == b->id.media &&
+	       !strcmp(a->id.fns, b->id.fns);
 }
 
 /* How many survivors at the place of mutant I are more than the list explains. */
@@ -336,7 +465,8 @@ static unsigned int unexplained(const struct all *a, uint32_t i)
 	unsigned int cnt = 0, known;
 
 	for (uint32_t k = 0; k < a->mut_cnt; k++) {
-		if (a->mut[k].skip || a->out[k].caught || !same_place(&a->mut[i], &a->mut[k]))
+		if (a->mut[k].skip || !a->out[k].done || a->out[k].caught ||
+		    !same_place(&a->mut[i], &a->mut[k]))
 			continue;
 		if (k < i)
 			return 0; /* told already */
@@ -348,65 +478,188 @@ static unsigned int unexplained(const struct all *a, uint32_t i)
 
 static int summary(const struct all *a)
 {
-	unsigned int tried = 0, found = 0, open = 0, n;
+	unsigned int tried = 0, found = 0, open = 0, left = 0, n;
 	uint64_t images = 0;
 
 	printf("\n");
 	for (uint32_t i = 0; i < a->mut_cnt; i++) {
 		if (a->mut[i].skip)
 			continue;
-		tried++;
+		left += !a->out[i].done;
+		tried += a->out[i].done;
 		images += a->out[i].images;
 		found += a->out[i].caught;
-		if (a->out[i].caught)
+		if (a->out[i].caught || !a->out[i].done)
 			continue;
 		n = unexplained(a, i);
 		open += n;
 		if (n)
-			printf("FAIL: nobody misses %s %s: %s\n", kind_name[a->mut[i].kind],
-			       a->mut[i].media == SIM_MEDIA_LINE ? "line" : "page", a->mut[i].at);
+			printf("FAIL: nobody misses %s %s: %s\n", mutation_name[a->mut[i].id.kind],
+			       a->mut[i].id.media == SIM_MEDIA_LINE ? "line" : "page",
+			       a->mut[i].id.at);
 	}
 	printf("mutants: %u of %u call sites tried; %u caught, %u proved equivalent, %u survived; %llu images\n",
 	       tried, a->mut_cnt, found, tried - found - open, open, (unsigned long long)images);
-	return open != 0;
+	if (left)
+		printf("mutants: not finished: %u are left for the next time\n", left);
+	return left ? 3 : open ? 1 : 0;
 }
 
-static void choose(struct all *a, const struct crash_plan *p, uint32_t sample)
+static void choose(struct all *a, uint32_t sample)
 {
-	uint64_t rng = p->opt.seed | 1;
+	uint64_t rng = a->p->opt.seed | 1;
 	uint32_t left = sample && sample < a->mut_cnt ? sample : a->mut_cnt;
 
 	for (uint32_t i = 0; i < a->mut_cnt; i++) {
 		a->mut[i].skip = crash_rand(&rng) % (a->mut_cnt - i) >= left;
 		left -= !a->mut[i].skip;
+		if (a->mo->only && !strstr(a->mut[i].id.at, a->mo->only))
+			a->mut[i].skip = true;
 	}
 }
 
-int crash_mutants(const struct crash_plan *p, uint32_t sample, const char *equivalent)
+/* What is known of each from files. */
+static void look_up(struct all *a)
 {
-	size_t len = MUTANT_MAX * sizeof(struct outcome);
-	struct all *a = calloc(1, sizeof(*a));
+	for (uint32_t i = 0; i < a->mut_cnt; i++) {
+		struct mutant *m = &a->mut[i];
+		int was = mutants_state_find(a->mo->state, &m->id, &a->out[i].by);
+
+		m->known = mutants_equivalent(a->mo->equivalent, &m->id);
+		m->hint_cnt = mutants_hints(a->mo->hints, &m->id, m->hint, HINT_MAX);
+		a->out[i].done = was >= 0;
+		a->out[i].caught = was > 0;
+	}
+}
+
+/* Hints of what was caught now; what is the same for several calls stands there once. */
+static void learn(const struct all *a)
+{
+	FILE *f = a->mo->learn ? fopen(a->mo->learn, "w") : NULL;
+
+	if (!f)
+		return;
+	fputs("# What caught a mutant last time: it is tried first (twzcrash mutants --hints FILE; --learn FILE writes it).\n"
+	      "# KIND MEDIUM WORKLOAD power|death IMAGES CALLER < ITS CALLER\n",
+	      f);
+	for (uint32_t i = 0; i < a->mut_cnt; i++) {
+		const struct caught_by *by = &a->out[i].by;
+		bool told = !a->out[i].caught;
+
+		for (uint32_t k = 0; k < i && !told; k++)
+			told = a->out[k].caught && same_place(&a->mut[i], &a->mut[k]) &&
+			       a->out[k].by.limit == by->limit && a->out[k].by.dead == by->dead &&
+			       !strcmp(a->out[k].by.workload, by->workload);
+		if (!told)
+			mutants_hint_write(f, &a->mut[i].id, by);
+	}
+	fclose(f);
+}
+
+static unsigned int stale(const struct all *a)
+{
+	const struct mutant_id **id = calloc(a->mut_cnt + 1, sizeof(*id));
+	unsigned int cnt = 0;
+
+	for (uint32_t i = 0; id && i < a->mut_cnt; i++)
+		id[i] = &a->mut[i].id;
+	/* of all workloads only: others make other calls */
+	if (id && !a->p->name_cnt && !a->p->media)
+		cnt = mutants_stale(a->mo->equivalent, id, a->mut_cnt);
+	free(id);
+	return cnt;
+}
+
+/* Outcomes hold for this executable, this seed and this limit. */
+static void state_begin(struct all *a)
+{
+	XXH64_state_t *h = XXH64_createState();
+	FILE *f = fopen("/proc/self/exe", "r");
+	char buf[4096], title[200];
+	size_t n;
+
+	a->state = -1;
+	if (a->mo->state && f && h) {
+		XXH64_reset(h, 0);
+		while ((n = fread(buf, 1, sizeof(buf), f)) > 0)
+			XXH64_update(h, buf, n);
+		snprintf(title, sizeof(title),
+			 "# mutants of build %016llx, seed %llu, limit %llu\n",
+			 (unsigned long long)XXH64_digest(h), (unsigned long long)a->p->opt.seed,
+			 (unsigned long long)a->p->opt.limit);
+		a->state = mutants_state_open(a->mo->state, title);
+	}
+	if (f)
+		fclose(f);
+	XXH64_freeState(h);
+}
+
+static int list(const struct all *a)
+{
+	for (uint32_t i = 0; i < a->mut_cnt; i++) {
+		const struct mutant *m = &a->mut[i];
+
+		printf("%-7s %-4s %3u %3u %s%s", mutation_name[m->id.kind],
+		       m->id.media == SIM_MEDIA_LINE ? "line" : "page", m->run_cnt, m->dead_cnt,
+		       m->known ? "(equivalent) " : "", m->id.at);
+		for (uint32_t r = 0; r < m->run_cnt && r < 4; r++)
+			printf("%s%s", r ? " " : ": ", a->run[m->run[r]].w->name);
+		printf("\n");
+	}
+	return 0;
+}
+
+static int mutants(struct all *a)
+{
 	int rc;
+
+	printf("mutants: seed %llu, up to %llu images for each on each workload\n",
+	       (unsigned long long)a->p->opt.seed, (unsigned long long)a->p->opt.limit);
+	state_begin(a);
+	rc = gather_all(a);
+	if (!rc) {
+		look_up(a);
+		if (a->mo->list)
+			return list(a);
+		choose(a, a->mo->sample);
+		try_all(a);
+		rc = summary(a);
+		if (!a->mo->sample && !a->mo->only && stale(a))
+			rc = rc ? rc : 1;
+		learn(a);
+	}
+	if (a->state >= 0)
+		close(a->state);
+	return rc;
+}
+
+int crash_mutants(const struct crash_plan *p, const struct mutant_options *mo)
+{
+	size_t out_len = MUTANT_MAX * sizeof(struct outcome), sites_len;
+	struct all *a = calloc(1, sizeof(*a));
+	void *sites;
+	int rc = 1;
 
 	if (!a)
 		return 1;
+	a->p = p;
+	a->mo = mo;
+	a->until = mo->seconds ? now() + (double)mo->seconds : 1e18;
+	list_runs(a);
+	sites_len = (a->run_cnt + 1) * WHERES * sizeof(struct crash_sites);
 	a->mut = calloc(MUTANT_MAX + 1, sizeof(*a->mut));
-	a->out = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (!a->mut || a->out == MAP_FAILED)
-		return 1;
-	printf("mutants: seed %llu, up to %llu images for each on each workload\n",
-	       (unsigned long long)p->opt.seed, (unsigned long long)p->opt.limit);
-	rc = gather_all(a, p);
-	if (!rc) {
-		for (uint32_t i = 0; i < a->mut_cnt; i++)
-			a->mut[i].known = equivalents(equivalent, &a->mut[i]);
-		choose(a, p, sample);
-		try_all(a, p);
-		rc = summary(a);
+	a->out = mmap(NULL, out_len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	sites = mmap(NULL, sites_len, PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (a->mut && a->out != MAP_FAILED && sites != MAP_FAILED) {
+		for (uint32_t i = 0; i < a->run_cnt; i++)
+			a->run[i].sites = (struct crash_sites *)sites + WHERES * i;
+		rc = mutants(a);
 	}
-	for (uint32_t i = 0; i < a->run_cnt; i++)
-		crash_record_free(&a->run[i].rec);
-	munmap(a->out, len);
+	if (sites != MAP_FAILED)
+		munmap(sites, sites_len);
+	if (a->out != MAP_FAILED)
+		munmap(a->out, out_len);
 	free(a->mut);
 	free(a);
 	return rc;

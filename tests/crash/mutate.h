@@ -6,11 +6,18 @@
 
 #include "run.h"
 
-/*
- * All mutants of the plan's workloads, or SAMPLE of them (0: all), chosen by the seed. EQUIVALENT
- * is a file with those that need not be caught, and why; NULL: none. Returns 1 when one survived
- * that is not in it.
- */
-int crash_mutants(const struct crash_plan *p, uint32_t sample, const char *equivalent);
+struct mutant_options {
+	bool list;		/* say which there are, and try none */
+	const char *only;	/* those with this in their name; NULL: all */
+	uint32_t sample;	/* so many, chosen by the seed; 0: all */
+	uint32_t seconds;	/* begin none after that; 0: no end */
+	const char *equivalent; /* file with those that need not be caught, and why; NULL: none */
+	const char *hints;	/* what caught them last time; NULL: nothing is known */
+	const char *learn;	/* write new hints to it, or NULL */
+	const char *state; /* what was found so far, for a run in parts; NULL: it is done in one */
+};
+
+/* All mutants of the plan's workloads. Returns 1 when one survived that is not in the list; 3: not finished. */
+int crash_mutants(const struct crash_plan *p, const struct mutant_options *mo);
 
 #endif

@@ -3,9 +3,12 @@
  */
 #include "enum.h"
 
+#include <fcntl.h>
 #include <libgen.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 extern const char __executable_start[];
@@ -16,14 +19,63 @@ struct known {
 	char text[160];
 };
 
-/* "function (file:line)" of PC; asks addr2line once per address. */
+/* addr2line, asked through pipes: starting it costs as much as a hundred answers. */
+struct answerer {
+	pid_t owner;
+	FILE *to, *from;
+};
+
+static bool answerer_start(struct answerer *w)
+{
+	int to[2], from[2];
+	char exe[128];
+	ssize_t n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
+	pid_t pid;
+
+	if (n <= 0 || pipe2(to, O_CLOEXEC) || pipe2(from, O_CLOEXEC))
+		return false;
+	exe[n] = 0;
+	w->owner = getpid();
+	pid = fork();
+	if (pid == 0) {
+		if (fork()) /* nobody's child: whoever waits for any child is not to get this one */
+			_exit(0);
+		dup2(to[0], 0);
+		dup2(from[1], 1);
+		execlp("addr2line", "addr2line", "-f", "-e", exe, (char *)NULL);
+		_exit(127);
+	}
+	close(to[0]);
+	close(from[1]);
+	w->to = fdopen(to[1], "w");
+	w->from = fdopen(from[0], "r");
+	waitpid(pid, NULL, 0);
+	return pid > 0 && w->to && w->from;
+}
+
+/* A child of fork has its own; what it inherited it closes, so that the parent's can end. */
+static struct answerer *answerer(void)
+{
+	static struct answerer w;
+
+	if (w.owner == getpid())
+		return &w;
+	if (w.to)
+		fclose(w.to);
+	if (w.from)
+		fclose(w.from);
+	w = (struct answerer){0};
+	signal(SIGPIPE, SIG_IGN);
+	return answerer_start(&w) ? &w : NULL;
+}
+
+/* "function (file:line)" of PC; asks once per address. */
 const char *crash_where(uint64_t pc)
 {
-	static struct known cache[1024];
-	struct known *k = &cache[pc / 4 % 1024];
-	char cmd[256], exe[128], fn[80] = "?", at[256] = "?";
-	ssize_t n;
-	FILE *f;
+	static struct known cache[4096];
+	struct known *k = &cache[pc / 4 % 4096];
+	char fn[80] = "?", at[256] = "?";
+	struct answerer *w;
 
 	if (k->pc == pc && k->text[0])
 		return k->text;
@@ -31,21 +83,17 @@ const char *crash_where(uint64_t pc)
 	snprintf(k->text, sizeof(k->text), "%s", pc ? "outside the program" : "unknown");
 	if (pc < (uint64_t)(uintptr_t)__executable_start || pc > (uint64_t)(uintptr_t)etext)
 		return k->text;
-	n = readlink("/proc/self/exe", exe, sizeof(exe) - 1);
-	if (n <= 0)
+	w = answerer();
+	if (!w)
 		return k->text;
-	exe[n] = 0;
-	snprintf(cmd, sizeof(cmd), "addr2line -f -e '%s' %#llx 2>/dev/null", exe,
-		 (unsigned long long)(pc - 1 - (uint64_t)(uintptr_t)__executable_start));
-	f = popen(cmd, "r");
-	if (!f)
-		return k->text;
-	if (fgets(fn, sizeof(fn), f) && fgets(at, sizeof(at), f)) {
+	fprintf(w->to, "%#llx\n",
+		(unsigned long long)(pc - 1 - (uint64_t)(uintptr_t)__executable_start));
+	fflush(w->to);
+	if (fgets(fn, sizeof(fn), w->from) && fgets(at, sizeof(at), w->from)) {
 		fn[strcspn(fn, "\n")] = 0;
 		at[strcspn(at, " \n")] = 0;
 		snprintf(k->text, sizeof(k->text), "%s (%s)", fn, basename(at));
 	}
-	pclose(f);
 	return k->text;
 }
 

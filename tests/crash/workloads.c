@@ -44,6 +44,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_pad,
 	&wl_log_spill,
 	&wl_log_again,
+	&wl_log_whole,
 	/* engine */
 	&wl_db_commit,
 	&wl_db_one,

@@ -72,7 +72,7 @@ static int make(struct crash *c, struct home *h)
 	return twz_sync(c->store, &w[1], sizeof(id));
 }
 
-static int log_open(struct crash *c)
+static int log_open_as(struct crash *c, const struct twz_log_user *as)
 {
 	static struct twz_log_user user;
 	struct home *h = calloc(1, sizeof(*h));
@@ -88,11 +88,19 @@ static int log_open(struct crash *c)
 	else
 		CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &h->obj));
 	memcpy(&id, (uint64_t *)twz_obj_data(h->obj) + 1, sizeof(id));
-	user = (struct twz_log_user){.version = 1, .ctx = h, .apply = apply, .flush = flush};
+	user = *as;
+	user.ctx = h;
 	CRASH_DO(c, twz_log_open(c->store, id, &user, &h->log, &restart));
 	if (restart)
 		CRASH_DO(c, twz_log_recover(h->log, true));
 	return 0;
+}
+
+static int log_open(struct crash *c)
+{
+	static const struct twz_log_user user = {.version = 1, .apply = apply, .flush = flush};
+
+	return log_open_as(c, &user);
 }
 
 static int say_record(void *ctx, uint64_t lsn, const void *rec, size_t len)
@@ -283,13 +291,19 @@ const struct crash_workload wl_log_pad = {.name = "log.pad",
 					  .run = pad_run,
 					  .show = log_show};
 
+/* A checkpoint gives back the extents of those before it. */
 static int spill_run(struct crash *c)
 {
+	struct home *h = c->user[0];
+
 	CRASH_OP(c, append(c, 1, 100));
 	CRASH_OP(c, append(c, 2, 9000)); /* over a quarter of the ring */
 	CRASH_OP(c, append(c, 3, 100));
+	CRASH_DO(c, twz_log_checkpoint(h->log));
 	CRASH_OP(c, append(c, 4, 30000)); /* longer than the ring */
 	CRASH_OP(c, append(c, 5, 5000));
+	CRASH_DO(c, twz_log_checkpoint(h->log));
+	CRASH_OP(c, append(c, 6, 6000));
 	return 0;
 }
 
@@ -333,6 +347,137 @@ const struct crash_workload wl_log_again = {
 	.run = again_run,
 	.show = log_show,
 	.again = again_more};
+
+/* --- records that name a block in place (D2a, D3), and may be dropped for it (D1) --- */
+
+/*
+ * Block I of the home: BLOCK_LEN bytes that only a flush makes durable, under the fence of the record that names
+ * them. What is in it depends on I alone, so that a later record finds what one that was dropped lacked.
+ */
+#define BLOCK_LEN 128
+#define BLOCKS	  8
+
+struct in_place {
+	uint64_t block, mark, sum;
+};
+
+static uint8_t *block(struct home *h, uint64_t i)
+{
+	return (uint8_t *)twz_obj_data(h->obj) + HOME_LEN - (BLOCKS - i % BLOCKS) * BLOCK_LEN;
+}
+
+static int whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	const struct in_place *r = rec;
+
+	(void)lsn;
+	return len != sizeof(*r) ? TWZ_E_CORRUPT
+				 : wl_sum(block(ctx, r->block), BLOCK_LEN) == r->sum;
+}
+
+static int whole_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
+{
+	const struct in_place *r = rec;
+
+	(void)lsn;
+	(void)restart;
+	if (len != sizeof(*r))
+		return TWZ_E_CORRUPT;
+	*word(ctx, 1 + (uint32_t)(r->block % BLOCKS)) = r->mark;
+	return 0;
+}
+
+static int whole_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	struct home *h = ctx;
+	const struct in_place *r = rec;
+
+	(void)lsn;
+	(void)len;
+	twz_flush(h->c->store, word(h, 1 + (uint32_t)(r->block % BLOCKS)), 8);
+	twz_flush(h->c->store, block(h, r->block), BLOCK_LEN);
+	return 0;
+}
+
+static const struct twz_log_user whole_user = {
+	.version = 1, .apply = whole_apply, .flush = whole_flush, .whole = whole};
+
+static int whole_open(struct crash *c)
+{
+	return log_open_as(c, &whole_user);
+}
+
+/* MARK tells this record from another one that names the same block. */
+static int append_whole(struct crash *c, uint64_t i, uint64_t mark)
+{
+	struct home *h = c->user[0];
+	struct in_place r = {.block = i, .mark = mark};
+	struct iovec iov = {&r, sizeof(r)};
+	uint64_t lsn;
+	int rc;
+
+	for (uint64_t k = 0; k < BLOCK_LEN; k++)
+		block(h, i)[k] = (uint8_t)(1 + i * 3 + k);
+	r.sum = wl_sum(block(h, i), BLOCK_LEN);
+	twz_flush(c->store, block(h, i), BLOCK_LEN);
+	rc = twz_log_append(h->log, &iov, 1, &lsn);
+	if (rc)
+		return rc;
+	whole_apply(h, lsn, &r, sizeof(r), false);
+	twz_log_applied(h->log, lsn);
+	return 0;
+}
+
+/* The words, and whether the blocks they stand for are there. */
+static int whole_show(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	for (uint32_t i = 0; i < BLOCKS; i++)
+		if (*word(h, 1 + i))
+			crash_say(c, "%u:%llu %llx ", i, (unsigned long long)*word(h, 1 + i),
+				  (unsigned long long)wl_sum(block(h, i), BLOCK_LEN));
+	crash_say(c, "\n");
+	return 0;
+}
+
+static int whole_check(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	CRASH_DO(c, twz_log_recover(h->log, false));
+	return twz_kind_check(c);
+}
+
+static const struct crash_kind whole_kind = {whole_open, whole_check, log_close, NULL,
+					     NULL,	 true,	      log_settle};
+
+static int whole_run(struct crash *c)
+{
+	CRASH_OP(c, append_whole(c, 1, 10));
+	CRASH_OP(c, append_whole(c, 2, 11));
+	return 0;
+}
+
+/* The same blocks once more: a record that was dropped because one was not there would count now. */
+static int whole_again(struct crash *c)
+{
+	CRASH_OP(c, append_whole(c, 2, 20));
+	CRASH_OP(c, append_whole(c, 1, 21));
+	CRASH_OP(c, append_whole(c, 3, 22));
+	return 0;
+}
+
+const struct crash_workload wl_log_whole = {
+	.name = "log.whole",
+	.what = "records that name blocks in place; dropped ones stay dropped (D1, D2, D3)",
+	.media = CRASH_LINE,
+	.second = 4,
+	.share = 25,
+	.kind = &whole_kind,
+	.run = whole_run,
+	.show = whole_show,
+	.again = whole_again};
 
 /* --- a log comes into being --- */
 
