@@ -153,7 +153,14 @@ TWZDB_API void twzdb_id(struct twzdb *db, uint64_t id[2]);
 enum twzdb_txn_flags {
 	TWZDB_RDONLY = 1,
 	TWZDB_TRY = 2, /* write: TWZDB_E_BUSY instead of waiting */
-	/* write: commit may return before it is durable (atomic and ordered all the same) */
+	/*
+	 * write: commit returns before it is durable, which it will be soon: within 100 ms as long as a process
+	 * that committed so, or read it, lives, and the device keeps up; at once when much is waiting; with the next
+	 * durable commit, twzdb_sync() or twzdb_close(). It is seen at once by all who begin
+	 * from then on. Atomic, and in order: after a power loss it is there only if all before it are. Lost
+	 * with power; but also if all processes that have the store open are killed before it is durable. On
+	 * cache-line media every commit is durable, as are, on others, those that change tables or many rows.
+	 */
 	TWZDB_LAZY = 4,
 };
 
@@ -180,15 +187,18 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_upgrade(struct twzdb_txn *txn);
  * TWZDB_E_STATE: is no writer.
  */
 TWZDB_API int twzdb_downgrade(struct twzdb_txn *txn);
+/* Everything committed before is durable when it returns 0. TWZDB_E_IO: that is not known any more (D17). */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_sync(struct twzdb *db);
 /*
- * Commit: durable on 0 (TWZDB_LAZY: soon), all or nothing; a reader just ends. The transaction ends
+ * Commit: durable on 0 (TWZDB_LAZY: soon), all or nothing; a reader just ends, but 0 says that what it has seen
+ * is durable: if it saw lazy commits that are not, it waits (twzdb_abort() does not). The transaction ends
  * whatever the result, also on error (changes discarded; with TWZDB_E_IO the outcome is unknown
  * until reopening, D17). TWZDB_E_NOSPC: the log or the store has no room; nothing is lost but the
  * changes.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit(struct twzdb_txn *txn);
 /*
- * Commit and go on as a reader of exactly the committed version. On error: changes discarded,
+ * Commit, durably in any case, and go on as a reader of exactly the committed version. On error: changes discarded,
  * goes on as a reader of the old snapshot.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_keep(struct twzdb_txn *txn);

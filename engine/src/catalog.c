@@ -66,7 +66,7 @@ int twzdb__table_check(struct twzdb_txn *tx, struct twzdb_table t, const char *w
 	tx->use_id = t.tag ^ tx->db->id[0];
 	tx->use_quick = twzdb__kind(tx, t) ? 0 : t.h;
 	tx->cut_seq = ld64_acq(&tx->db->acc.unit_seq);
-	tx->quick = tx->writer ? 0 : tx->use_quick;
+	tx->quick = tx->writer || tx->view ? 0 : tx->use_quick;
 	return 0;
 }
 

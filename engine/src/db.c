@@ -583,6 +583,7 @@ static int open_parts(struct twzdb *db)
 
 static void db_free(struct twzdb *db)
 {
+	twzdb__helper_close(db);
 	if (db->sh && !db->watch) {
 		twzdb_let_in(db);
 		twzdb__lock_leave(db);
@@ -590,6 +591,7 @@ static void db_free(struct twzdb *db)
 	twzdb__handles_close(db);
 	twzdb__acc_close(db);
 	twzdb__stage_close(db);
+	twzdb__views_close(db);
 	twz_log_close(db->log);
 	twzdb__watch_close(db);
 	for (uint32_t i = TWZDB_NO_ROOT; i < TWZDB_NO_DATA + TWZDB_OBJ_MAX; i++)
@@ -609,6 +611,8 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, uint3
 	if (!db)
 		return twzdb__err(-ENOMEM, "open: no memory");
 	pthread_mutex_init(&db->mutex, NULL);
+	twzdb__views_open(db);
+	twzdb__helper_open(db);
 	db->st = st;
 	db->s = st->s;
 	db->name = strdup(name);
@@ -712,7 +716,7 @@ int twzdb_close(struct twzdb *db)
 {
 	struct twzdb__store *st;
 	uint32_t txns;
-	int err;
+	int err, synced;
 
 	if (!db)
 		return 0;
@@ -724,11 +728,12 @@ int twzdb_close(struct twzdb *db)
 		return twzdb__err(TWZDB_E_STATE, "close: %u transactions of database '%s' are open",
 				  txns, db->name);
 	st = db->st;
+	synced = db->read_only ? 0 : twzdb_sync(db);
 	pthread_mutex_lock(&stores_mutex);
 	db_free(db);
 	err = store_put(st);
 	pthread_mutex_unlock(&stores_mutex);
-	return err;
+	return synced ? synced : err;
 }
 
 bool twzdb_is_readonly(const struct twzdb *db)

@@ -235,14 +235,16 @@ static inline bool is_in(const struct twzdb_txn *tx, uint64_t magic)
 	return likely(tx && ld64(&tx->magic) == magic);
 }
 
-static inline void renew(struct twzdb_txn *tx)
+static inline int renew(struct twzdb_txn *tx)
 {
-	uint64_t ts = twzdb__snap_set(tx->db, tx->rd);
+	int err;
 
-	tx->snap = ts;
-	tx->read_ts = ts;
+	if (unlikely(tx->view))
+		twzdb__view_drop(tx);
+	err = twzdb__snap_take(tx);
 	tx->mods++;
 	twzdb__use_renew(tx);
+	return err;
 }
 
 __attribute__((noinline)) static int renew_any(struct twzdb_txn *tx)
@@ -254,8 +256,7 @@ __attribute__((noinline)) static int renew_any(struct twzdb_txn *tx)
 	if (err)
 		return err;
 	twzdb__cursors_keep(tx);
-	renew(tx);
-	return 0;
+	return renew(tx);
 }
 
 int twzdb_renew(struct twzdb_txn *tx)
@@ -267,6 +268,8 @@ int twzdb_renew(struct twzdb_txn *tx)
 	/* So it is a reader, and its cursors point nowhere. */
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	ts = twzdb__snap_set(tx->db, tx->rd);
+	if (unlikely(ld64_acq(&tx->db->sh->lazy_ts) > ts))
+		return renew(tx);
 	if (ts ==
 	    tx->snap) { /* all is as it was, and what cursors know is true as long as versions say so */
 		tx->quick = tx->use_quick;
@@ -296,6 +299,10 @@ __attribute__((noinline)) static int reset_any(struct twzdb_txn *tx)
 		return err;
 	twzdb__cursors_keep(tx);
 	tx->use_quick = tx->quick; /* none: renew shall not think otherwise */
+	if (unlikely(tx->view)) {
+		twzdb__view_drop(tx);
+		tx->snap = 0; /* nor that all is as it was */
+	}
 	reset(tx);
 	return 0;
 }

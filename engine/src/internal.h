@@ -174,6 +174,8 @@ struct twzdb {
 	uint64_t *purge;
 	uint32_t purge_head, purge_cnt, purge_cap;
 	struct twzdb__stage stage;
+	struct twzdb__views views;
+	struct twzdb__helper helper;
 };
 
 /* Private node of a write transaction. */
@@ -239,16 +241,17 @@ struct twzdb_txn {
 	uint64_t
 		want; /* a LIVE row's of USE, without lengths: rec_what() (fast.h); no row's, if they are not in the accelerator */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
-	struct u64map nodes;  /* pptr -> struct pnode * */
-	struct u64map words;  /* pptr -> value */
-	struct u64vec recs;   /* reserved record blocks */
-	struct u64vec dead;   /* live records this transaction kills */
-	struct u64vec drops;  /* live nodes of dropped tables that are not private */
-	struct u64vec stock;  /* reserved node blocks not used yet */
-	struct u64vec pnodes; /* struct pnode *, in order of creation */
-	struct u64vec tombs;  /* {table, record}: for the purge queue */
-	bool anchors;	      /* among recs are anchors of tables */
-	uint64_t levels;      /* bit: there are private nodes of that level */
+	struct u64map nodes;	  /* pptr -> struct pnode * */
+	struct u64map words;	  /* pptr -> value */
+	struct u64vec recs;	  /* reserved record blocks */
+	struct u64vec dead;	  /* live records this transaction kills */
+	struct u64vec drops;	  /* live nodes of dropped tables that are not private */
+	struct u64vec stock;	  /* reserved node blocks not used yet */
+	struct u64vec pnodes;	  /* struct pnode *, in order of creation */
+	struct u64vec tombs;	  /* {table, record}: for the purge queue */
+	bool anchors;		  /* among recs are anchors of tables */
+	uint64_t levels;	  /* bit: there are private nodes of that level, or VIEW has some */
+	struct twzdb__view *view; /* a reader's that sees commits not in the homes yet, or NULL */
 	struct pnode
 		*tail; /* last leaf of table tail_table, full of own changes; as of tail_mods */
 	uint64_t tail_table, tail_mods;

@@ -92,6 +92,8 @@ struct pnode *twzdb__node_private(struct twzdb_txn *tx, uint64_t p)
 
 	if (u64map_get(&tx->nodes, p, &v))
 		return (struct pnode *)(uintptr_t)v;
+	if (unlikely(tx->view))
+		return twzdb__view_node(tx, p);
 	return unlikely(tx->db->stage.nodes.cnt) ? twzdb__stage_node(tx->db, p) : NULL;
 }
 

@@ -11,7 +11,7 @@
 /* Own changes, and those of staged commits, are not in the accelerator, and not in the nodes at home. */
 static inline bool is_quick(const struct twzdb_txn *tx)
 {
-	return likely(!tx->writer || (tx->mods == tx->mods0 && !tx->levels));
+	return likely(!tx->levels && (!tx->writer || tx->mods == tx->mods0));
 }
 
 /* Internal result: found, and it is a long row (struct rec_long_pm). */

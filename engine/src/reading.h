@@ -140,7 +140,7 @@ static inline void twzdb__use_renew(struct twzdb_txn *tx)
 	const struct table_pm *t = tx->anchor;
 
 	if (likely(tx->use.h && t && rec_is_live(anchor_rec(t)) && ld64(&t->id) == tx->use_id))
-		tx->quick = tx->writer ? 0 : tx->use_quick;
+		tx->quick = tx->writer || unlikely(tx->view) ? 0 : tx->use_quick;
 	else
 		tx->use.h = tx->quick = tx->use_quick = 0;
 }

@@ -114,6 +114,8 @@ static int node_usable(struct twzdb_txn *tx, const struct nref *r, int level)
 
 static int node_get_private(struct twzdb_txn *tx, const struct pnode *pn, struct nref *r)
 {
+	if (pn->state == PN_STAGED_DEAD && tx->view)
+		return TWZDB__RETRY;
 	if (pn->state != PN_COPY && pn->state != PN_NEW && pn->state != PN_STAGED)
 		return twzdb__corrupt(tx->db, pn->p, "tree leads to a node twice");
 	*r = twzdb__node_ref(pn);
@@ -122,7 +124,7 @@ static int node_get_private(struct twzdb_txn *tx, const struct pnode *pn, struct
 
 int twzdb__node_get(struct twzdb_txn *tx, uint64_t p, int level, struct nref *r)
 {
-	bool maybe = tx->writer && (level < 0 ? tx->levels : tx->levels >> level & 1);
+	bool maybe = tx->levels && (level < 0 || tx->levels >> level & 1);
 	const struct pnode *pn = maybe ? twzdb__node_private(tx, p) : NULL;
 	struct again again = AGAIN_INIT;
 	int err;
@@ -155,7 +157,8 @@ int twzdb__fence_key(struct twzdb_txn *tx, uint64_t lof, struct bkey *k)
 /* A live node's low fence never changes, so it may be read without looking at its version. */
 int twzdb__node_lof(struct twzdb_txn *tx, uint64_t node, uint64_t *lof)
 {
-	const struct pnode *pn = tx->writer ? twzdb__node_private(tx, node) : NULL;
+	const struct pnode *pn =
+		tx->writer || unlikely(tx->view) ? twzdb__node_private(tx, node) : NULL;
 	const struct node_pm *n = pn ? &pn->img : NULL;
 
 	if (!n)
@@ -252,6 +255,8 @@ uint64_t twzdb__table_root(struct twzdb_txn *tx, uint64_t table, int *err)
 		return *err ? 0 : root;
 	}
 	if (tx->writer && u64map_get(&tx->db->stage.words, where, &root))
+		return root;
+	if (unlikely(tx->view) && twzdb__view_word(tx, where, &root))
 		return root;
 	t = twzdb__table_at(tx->db, table);
 	if (!t) {

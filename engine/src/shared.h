@@ -5,7 +5,7 @@
 #ifndef TWZDB_SHARED_H
 #define TWZDB_SHARED_H
 
-#define TWZDB_SHARED_MAGIC  0x3276736244575454ULL
+#define TWZDB_SHARED_MAGIC  0x3376736244575454ULL
 #define TWZDB_READERS	    4096
 #define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
@@ -94,7 +94,9 @@ struct twzdb__shared {
 	uint64_t stage_stamp;	   /* page media: stamps below it are no staged commit's */
 	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
-	uint64_t pad1[6];
+	uint64_t
+		lazy_ts; /* page media: readers see commits up to it before they are durable (view.c) */
+	uint64_t pad1[5];
 	uint64_t reader_hi; /* slots [0, reader_hi) were ever used; the others are zeros */
 	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
 	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */

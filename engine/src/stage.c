@@ -19,6 +19,8 @@
  */
 #include "apply.h"
 
+#define LAZY_MANY 1024 /* commits staged when somebody begins to write them at once */
+
 /* --- the copies --- */
 
 struct pnode *twzdb__stage_node(struct twzdb *db, uint64_t p)
@@ -62,28 +64,37 @@ static struct pnode *node_new(struct twzdb__stage *s, uint64_t p)
 	return NULL;
 }
 
-/* Word by word: it may be stored to meanwhile. */
-static void home_copy(struct node_pm *to, const struct node_pm *home)
+void twzdb__stage_home(struct twzdb *db, uint64_t p, struct node_pm *to)
 {
+	const struct node_pm *home = twzdb__at(db, p, TWZDB_NODE_LEN);
+
 	for (size_t i = 0; i < sizeof(*to) / 8; i++)
 		((uint64_t *)to)[i] = ld64((const uint64_t *)home + i);
 	to->ver &= ~1U;
 }
 
 /* The copy of a node a record changes. FRESH: it says all about it. */
-static struct pnode *node_of(struct twzdb *db, uint64_t p, bool fresh)
+static struct pnode *node_of(struct twzdb__look *to, uint64_t p, bool fresh)
 {
+	struct twzdb *db = to->db;
 	struct pnode *pn = twzdb__stage_node(db, p);
 
 	if (!pn) {
 		pn = node_new(&db->stage, p);
 		if (pn && !fresh)
-			home_copy(&pn->img, twzdb__at(db, p, TWZDB_NODE_LEN));
+			twzdb__stage_home(db, p, &pn->img);
 	}
 	if (!pn || touched(&db->stage, p))
 		return NULL;
 	pn->seq = db->stage.nr;
 	return pn;
+}
+
+static int word_of(struct twzdb__look *to, uint64_t where, uint64_t value)
+{
+	struct twzdb__stage *s = &to->db->stage;
+
+	return touched(s, where | 1) || u64map_put(&s->words, where, value) ? -ENOMEM : 0;
 }
 
 static void node_drop(struct twzdb__stage *s, struct pnode *pn)
@@ -116,9 +127,9 @@ static void drop_applied(struct twzdb__stage *s, struct twzdb *db, uint64_t appl
 
 /* --- looking at a record --- */
 
-static int look_node_new(struct twzdb *db, uint64_t p, const struct node_pm *img)
+static int look_node_new(struct twzdb__look *to, uint64_t p, const struct node_pm *img)
 {
-	struct pnode *pn = node_of(db, p, true);
+	struct pnode *pn = to->node(to, p, true);
 
 	if (!pn)
 		return -ENOMEM;
@@ -128,10 +139,10 @@ static int look_node_new(struct twzdb *db, uint64_t p, const struct node_pm *img
 	return 0;
 }
 
-static int look_node_wr(struct twzdb *db, uint64_t p, const struct node_wr_pm *w)
+static int look_node_wr(struct twzdb__look *to, uint64_t p, const struct node_wr_pm *w)
 {
 	const uint64_t *words = (const uint64_t *)(w + 1);
-	struct pnode *pn = node_of(db, p, false);
+	struct pnode *pn = to->node(to, p, false);
 
 	if (!pn)
 		return -ENOMEM;
@@ -141,10 +152,10 @@ static int look_node_wr(struct twzdb *db, uint64_t p, const struct node_wr_pm *w
 	return 0;
 }
 
-static int look_dead(struct twzdb *db, const uint64_t *list, uint64_t cnt)
+static int look_dead(struct twzdb__look *to, const uint64_t *list, uint64_t cnt)
 {
 	for (uint64_t i = 0; i < cnt; i++) {
-		struct pnode *pn = node_of(db, list[i], true);
+		struct pnode *pn = to->node(to, list[i], true);
 
 		if (!pn)
 			return -ENOMEM;
@@ -153,16 +164,9 @@ static int look_dead(struct twzdb *db, const uint64_t *list, uint64_t cnt)
 	return 0;
 }
 
-static int look_word(struct twzdb *db, uint64_t where, uint64_t value)
+static int look_one(struct twzdb__look *to, const struct lone_pm *l)
 {
-	return touched(&db->stage, where | 1) || u64map_put(&db->stage.words, where, value)
-		       ? -ENOMEM
-		       : 0;
-}
-
-static int look_one(struct twzdb *db, const struct lone_pm *l)
-{
-	struct pnode *pn = node_of(db, lone_leaf(l), false);
+	struct pnode *pn = to->node(to, lone_leaf(l), false);
 	struct node_pm *n = pn ? &pn->img : NULL;
 	unsigned slot = lone_slot(l);
 
@@ -181,7 +185,7 @@ static int look_one(struct twzdb *db, const struct lone_pm *l)
 	return 0;
 }
 
-static int look_items(struct twzdb *db, const void *rec)
+static int look_items(struct twzdb__look *to, const void *rec)
 {
 	const struct item_pm *it;
 	const void *payload;
@@ -190,34 +194,40 @@ static int look_items(struct twzdb *db, const void *rec)
 
 	while (!err && twzdb__item_next(rec, &pos, &it, &payload)) {
 		if (it->type == TWZDB_IT_NODE_NEW)
-			err = look_node_new(db, it->where, payload);
+			err = look_node_new(to, it->where, payload);
 		else if (it->type == TWZDB_IT_NODE_WR)
-			err = look_node_wr(db, it->where, payload);
+			err = look_node_wr(to, it->where, payload);
 		else if (it->type == TWZDB_IT_NODE_DEAD || it->type == TWZDB_IT_NODE_DROP)
-			err = look_dead(db, payload, it->len / 8);
+			err = look_dead(to, payload, it->len / 8);
 		else if (it->type == TWZDB_IT_WORD)
-			err = look_word(db, it->where, *(const uint64_t *)payload);
+			err = to->word(to, it->where, *(const uint64_t *)payload);
 	}
 	return err;
 }
 
-static uint64_t ts_of(const void *rec, size_t len)
+uint64_t twzdb__stage_ts(const void *rec, size_t len)
 {
 	return twzdb__is_one(rec, len) ? ((const struct lone_pm *)rec)->ts
 				       : ((const struct lrec_pm *)rec)->ts;
 }
 
+int twzdb__stage_look(struct twzdb__look *to, const void *rec, size_t len)
+{
+	return twzdb__is_one(rec, len) ? look_one(to, rec) : look_items(to, rec);
+}
+
 /* A checked record. If memory runs out it is looked at again before anybody relies on it. */
 static int look(struct twzdb *db, uint64_t nr, const void *rec, size_t len)
 {
+	struct twzdb__look to = {db, node_of, word_of};
 	int err;
 
 	db->stage.nr = nr;
-	err = twzdb__is_one(rec, len) ? look_one(db, rec) : look_items(db, rec);
+	err = twzdb__stage_look(&to, rec, len);
 	if (err)
 		return twzdb__err(err, "no memory for what other writers are committing");
 	db->stage.seen = nr;
-	db->stage.ts = ts_of(rec, len);
+	db->stage.ts = twzdb__stage_ts(rec, len);
 	return 0;
 }
 
@@ -315,6 +325,30 @@ int twzdb__stage_wait(struct twzdb_txn *tx)
 	return err ? twzdb__stage_failed(tx->db, err) : 0;
 }
 
+void twzdb__stage_lazy(struct twzdb_txn *tx)
+{
+	struct twzdb *db = tx->db;
+	uint64_t applied, submitted;
+
+	/* The record counts already. With this store readers see it, in all processes. */
+	st64_rel(&db->sh->lazy_ts, tx->ts);
+	twz_log_pending(db->log, &applied, &submitted);
+	if (!twzdb__helper_ask(db, HELP_LAZY | (submitted - applied >= LAZY_MANY ? HELP_NOW : 0)))
+		(void)!twz_log_drain(db->log);
+}
+
+int twzdb_sync(struct twzdb *db)
+{
+	int err = !db ? TWZDB_E_INVAL : twzdb__enter(db);
+
+	if (!db)
+		return twzdb__err(err, "sync: no database");
+	if (err || !db->page_media || !db->log)
+		return err;
+	err = twz_log_drain(db->log);
+	return err ? twzdb__stage_failed(db, err) : 0;
+}
+
 /* Hints about what died: by the owner of the writer lock, which those who apply are not. */
 void twzdb__stage_hints(struct twzdb_txn *tx)
 {
@@ -347,6 +381,6 @@ int twzdb__log_staged(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	twzdb__apply_placed(db, rec, len);
 	twzdb__apply_end(db->sh);
 	/* Readers that register from here on see the commit. */
-	st64_rel(&db->sh->ts, ts_of(rec, len));
+	st64_rel(&db->sh->ts, twzdb__stage_ts(rec, len));
 	return 0;
 }

@@ -19,4 +19,39 @@ struct twzdb__stage {
 	uint64_t nr;	     /* of the record being looked at */
 };
 
+/* Who looks at staged records, node by node (stage.c for the next writer, view.c for readers). */
+struct twzdb__look {
+	struct twzdb *db;
+	/* The copy of a node, to be changed; FRESH: whatever it was. NULL: no memory. */
+	struct pnode *(*node)(struct twzdb__look *to, uint64_t p, bool fresh);
+	int (*word)(struct twzdb__look *to, uint64_t where, uint64_t value); /* 0 or -ENOMEM */
+};
+
+/*
+ * What readers see of commits that are not in the homes yet: an image at one commit (view.c). It does not change
+ * once a reader has it.
+ */
+struct twzdb__view {
+	uint32_t refs;	       /* under twzdb__views.mutex */
+	uint64_t nr, ts;       /* of the last record it has */
+	struct u64map nodes;   /* pptr -> struct vnode * */
+	struct u64map words;   /* pptr -> value */
+	struct u64map word_nr; /* pptr -> record that gave it */
+};
+
+struct twzdb__views {
+	pthread_mutex_t mutex;
+	struct twzdb__view *now; /* the newest, to be built upon; NULL */
+	void *buf;		 /* for a record */
+};
+
+/* The thread of this opening that works while others do not (helper.c). */
+struct twzdb__helper {
+	pthread_mutex_t mutex;
+	pthread_cond_t cond;
+	pthread_t thread;
+	uint32_t asked; /* enum twzdb__helper_job, read without the mutex too */
+	bool started, stop;
+};
+
 #endif

@@ -17,6 +17,16 @@ int twzdb__stage_submit(struct twzdb_txn *tx, const void *rec, size_t len);
 int twzdb__stage_wait(struct twzdb_txn *tx);
 int twzdb__stage_failed(struct twzdb *db, int err);
 void twzdb__stage_hints(struct twzdb_txn *tx);
+/* The node at P as its home says now, word by word: it may be stored to meanwhile. */
+void twzdb__stage_home(struct twzdb *db, uint64_t p, struct node_pm *to);
+/* What checked record REC changes, told to TO. 0 or -ENOMEM. */
+int twzdb__stage_look(struct twzdb__look *to, const void *rec, size_t len);
+uint64_t twzdb__stage_ts(const void *rec, size_t len); /* number of its commit */
+/*
+ * The owner of the writer lock has submitted a lazy commit (tx->wait_nr): readers that begin from here on see it,
+ * and somebody will make it durable soon.
+ */
+void twzdb__stage_lazy(struct twzdb_txn *tx);
 int twzdb__log_staged(void *ctx, uint64_t lsn, const void *rec, size_t len);
 /* Number of the last commit there is: published, or staged. */
 static inline uint64_t twzdb__last_ts(const struct twzdb_txn *tx)
@@ -31,6 +41,50 @@ static inline bool twzdb__stamp_over(const struct twzdb_txn *tx, uint64_t stamp)
 {
 	return stamp != tx->stamp &&
 	       (!tx->db->page_media || stamp < ld64(&tx->db->sh->stage_stamp));
+}
+
+/* --- view.c: readers of commits that are staged --- */
+void twzdb__views_open(struct twzdb *db);
+void twzdb__views_close(struct twzdb *db);
+/* Register a snapshot in which commit WANT, published or staged, is to be seen. */
+int twzdb__view_take(struct twzdb_txn *tx, uint64_t want);
+void twzdb__view_drop(struct twzdb_txn *tx);
+/* What the view has of node P that its home lacks, or NULL. */
+struct pnode *twzdb__view_node(const struct twzdb_txn *tx, uint64_t p);
+bool twzdb__view_word(const struct twzdb_txn *tx, uint64_t where, uint64_t *value);
+/* A reader's new snapshot: the newest commit of all that may be seen. */
+static inline int twzdb__snap_take(struct twzdb_txn *tx)
+{
+	const struct twzdb__shared *sh = tx->db->sh;
+
+	tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
+	if (likely(ld64_acq(&sh->lazy_ts) <= tx->snap))
+		return 0;
+	return twzdb__view_take(tx, ld64(&sh->lazy_ts));
+}
+/* The newest commit readers may see. */
+static inline uint64_t twzdb__seen_ts(const struct twzdb__shared *sh)
+{
+	uint64_t lazy = ld64_acq(&sh->lazy_ts), ts = ld64_acq(&sh->ts);
+
+	return lazy > ts ? lazy : ts;
+}
+
+/* --- helper.c: a thread that works while others do not --- */
+enum twzdb__helper_job {
+	HELP_LAZY = 1, /* staged commits are to be durable soon */
+	HELP_NOW = 2,  /* ... at once: much is staged */
+	HELP_CHECKPOINT = 4,
+};
+void twzdb__helper_open(struct twzdb *db);
+void twzdb__helper_close(struct twzdb *db);
+bool twzdb__helper_start(struct twzdb *db, uint32_t jobs);
+/* Any thread. False: there can be no thread, so the caller does it. */
+static inline bool twzdb__helper_ask(struct twzdb *db, uint32_t jobs)
+{
+	if (likely((ld32(&db->helper.asked) & jobs) == jobs))
+		return true;
+	return twzdb__helper_start(db, jobs);
 }
 
 #endif

@@ -31,22 +31,35 @@ static void become_writer(struct twzdb_txn *tx, uint64_t token)
 	tx->token = token;
 	tx->ts = twzdb__last_ts(tx) + 1;
 	tx->read_ts = tx->ts;
+	if (unlikely(tx->view)) {
+		uint64_t levels = tx->levels; /* what is staged now, instead */
+
+		twzdb__view_drop(tx);
+		tx->levels = levels;
+	}
 	tx->stamp = next_stamp(tx->db);
 	tx->min_known = false;
 	tx->mods0 = ++tx->mods;
 	twzdb__use_renew(tx);
 }
 
-static void become_reader(struct twzdb_txn *tx)
+/* At its snapshot, or at the staged commit it saw. */
+static int become_reader(struct twzdb_txn *tx)
 {
-	uint64_t token = tx->token;
+	uint64_t token = tx->token, saw = tx->ts - 1;
+	int err = 0;
 
 	tx->writer = false;
 	tx->token = 0;
 	tx->read_ts = tx->snap;
 	tx->mods++;
 	tx->use.h = tx->quick = 0;
+	if (unlikely(saw > ld64_acq(&tx->db->sh->ts))) {
+		tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
+		err = twzdb__view_take(tx, saw);
+	}
 	twzdb__lock_drop(tx->db, tx->rd, token);
+	return err;
 }
 
 int twzdb__writable(struct twzdb *db)
@@ -101,6 +114,8 @@ static void end(struct twzdb_txn *tx)
 	else
 		twzdb__watch_clear(db, tx->rd);
 	tx->retries = 0;
+	if (unlikely(tx->view))
+		twzdb__view_drop(tx);
 	if (tx->stamp) /* it was the writer for a while */
 		writer_clear(tx);
 	if (token)
@@ -154,7 +169,7 @@ static int begin(struct twzdb *db, uint32_t flags, bool look, int timeout_ms,
 		tx->read_ts = tx->snap;
 		twzdb__use_renew(tx);
 	} else if (flags & TWZDB_RDONLY) {
-		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->rd);
+		err = twzdb__snap_take(tx);
 		twzdb__use_renew(tx);
 	} else {
 		err = begin_writer(tx, flags & TWZDB_TRY ? 0 : timeout_ms);
@@ -218,18 +233,20 @@ int twzdb_upgrade(struct twzdb_txn *tx)
 	err = twzdb__writable(tx->db);
 	if (err)
 		return err;
-	if (tx->snap != ld64_acq(&tx->db->sh->ts))
+	if (tx->snap != twzdb__seen_ts(tx->db->sh))
 		return stale(tx);
 	err = twzdb__lock_take(tx->db, tx->rd, 0, &token);
 	if (err)
 		return err;
 	err = twzdb__writable(tx->db);
-	if (!err && tx->snap != ld64_acq(&tx->db->sh->ts))
+	if (!err && tx->snap < ld64_acq(&tx->db->sh->ts))
 		err = stale(tx);
 	if (unlikely(tx->db->page_media) && !err) {
 		err = twzdb__stage_begin(tx);
 		if (!err && twzdb__last_ts(tx) != tx->snap)
 			err = stale(tx);
+		if (err)
+			tx->levels = tx->view ? UINT64_MAX : 0;
 	}
 	if (err) {
 		twzdb__lock_drop(tx->db, tx->rd, token);
@@ -248,7 +265,21 @@ int twzdb_downgrade(struct twzdb_txn *tx)
 	if (!tx->writer)
 		return twzdb__err(TWZDB_E_STATE, "downgrade: is no writer");
 	twzdb__discard(tx);
-	become_reader(tx);
+	return become_reader(tx);
+}
+
+static bool is_lazy(const struct twzdb_txn *tx, int err)
+{
+	return !err && tx->writer && tx->flags & TWZDB_LAZY;
+}
+
+/* Nobody waits for a lazy commit; nor does one that changed nothing for what it has read. */
+static int go_on(struct twzdb_txn *tx)
+{
+	if (tx->mods != tx->mods0)
+		twzdb__stage_lazy(tx);
+	tx->wait_nr = 0;
+	tx->learns = false;
 	return 0;
 }
 
@@ -260,7 +291,8 @@ static int wait_after(struct twzdb_txn *tx, int err)
 	int ret;
 
 	tx->token = 0;
-	twzdb__lock_drop(tx->db, tx->rd, token);
+	if (token)
+		twzdb__lock_drop(tx->db, tx->rd, token);
 	ret = twzdb__stage_wait(tx);
 	if (!ret && learns)
 		twzdb__one_learn(tx);
@@ -275,8 +307,10 @@ int twzdb_commit(struct twzdb_txn *tx)
 		return err;
 	if (tx->writer)
 		err = twzdb__commit(tx);
+	else if (unlikely(tx->view)) /* what it has read may still be lost (D12) */
+		tx->wait_nr = tx->view->nr;
 	if (unlikely(tx->wait_nr))
-		err = wait_after(tx, err);
+		err = is_lazy(tx, err) ? go_on(tx) : wait_after(tx, err);
 	end(tx);
 	return err;
 }
@@ -285,7 +319,7 @@ int twzdb_commit(struct twzdb_txn *tx)
  * Commit and take the outcome as the snapshot; the writer lock stays. *RAN: the handle was
  * usable at all.
  */
-static int commit_on(struct twzdb_txn *tx, const char *what, bool *ran)
+static int commit_on(struct twzdb_txn *tx, const char *what, bool lazy, bool *ran)
 {
 	uint64_t before;
 	int err = twzdb__txn_enter(tx, what);
@@ -299,7 +333,7 @@ static int commit_on(struct twzdb_txn *tx, const char *what, bool *ran)
 	before = tx->snap;
 	err = twzdb__commit(tx);
 	if (unlikely(tx->wait_nr) && !err)
-		err = twzdb__stage_wait(tx);
+		err = lazy && is_lazy(tx, err) ? go_on(tx) : twzdb__stage_wait(tx);
 	/* Nothing changed: nothing was published, the snapshot is the latest commit still. */
 	tx->snap = err ? before : ld64_acq(&tx->db->sh->ts);
 	twzdb__snap_set_to(tx->rd, tx->snap);
@@ -309,17 +343,15 @@ static int commit_on(struct twzdb_txn *tx, const char *what, bool *ran)
 int twzdb_commit_keep(struct twzdb_txn *tx)
 {
 	bool ran;
-	int err = commit_on(tx, "commit_keep", &ran);
+	int err = commit_on(tx, "commit_keep", false, &ran), ret = ran ? become_reader(tx) : 0;
 
-	if (ran)
-		become_reader(tx);
-	return err;
+	return err ? err : ret;
 }
 
 int twzdb_commit_next(struct twzdb_txn *tx)
 {
 	bool ran;
-	int err = commit_on(tx, "commit_next", &ran);
+	int err = commit_on(tx, "commit_next", true, &ran);
 
 	if (ran && unlikely(tx->db->page_media)) {
 		int begun = twzdb__stage_begin(tx);
@@ -355,7 +387,7 @@ bool twzdb_txn_is_writer(const struct twzdb_txn *tx)
 
 uint64_t twzdb_latest_ts(struct twzdb *db)
 {
-	return db ? ld64_acq(&db->sh->ts) : 0;
+	return db ? twzdb__seen_ts(db->sh) : 0;
 }
 
 uint32_t twzdb_writer_waiters(struct twzdb *db)

@@ -68,6 +68,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_checkpoint,
 	&wl_db_laps,
 	&wl_db_again,
+	&wl_db_lazy,
 	&wl_db_create,
 	NULL,
 };

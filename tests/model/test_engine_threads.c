@@ -362,7 +362,7 @@ static void write_once(struct rng *r, uint64_t *now)
 	struct tables t;
 	uint64_t ts;
 
-	if (twzdb_begin(db, 0, &tx)) {
+	if (twzdb_begin(db, below(r, 3) ? TWZDB_LAZY : 0, &tx)) {
 		wrong("begin", 0, 0);
 		return;
 	}

@@ -71,12 +71,15 @@ static int transfer(struct twzdb_txn *tx, struct twzdb_table t)
 	return err || nb + n == 0 ? err : put_num(tx, t, b, nb + n);
 }
 
-static int one_commit(struct twzdb *db, uint64_t me, uint64_t *count)
+/* Some commits are lazy: those may be lost, if nobody has the store open who knows them. */
+static bool lazies, all_killed;
+
+static int one_commit(struct twzdb *db, uint64_t me, uint64_t *count, bool lazy)
 {
 	struct twzdb_table acct, cnt;
 	struct twzdb_txn *tx;
 	uint64_t n = t_rand_below(20) ? t_rand_below(8) : t_rand_below(400);
-	int err = twzdb_begin(db, 0, &tx);
+	int err = twzdb_begin(db, lazy ? TWZDB_LAZY : 0, &tx);
 
 	if (err)
 		return err;
@@ -155,8 +158,11 @@ static int work(uint64_t me, int fd, uint64_t seed)
 	for (uint64_t i = 0; i < seed % 97; i++)
 		t_rand(); /* workers differ */
 	while (!err) {
-		err = one_commit(db, me, &count);
-		if (!err && write(fd, &count, sizeof(count)) != sizeof(count))
+		bool lazy = lazies && t_rand_below(8);
+
+		err = one_commit(db, me, &count, lazy);
+		if (!err && !(lazy && all_killed) &&
+		    write(fd, &count, sizeof(count)) != sizeof(count))
 			return 0;
 		if (!err && t_rand_below(4) == 0)
 			err = one_read(db);
@@ -441,6 +447,21 @@ static void reopening_after_all_were_killed_on_cache_line_media(void)
 	restarts(ET_LINE);
 }
 
+/* What one process committed lazily, another that has the store open makes durable. */
+static void lazy_commits_of_the_killed_stay_with_others(void)
+{
+	lazies = true;
+	takeovers(ET_PAGE);
+	lazies = false;
+}
+
+static void lazy_commits_lost_with_all_processes_are_the_last(void)
+{
+	lazies = all_killed = true;
+	restarts(ET_PAGE);
+	lazies = all_killed = false;
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -450,6 +471,8 @@ int main(int argc, char **argv)
 		T_CASE(others_go_on_after_a_kill_on_cache_line_media),
 		T_CASE(reopening_after_all_were_killed_on_page_media),
 		T_CASE(reopening_after_all_were_killed_on_cache_line_media),
+		T_CASE(lazy_commits_of_the_killed_stay_with_others),
+		T_CASE(lazy_commits_lost_with_all_processes_are_the_last),
 		T_END,
 	};
 

@@ -524,8 +524,10 @@ static int submit_room(struct twz_log *l, uint64_t total)
 
 		if (end - seg_get(&l->seg->applied) > TWZ_LOG_STAGE_LEN ||
 		    seg_get(&st->put) - applied == TWZ_LOG_STAGE_ENTS) {
-			err = seg_get(&st->put) > applied ? twz_log_wait(l, applied + 1)
-							  : ring_full(l);
+			/* For half of it: if each of many waited for one record, batches would have one. */
+			err = seg_get(&st->put) > applied
+				      ? twz_log_wait(l, (applied + seg_get(&st->put) + 1) / 2)
+				      : ring_full(l);
 		} else if (crosses(l, total)) {
 			err = twz_log_drain(l);
 			if (!err && crosses(l, total))
@@ -561,9 +563,11 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 	put = seg_get(&st->put);
 	e = &st->ent[put % TWZ_LOG_STAGE_ENTS];
 	e->lsn = seg_get(&l->seg->head);
-	if (put > seg_get(&st->frozen) &&
-	    e->lsn - entry(st, seg_get(&st->frozen))->lsn > TWZ_LOG_BATCH_MAX)
-		e->lsn = block_up(e->lsn); /* enough for one batch: the next one begins here */
+	if (put == seg_get(&st->frozen) || entry_end(entry(st, put - 1)) != e->lsn)
+		st->run_lsn = e->lsn;
+	if (e->lsn - st->run_lsn >
+	    TWZ_LOG_BATCH_MAX) /* enough for one batch: the next one begins here */
+		st->run_lsn = e->lsn = block_up(e->lsn);
 	e->len = len;
 	stage_copy_in(st, e->lsn + sizeof(struct log_rec_pm),
 		      l->buf + l->off + sizeof(struct log_rec_pm), len);
@@ -598,4 +602,24 @@ int twz_log_pending_walk(struct twz_log *l, uint64_t from, uint64_t to,
 				      l->ring.name);
 	}
 	return ret;
+}
+
+/* The space of an entry is used again only when seg->applied is past it: so bytes read before that are the entry's. */
+int twz_log_pending_copy(const struct twz_log *l, uint64_t nr, void *buf, size_t *len)
+{
+	const struct twz__log_stage *st = l->stage;
+	const struct twz__log_ent *e;
+	uint64_t lsn;
+
+	*len = 0;
+	if (!st || !nr || nr > seg_get(&st->put) || nr <= seg_get(&st->applied))
+		return 0;
+	e = entry(st, nr - 1);
+	lsn = seg_get(&e->lsn);
+	*len = seg_get(&e->len);
+	if (*len > TWZ_LOG_STAGE_REC_MAX)
+		return 0;
+	stage_copy_out(st, lsn + sizeof(struct log_rec_pm), buf, *len);
+	__atomic_thread_fence(__ATOMIC_ACQUIRE);
+	return nr > seg_get(&st->applied) && lsn >= seg_get(&l->seg->applied);
 }

@@ -127,7 +127,7 @@ struct twz__log_seg {
 
 #define TWZ_LOG_STAGE_ID      UINT64_C(0x5a1d9ed5ec0bd5a7) /* of the segment, mixed into the log's ID */
 #define TWZ_LOG_STAGE_LEN     ((uint64_t)1 << 20)
-#define TWZ_LOG_STAGE_REC_MAX ((uint64_t)80 << 10)  /* bytes of a body */
+#define TWZ_LOG_STAGE_REC_MAX ((uint64_t)TWZ_LOG_PENDING_MAX) /* bytes of a body */
 #define TWZ_LOG_BATCH_MAX     ((uint64_t)256 << 10) /* a batch that is longer takes no more */
 #define TWZ_LOG_STAGE_ENTS    8192
 #define TWZ_LOG_BATCHES	      3 /* on their way at the same time */
@@ -151,6 +151,8 @@ struct twz__log_stage {
 	uint32_t wake, waiters; /* futex: something went on */
 	_Alignas(64) uint64_t put;
 	uint64_t frozen, durable;
+	uint64_t
+		run_lsn; /* where the records that stand one behind the other up to the last one begin; a hint */
 	_Alignas(64) uint64_t applied;
 	struct twz__log_batch batch[TWZ_LOG_BATCHES];
 	struct twz__log_ent ent[TWZ_LOG_STAGE_ENTS];

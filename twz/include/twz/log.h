@@ -161,6 +161,13 @@ TWZ_API TWZ_MUST_CHECK int
 twz_log_pending_walk(struct twz_log *l, uint64_t from, uint64_t to,
 		     int (*fn)(void *ctx, uint64_t nr, const void *rec, size_t len), void *ctx);
 
+/*
+ * The same of record NR alone, for any thread, without the writer lock: copied to BUF, which has TWZ_LOG_PENDING_MAX
+ * bytes, *LEN of them. 1: it was; 0: it has been applied meanwhile, and its bytes may be gone.
+ */
+#define TWZ_LOG_PENDING_MAX ((size_t)80 << 10)
+TWZ_API int twz_log_pending_copy(const struct twz_log *l, uint64_t nr, void *buf, size_t *len);
+
 /* The record at LSN has been applied to the homes. */
 TWZ_API void twz_log_applied(struct twz_log *l, uint64_t lsn);
 
