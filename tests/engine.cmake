@@ -1,5 +1,5 @@
 # The engine: named cases, and engine_model, which is random and long (label model).
-foreach(t engine_node engine_api engine_snap engine_kill engine_lock engine_single engine_hostile engine_damage
+foreach(t engine_node engine_api engine_snap engine_kill engine_lock engine_single engine_scan engine_hostile engine_damage
 	  engine_reader engine_readonly engine_simd engine_accel engine_bulk engine_load engine_long engine_give
 	  engine_space engine_rules engine_keys engine_kinds engine_tables engine_input engine_savepoint engine_lazy)
 	twz_unit_test(${t} twzdb_static)

@@ -423,73 +423,18 @@ static int plain_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 	return 0;
 }
 
-/* Of a reader in a plain table; nothing that has to be asked about the cursor is in doubt. */
-static inline bool is_quick(const struct twzdb_cursor *c)
+int twzdb__cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
+		      struct twzdb_slice *value)
 {
-	const struct twzdb_txn *tx = c->tx;
+	int err = twzdb__cursor_use(c, false);
 
-	return likely(tx->quick == c->table && tx->use.tag == c->t.tag && tx->serial == c->serial);
-}
-
-static inline void hand_out(struct twzdb_cursor *c, const struct rec_pm *r, struct twzdb_slice *key,
-			    struct twzdb_slice *value)
-{
-	c->at = r;
-	c->klen = rec_klen_short(r); /* scan.c leaves long ones to others */
-	if (key)
-		*key = (struct twzdb_slice){r->data, c->klen};
-	if (value)
-		*value = (struct twzdb_slice){r->data + c->klen, rec_vlen_short(r)};
-}
-
-static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
-			      struct twzdb_slice *value)
-{
-	const struct rec_pm *r;
-
-	if (unlikely(!c->at || !is_quick(c) || c->mods != c->tx->mods))
-		return false;
-	r = twzdb__scan_next(c);
-	if (unlikely(!r))
-		return false;
-	hand_out(c, r, key, value);
-	return true;
-}
-
-static inline bool seek_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
-			      struct twzdb_slice *value)
-{
-	struct twzdb_txn *tx = c->tx;
-	const struct rec_pm *r;
-
-	if (unlikely(!is_quick(c) || !key || !key->ptr || key->len > TWZDB_KEY_SHORT))
-		return false;
-	r = twzdb__scan_seek(c, (struct bkey){key->ptr, (uint32_t)key->len});
-	if (unlikely(!r))
-		return false;
-	c->state = CUR_AT;
-	c->mods = tx->mods;
-	tx->pointing = true;
-	hand_out(c, r, key, value);
-	return true;
-}
-
-int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
-		     struct twzdb_slice *value)
-{
-	int err;
-
-	if (op == TWZDB_NEXT ? c && next_quick(c, key, value)
-			     : op == TWZDB_SEEK_GE && c && seek_quick(c, key, value))
-		return 0;
-	err = twzdb__cursor_use(c, false);
 	if (!err)
-		err = check_op(c, (int)op, key, value);
+		err = check_op(c, op, key, value);
 	if (err)
 		return err;
 	if (unlikely(twzdb__kind(c->tx, c->t)))
-		return twzdb__kind_cursor_get(c, (int)op, key, value);
-	return plain_get(c, (int)op, key, value);
+		return twzdb__kind_cursor_get(c, op, key, value);
+	return plain_get(c, op, key, value);
 }
 
 int twzdb_cursor_put(struct twzdb_cursor *c, struct twzdb_slice value)

@@ -322,7 +322,9 @@ struct twzdb_cursor {
 	uint32_t text_cap, big_cap;
 	uint8_t *big;			  /* room for the key, if it is longer than KEY */
 	struct twzdb_cursor *prev, *next; /* of the transaction's cursors */
-	/* for scan.c; all of it hints */
+	/* for scan.c: rows POS + 1 to TO of the leaf, as it was; the rest are hints */
+	const struct rec_pm *rows[TWZDB_FANOUT];
+	uint32_t to;
 	const struct node_pm *soon; /* leaf to come, asked for */
 	uint32_t ahead;		    /* rows asked for beyond the one it is at */
 	uint32_t left;		    /* rows that will be wanted beyond these */

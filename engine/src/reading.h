@@ -145,11 +145,11 @@ static inline void twzdb__use_renew(struct twzdb_txn *tx)
 		tx->use.h = tx->quick = tx->use_quick = 0;
 }
 
-/* --- scan.c: the cursor has come to a row, and may go on from there --- */
+/* --- scan.c: what it knows is void, the cursor has moved --- */
 void twzdb__scan_start(struct twzdb_cursor *c);
-/* For a cursor whose transaction is quick in its table; NULL: not this way. */
-const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c); /* from the row it is at */
-const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k); /* first >= K */
+/* --- cursor.c: twzdb_cursor_get(), whatever it is asked --- */
+int twzdb__cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
+		      struct twzdb_slice *value);
 
 /* --- space.c, for readers --- */
 /*

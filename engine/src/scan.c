@@ -3,9 +3,15 @@
  *
  * As find.h does for single rows: what is found here is right, and whatever is unusual (a node
  * being changed, a row of another time, the end) is left to cursor.c, which starts from the same
- * cursor. A scan is as fast as rows come out of memory, so they are asked for AHEAD rows early,
- * over the end of the leaf too, and a leaf when the one before it is entered.
+ * cursor.
  *
+ * The cursor takes the addresses of a leaf's rows out of it all at once. They stay right for as long as the
+ * snapshot does, whatever happens to the leaf: they are the newest versions of some moment after the
+ * snapshot was taken, so each either is the version the snapshot sees or leads to it, and none is reused
+ * before the snapshot is gone. Only what comes behind the leaf's last row has to be asked of the leaf.
+ *
+ * A scan is as fast as rows come out of memory, so they are asked for AHEAD rows early,
+ * over the end of the leaf too, and a leaf when the one before it is entered.
  * Most cursors are used for many scans of one kind. So the first rows are asked for together, as
  * many as the scan before had; and if the two before had the same length, none beyond that.
  */
@@ -13,42 +19,50 @@
 
 #include <limits.h>
 
-#define AHEAD  8
-#define NO_END UINT32_MAX
+#define AHEAD	8
+#define NO_END	UINT32_MAX
+#define ROW_MAX 8192U /* rows of more bytes, header included, are left to cursor.c */
+#define VAL_MAX (ROW_MAX - TWZDB_REC_LEN - TWZDB_KEY_SHORT)
 
 static inline unsigned count_of(const struct node_pm *n)
 {
 	return __atomic_load_n(&n->n, __ATOMIC_RELAXED);
 }
 
-static inline void fetch_row(const struct twzdb *db, const struct node_pm *n, unsigned pos)
-{
-	int slot = node_slot(n, pos);
+/* --- rows to come --- */
 
-	if (likely(slot >= 0))
-		fetch_rec(db, ld64(&n->ptr[slot]));
+static inline void fetch_row(const struct rec_pm *r)
+{
+	fetch(r);
+	fetch((const uint8_t *)r + 64);
+	fetch((const uint8_t *)r + 128);
 }
 
-/* Row POS of the cursor's leaf, or what comes behind its end. Whatever is read here is a hint. */
-static inline void look_ahead(struct twzdb_cursor *c, unsigned pos)
+/* Of the leaf behind the cursor's. Whatever is read here is a hint. */
+static inline void look_behind(const struct twzdb_cursor *c, unsigned pos)
 {
-	const struct node_pm *n = c->leaf.n;
-	unsigned cnt = count_of(n);
+	const struct node_pm *n = c->soon;
+	int slot;
 
-	if (likely(pos < cnt && cnt <= TWZDB_FANOUT)) {
-		fetch_row(c->tx->db, n, pos);
+	if (!n || pos >= TWZDB_FANOUT || pos >= count_of(n))
 		return;
-	}
-	n = c->soon;
-	pos -= cnt;
-	if (n && pos < TWZDB_FANOUT && pos < count_of(n))
-		fetch_row(c->tx->db, n, pos);
+	slot = node_slot(n, pos);
+	if (likely(slot >= 0))
+		fetch_rec(c->tx->db, ld64(&n->ptr[slot]));
 }
 
-/* The cursor is at row POS of its leaf of CNT: will rows of the leaf behind it be wanted? */
-static inline bool goes_on(const struct twzdb_cursor *c, unsigned pos, unsigned cnt)
+static inline void look_ahead(const struct twzdb_cursor *c, unsigned pos)
 {
-	return (uint64_t)pos + c->ahead + c->left >= cnt;
+	if (likely(pos < c->to))
+		fetch_row(c->rows[pos]);
+	else
+		look_behind(c, pos - c->to);
+}
+
+/* The cursor is at row POS: will rows of the leaf behind its own be wanted? */
+static inline bool goes_on(const struct twzdb_cursor *c, unsigned pos)
+{
+	return (uint64_t)pos + c->ahead + c->left >= c->to;
 }
 
 /* The next leaf will be wanted soon: where its rows are. */
@@ -67,36 +81,72 @@ static void fetch_next(struct twzdb_cursor *c)
 void twzdb__scan_start(struct twzdb_cursor *c)
 {
 	c->soon = NULL;
+	c->to = 0;
 	c->ahead = 0;
 	c->left = NO_END;
 }
 
-/* A row the transaction sees at once, and no long one; NULL otherwise. */
-static inline const struct rec_pm *row_of(struct twzdb_txn *tx, uint64_t p)
+/*
+ * The cursor has come to row POS, and too few beyond it have been asked for: because it has just
+ * begun, or because nobody thought that it would come this far.
+ */
+static void catch_up(struct twzdb_cursor *c, unsigned pos)
 {
-	const struct rec_pm *r = p & 15 ? NULL : twzdb__at(tx->db, p, sizeof(*r));
-	uint32_t klen;
+	if (c->ahead)
+		c->ahead--;
+	else if (!c->left)
+		c->left = NO_END;
+	if (!c->soon && goes_on(c, pos))
+		fetch_next(c);
+	for (; c->ahead < AHEAD && c->left; c->left--)
+		look_ahead(c, pos + ++c->ahead);
+}
+
+/* --- rows of a leaf --- */
+
+/* NULL: not a record's address, or too near to the end of what is mapped. */
+static inline const struct rec_pm *row_addr(const struct twzdb *db, uint64_t p)
+{
+	uint64_t no = p >> TWZ_PPTR_OFF_BITS, off = p & TWZ_PPTR_OFF_MASK;
+
+	if (unlikely(p & 15 || no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX || off < TWZ_DATA_OFF ||
+		     off + ROW_MAX > ld64_acq(&db->map[no].end)))
+		return NULL;
+	return (const struct rec_pm *)(db->map[no].base + off);
+}
+
+/* The addresses of rows POS to the end of LEAF, which has CNT. */
+static inline bool take_rows(struct twzdb_cursor *c, const struct nref *leaf, unsigned pos,
+			     unsigned cnt)
+{
+	const struct twzdb *db = c->tx->db;
+
+	c->to = 0;
+	if (unlikely(cnt > TWZDB_FANOUT))
+		return false;
+	for (unsigned i = pos; i < cnt; i++) {
+		int slot = node_slot(leaf->n, i);
+
+		c->rows[i] = likely(slot >= 0) ? row_addr(db, ld64_acq(&leaf->n->ptr[slot])) : NULL;
+	}
+	if (unlikely(!nref_ok(leaf)))
+		return false;
+	c->to = cnt;
+	return true;
+}
+
+/* R, if the transaction sees this version, it is a row's, and no long one. */
+static inline const struct rec_pm *seen(const struct twzdb_txn *tx, const struct rec_pm *r)
+{
+	uint64_t what;
 
 	if (unlikely(!r))
 		return NULL;
-	klen = rec_klen_short(r);
-	if (unlikely(ld64(&r->ts) > tx->read_ts || rec_kind(r) != TWZDB_ROW ||
-		     klen > TWZDB_KEY_SHORT ||
-		     !twzdb__at(tx->db, p, TWZDB_REC_LEN + (uint64_t)klen + rec_vlen_short(r))))
+	what = twzdb__rec_what(r);
+	if (unlikely((what & TWZDB_VLF_LEN) > VAL_MAX || what & TWZDB_VLF_KIND(3) ||
+		     (what >> 32 & TWZDB_KLT_LEN) > TWZDB_KEY_SHORT || ld64(&r->ts) > tx->read_ts))
 		return NULL;
 	return r;
-}
-
-static inline const struct rec_pm *row_at(struct twzdb_txn *tx, const struct nref *leaf,
-					  unsigned pos)
-{
-	int slot = node_slot(leaf->n, pos);
-	uint64_t p;
-
-	if (unlikely(slot < 0))
-		return NULL;
-	p = ld64_acq(&leaf->n->ptr[slot]);
-	return likely(nref_ok(leaf)) ? row_of(tx, p) : NULL;
 }
 
 static bool next_leaf(struct twzdb_cursor *c)
@@ -112,40 +162,37 @@ static bool next_leaf(struct twzdb_cursor *c)
 	c->leaf = (struct nref){n, next, (uint32_t)s.hdr};
 	c->pos = UINT_MAX; /* before its first row */
 	c->soon = NULL;
-	if (goes_on(c, 0, HDR_N(s.hdr)))
+	if (!take_rows(c, &c->leaf, 0, HDR_N(s.hdr)))
+		return false;
+	if (goes_on(c, 0))
 		fetch_next(c);
-	return true;
+	return c->to;
 }
 
-/*
- * The cursor has come to row POS, and too few beyond it have been asked for: because it has just
- * begun, or because nobody thought that it would come this far.
- */
-static void catch_up(struct twzdb_cursor *c, unsigned pos)
+/* No row's address at *POS is known. */
+static bool more_rows(struct twzdb_cursor *c, unsigned *pos)
 {
-	if (c->ahead)
-		c->ahead--;
-	else if (!c->left)
-		c->left = NO_END;
-	if (!c->soon && goes_on(c, pos, count_of(c->leaf.n)))
-		fetch_next(c);
-	for (; c->ahead < AHEAD && c->left; c->left--)
-		look_ahead(c, pos + ++c->ahead);
+	unsigned cnt;
+
+	if (!c->leaf.p)
+		return false;
+	cnt = c->to ? c->to : count_of(c->leaf.n);
+	if (*pos < cnt)
+		return take_rows(c, &c->leaf, *pos, cnt);
+	*pos = 0;
+	return next_leaf(c);
 }
 
-const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
+/* --- the quick way --- */
+
+static inline const struct rec_pm *scan_next(struct twzdb_cursor *c)
 {
 	const struct rec_pm *r;
 	unsigned pos = c->pos + 1;
 
-	if (unlikely(!c->leaf.p))
+	if (unlikely(pos >= c->to) && !more_rows(c, &pos))
 		return NULL;
-	if (unlikely(pos >= count_of(c->leaf.n))) {
-		if (!next_leaf(c) || !count_of(c->leaf.n))
-			return NULL;
-		pos = 0;
-	}
-	r = row_at(c->tx, &c->leaf, pos);
+	r = seen(c->tx, c->rows[pos]);
 	if (unlikely(!r))
 		return NULL;
 	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
@@ -156,14 +203,27 @@ const struct rec_pm *twzdb__scan_next(struct twzdb_cursor *c)
 	if (likely(c->ahead == AHEAD && c->left)) {
 		c->left--;
 		look_ahead(c, pos + AHEAD);
-		return r;
+	} else {
+		catch_up(c, pos);
 	}
-	catch_up(c, pos);
 	return r;
 }
 
+static inline const struct rec_pm *row_at(const struct twzdb_txn *tx, const struct nref *leaf,
+					  unsigned pos)
+{
+	int slot = node_slot(leaf->n, pos);
+	const struct rec_pm *r;
+
+	if (unlikely(slot < 0))
+		return NULL;
+	r = row_addr(tx->db, ld64_acq(&leaf->n->ptr[slot]));
+	return likely(nref_ok(leaf)) ? seen(tx, r) : NULL;
+}
+
 /* Position of the first row >= K in the leaf, if it can be told and is there. */
-static bool lower_bound(struct twzdb_txn *tx, const struct spot *s, struct bkey k, unsigned *pos)
+static inline bool lower_bound(const struct twzdb_txn *tx, const struct spot *s, struct bkey k,
+			       unsigned *pos)
 {
 	const struct rec_pm *r;
 
@@ -179,34 +239,34 @@ static bool lower_bound(struct twzdb_txn *tx, const struct spot *s, struct bkey 
 	return *pos < s->n;
 }
 
-/* A scan is going to begin at row POS of S->leaf. It is likely to go on for as long as usual. */
+/* A scan is going to begin at row POS of S->leaf, and to go on for as long as the one before it. */
 static inline void expect(struct twzdb_cursor *c, const struct spot *s, unsigned pos)
 {
 	unsigned end = pos + (c->run < AHEAD ? c->run : AHEAD);
 
-	if (end > s->n)
-		end = s->n;
+	if (!take_rows(c, &s->leaf, pos, s->n))
+		return;
+	if (end > c->to)
+		end = c->to;
 	for (unsigned i = pos; i < end; i++)
-		fetch_row(c->tx->db, s->leaf.n, i);
-	c->ahead = end - pos;
+		fetch_row(c->rows[i]);
+	c->ahead = end - pos - 1;
 }
 
-/* It has begun: the cursor is at its first row, of a leaf of CNT. */
-static inline void begin(struct twzdb_cursor *c, unsigned cnt)
+/* It has begun. */
+static inline void begin(struct twzdb_cursor *c)
 {
-	c->soon = NULL;
 	c->left = c->run == c->usual ? c->run - 1 : NO_END;
 	c->usual = c->run;
-	if (c->run > 1) {
-		c->ahead--;
-		c->left -= c->left == NO_END ? 0 : c->ahead;
-		if (goes_on(c, c->pos, cnt))
-			fetch_next(c);
-	}
 	c->run = 1;
+	if (!c->to)
+		return;
+	c->left -= c->left == NO_END ? 0 : c->ahead;
+	if (goes_on(c, c->pos))
+		fetch_next(c);
 }
 
-const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
+static inline const struct rec_pm *scan_seek(struct twzdb_cursor *c, struct bkey k)
 {
 	struct twzdb_txn *tx = c->tx;
 	const struct rec_pm *r;
@@ -215,10 +275,13 @@ const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 	uint64_t root =
 		tx->anchor ? ld64_acq(&tx->anchor->root) : 0; /* QUICK says it is the table's */
 
-	if (unlikely(!root) || !twzdb__simd_now()->spot(tx->db, root, k, &s) ||
-	    !lower_bound(tx, &s, k, &pos))
+	if (unlikely(!root) || !twzdb__simd_now()->spot(tx->db, root, k, &s))
 		return NULL;
+	c->soon = NULL;
+	c->to = 0;
 	c->ahead = 0;
+	if (!lower_bound(tx, &s, k, &pos))
+		return NULL;
 	if (c->run > 1)
 		expect(c, &s, pos);
 	r = row_at(tx, &s.leaf, pos);
@@ -226,10 +289,74 @@ const struct rec_pm *twzdb__scan_seek(struct twzdb_cursor *c, struct bkey k)
 	 * An entry >= K proves that the leaf covers K, and only then does K have the prefix the heads
 	 * were compared behind: whoever comes from a root that has just split may be left of its leaf.
 	 */
-	if (!r || unlikely(bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, k) < 0))
+	if (!r || unlikely(bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, k) < 0)) {
+		c->to = 0;
 		return NULL;
+	}
 	c->leaf = s.leaf;
 	c->pos = pos;
-	begin(c, s.n);
+	begin(c);
 	return r;
+}
+
+/* Of a reader in a plain table; nothing that has to be asked about the cursor is in doubt. */
+static inline bool is_quick(const struct twzdb_cursor *c)
+{
+	const struct twzdb_txn *tx = c->tx;
+
+	return likely(tx->quick == c->table && tx->use.tag == c->t.tag && tx->serial == c->serial);
+}
+
+static inline void hand_out(struct twzdb_cursor *c, const struct rec_pm *r, struct twzdb_slice *key,
+			    struct twzdb_slice *value)
+{
+	uint32_t klen = rec_klen_short(r);
+
+	c->at = r;
+	c->klen = klen;
+	if (key)
+		*key = (struct twzdb_slice){r->data, klen};
+	if (value)
+		*value = (struct twzdb_slice){r->data + klen, rec_vlen_short(r)};
+}
+
+static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
+			      struct twzdb_slice *value)
+{
+	const struct rec_pm *r;
+
+	if (unlikely(!c->at || !is_quick(c) || c->mods != c->tx->mods))
+		return false;
+	r = scan_next(c);
+	if (unlikely(!r))
+		return false;
+	hand_out(c, r, key, value);
+	return true;
+}
+
+static inline bool seek_quick(struct twzdb_cursor *c, const struct twzdb_slice *key,
+			      struct twzdb_slice *row_key, struct twzdb_slice *value)
+{
+	struct twzdb_txn *tx = c->tx;
+	const struct rec_pm *r;
+
+	if (unlikely(!is_quick(c) || !key || !key->ptr || key->len > TWZDB_KEY_SHORT))
+		return false;
+	r = scan_seek(c, (struct bkey){key->ptr, (uint32_t)key->len});
+	if (unlikely(!r))
+		return false;
+	c->state = CUR_AT;
+	c->mods = tx->mods;
+	tx->pointing = true;
+	hand_out(c, r, row_key, value);
+	return true;
+}
+
+int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
+		     struct twzdb_slice *value)
+{
+	if (op == TWZDB_NEXT ? c && next_quick(c, key, value)
+			     : op == TWZDB_SEEK_GE && c && seek_quick(c, key, key, value))
+		return 0;
+	return twzdb__cursor_get(c, (int)op, key, value);
 }
