@@ -79,6 +79,10 @@ foreach(m page line)
 	set_tests_properties(crash.campaign.${m} PROPERTIES LABELS crash TIMEOUT 120)
 endforeach()
 set_tests_properties(crash.campaign.page PROPERTIES ENVIRONMENT "TMPDIR=${CMAKE_BINARY_DIR}")
+# A disk that is full again and again: a small tmpfs in a mount namespace of its own, so only for root.
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests/disk)
+add_test(NAME crash.campaign.full COMMAND twzcampaign --kills 200 --seconds 20 --dir ${CMAKE_BINARY_DIR}/tests/disk --full 48)
+set_tests_properties(crash.campaign.full PROPERTIES LABELS crash TIMEOUT 120 SKIP_RETURN_CODE 77)
 set_tests_properties(crash.campaign.line PROPERTIES ENVIRONMENT "TMPDIR=/dev/shm;PMEM2_FORCE_GRANULARITY=CACHE_LINE")
 
 # Each store must be flushed at last, or flushes.list says why not.

@@ -362,12 +362,14 @@ bool twzdb__learn_some(struct twzdb *db)
 			continue;
 		for (u = sh->scan_pos > base ? sh->scan_pos - base : 0;
 		     u < twzdb__units_used(db, i) && looked < LOOK_UNKNOWN; u++) {
-			const struct unit_pm *h = twzdb__unit_of(db, unit_ptr(base + u));
+			const struct unit_pm *h;
 
 			sh->scan_pos = base + u + 1;
+			/* What is known may lie in a run given back, where even a look takes a page (give.c). */
 			if (*unit_entry(db, base + u) & TWZDB_UT_KNOWN)
 				continue;
 			looked++;
+			h = twzdb__unit_of(db, unit_ptr(base + u));
 			if (h)
 				twzdb__unit_learn(db, base + u, h, false);
 		}

@@ -136,7 +136,7 @@ const struct crash_workload wl_fot_grow = {.name = "core.fot_growth",
 
 /* --- entries by index, as a database that numbers its objects sets them --- */
 
-static const uint64_t set_idx[] = {1, 2, 7, 200, 900};
+static const uint64_t set_idx[] = {1, 2, 7, 200, 300, 900};
 
 static int show_entries(struct crash *c)
 {
@@ -177,6 +177,17 @@ static int set_run(struct crash *c)
 	return 0;
 }
 
+/* Whoever claims the next entry finishes what the dead one had begun. */
+static int set_again(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &o));
+	CRASH_OP(c, twz_fot_set(o, 300, far_id(3), TWZ_READ));
+	twz_obj_close(o);
+	return 0;
+}
+
 const struct crash_workload wl_fot_set = {
 	.name = "core.fot_set",
 	.what = "twz_fot_set, twz_fot_set_local: entries by index (D9)",
@@ -185,7 +196,8 @@ const struct crash_workload wl_fot_set = {
 	.kind = &twz_kind,
 	.setup = ptr_setup,
 	.run = set_run,
-	.show = show_entries};
+	.show = show_entries,
+	.again = set_again};
 
 /* --- pointers to names and to objects that do not exist yet: late binding --- */
 
