@@ -297,6 +297,17 @@ static int adopt(struct twz_log *l, int i)
 	return 0;
 }
 
+/*
+ * Is it time for another batch? Beside those on their way only for as many records as these have: many small batches
+ * would keep each other waiting, and those who wait for one come back together, for the next.
+ */
+static bool worth_it(const struct twz__log_stage *st)
+{
+	uint64_t frozen = seg_get(&st->frozen), put = seg_get(&st->put);
+
+	return put > frozen && put - frozen >= frozen - seg_get(&st->durable);
+}
+
 /* The batch to be written now, its mutex held: *I, or -1: there is nothing to do, or others are at it. */
 static int batch_take(struct twz_log *l, int *i)
 {
@@ -322,7 +333,7 @@ static int batch_take(struct twz_log *l, int *i)
 		if (*i != k || err)
 			pthread_mutex_unlock(&st->batch[k].mutex);
 	}
-	if (free_i >= 0 && *i < 0 && seg_get(&st->put) > seg_get(&st->frozen)) {
+	if (free_i >= 0 && *i < 0 && worth_it(st)) {
 		err = freeze(l, free_i);
 		*i = err ? -1 : free_i;
 	}
@@ -442,11 +453,13 @@ static int lead(struct twz_log *l)
 			err = retire(l);
 		if (err)
 			return err;
-		wake_all(l->stage); /* there is a free batch */
 	} else if (retire(l)) {
 		return TWZ_E_IO;
 	}
 	err = apply_durable(l);
+	if (i >= 0 && !err)
+		wake_all(
+			l->stage); /* there is a free batch; else those who wait have heard already */
 	return err < 0 ? err : i >= 0 || err;
 }
 
