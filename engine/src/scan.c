@@ -19,10 +19,11 @@
 
 #include <limits.h>
 
-#define AHEAD	8
-#define NO_END	UINT32_MAX
-#define ROW_MAX 8192U /* rows of more bytes, header included, are left to cursor.c */
-#define VAL_MAX (ROW_MAX - TWZDB_REC_LEN - TWZDB_KEY_SHORT)
+#define AHEAD	 8
+#define NO_END	 UINT32_MAX
+#define NOINLINE __attribute__((noinline)) /* so that what a usual row takes needs no stack */
+#define ROW_MAX	 8192U /* rows of more bytes, header included, are left to cursor.c */
+#define VAL_MAX	 (ROW_MAX - TWZDB_REC_LEN - TWZDB_KEY_SHORT)
 
 static inline unsigned count_of(const struct node_pm *n)
 {
@@ -66,7 +67,7 @@ static inline bool goes_on(const struct twzdb_cursor *c, unsigned pos)
 }
 
 /* The next leaf will be wanted soon: where its rows are. */
-static void fetch_next(struct twzdb_cursor *c)
+static NOINLINE void fetch_next(struct twzdb_cursor *c)
 {
 	const struct node_pm *n = node_at(c->tx->db, ld64(&c->leaf.n->next));
 
@@ -90,7 +91,7 @@ void twzdb__scan_start(struct twzdb_cursor *c)
  * The cursor has come to row POS, and too few beyond it have been asked for: because it has just
  * begun, or because nobody thought that it would come this far.
  */
-static void catch_up(struct twzdb_cursor *c, unsigned pos)
+static NOINLINE void catch_up(struct twzdb_cursor *c, unsigned pos)
 {
 	if (c->ahead)
 		c->ahead--;
@@ -104,30 +105,49 @@ static void catch_up(struct twzdb_cursor *c, unsigned pos)
 
 /* --- rows of a leaf --- */
 
-/* NULL: not a record's address, or too near to the end of what is mapped. */
-static inline const struct rec_pm *row_addr(const struct twzdb *db, uint64_t p)
-{
-	uint64_t no = p >> TWZ_PPTR_OFF_BITS, off = p & TWZ_PPTR_OFF_MASK;
+/* Where rows of one data object may begin: END offsets from FROM on. */
+struct rows_in {
+	uint64_t no, end;
+	uintptr_t from;
+};
 
-	if (unlikely(p & 15 || no >= TWZDB_NO_DATA + TWZDB_OBJ_MAX || off < TWZ_DATA_OFF ||
-		     off + ROW_MAX > ld64_acq(&db->map[no].end)))
-		return NULL;
-	return (const struct rec_pm *)(db->map[no].base + off);
+static inline struct rows_in rows_in(const struct twzdb *db, uint64_t no)
+{
+	struct rows_in in = {no, 0, 0};
+
+	if (likely(no < TWZDB_NO_DATA + TWZDB_OBJ_MAX)) {
+		uint64_t end = ld64_acq(&db->map[no].end);
+
+		in.end = end > TWZ_DATA_OFF + ROW_MAX ? end - TWZ_DATA_OFF - ROW_MAX : 0;
+		in.from = db->map[no].base + TWZ_DATA_OFF;
+	}
+	return in;
+}
+
+/* NULL: not a record's address, or too near to the end of what is mapped. */
+static inline const struct rec_pm *row_addr(const struct rows_in *in, uint64_t p)
+{
+	uint64_t off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
+
+	return likely(off < in->end && !(p & 15)) ? (const struct rec_pm *)(in->from + off) : NULL;
 }
 
 /* The addresses of rows POS to the end of LEAF, which has CNT. */
 static inline bool take_rows(struct twzdb_cursor *c, const struct nref *leaf, unsigned pos,
 			     unsigned cnt)
 {
-	const struct twzdb *db = c->tx->db;
+	struct rows_in in = rows_in(c->tx->db, TWZDB_NO_DATA);
 
 	c->to = 0;
 	if (unlikely(cnt > TWZDB_FANOUT))
 		return false;
 	for (unsigned i = pos; i < cnt; i++) {
 		int slot = node_slot(leaf->n, i);
+		uint64_t p = likely(slot >= 0) ? ld64_acq(&leaf->n->ptr[slot]) : 0;
 
-		c->rows[i] = likely(slot >= 0) ? row_addr(db, ld64_acq(&leaf->n->ptr[slot])) : NULL;
+		if (unlikely(p >> TWZ_PPTR_OFF_BITS != in.no))
+			in = rows_in(c->tx->db, p >> TWZ_PPTR_OFF_BITS);
+		c->rows[i] = row_addr(&in, p);
 	}
 	if (unlikely(!nref_ok(leaf)))
 		return false;
@@ -143,7 +163,8 @@ static inline const struct rec_pm *seen(const struct twzdb_txn *tx, const struct
 	if (unlikely(!r))
 		return NULL;
 	what = twzdb__rec_what(r);
-	if (unlikely((what & TWZDB_VLF_LEN) > VAL_MAX || what & TWZDB_VLF_KIND(3) ||
+	/* The kind of a row is 0, and stands above the length. */
+	if (unlikely((what & (TWZDB_VLF_KIND(3) | TWZDB_VLF_LEN)) > VAL_MAX ||
 		     (what >> 32 & TWZDB_KLT_LEN) > TWZDB_KEY_SHORT || ld64(&r->ts) > tx->read_ts))
 		return NULL;
 	return r;
@@ -169,43 +190,58 @@ static bool next_leaf(struct twzdb_cursor *c)
 	return c->to;
 }
 
-/* No row's address at *POS is known. */
-static bool more_rows(struct twzdb_cursor *c, unsigned *pos)
+/* No address of a row behind the cursor's is known: the next ones. */
+static NOINLINE bool more_rows(struct twzdb_cursor *c)
 {
-	unsigned cnt;
+	unsigned pos = c->pos + 1, cnt;
 
 	if (!c->leaf.p)
 		return false;
 	cnt = c->to ? c->to : count_of(c->leaf.n);
-	if (*pos < cnt)
-		return take_rows(c, &c->leaf, *pos, cnt);
-	*pos = 0;
-	return next_leaf(c);
+	return pos < cnt ? take_rows(c, &c->leaf, pos, cnt) : next_leaf(c);
 }
 
 /* --- the quick way --- */
 
-static inline const struct rec_pm *scan_next(struct twzdb_cursor *c)
+/* The row behind the cursor's, whose address is known, as most are. NULL: it is not, or not this way. */
+static inline const struct rec_pm *usual_next(struct twzdb_cursor *c)
 {
-	const struct rec_pm *r;
 	unsigned pos = c->pos + 1;
+	const struct rec_pm *r;
 
-	if (unlikely(pos >= c->to) && !more_rows(c, &pos))
+	if (unlikely(pos >= c->to || (c->left ? c->ahead != AHEAD : !c->ahead)))
 		return NULL;
 	r = seen(c->tx, c->rows[pos]);
 	if (unlikely(!r))
 		return NULL;
+	c->pos = pos;
+	c->run++;
+	if (!c->left) { /* all that will be wanted has been asked for */
+		c->ahead--;
+		return r;
+	}
+	c->left--;
+	look_ahead(c, pos + AHEAD);
+	return r;
+}
+
+static const struct rec_pm *scan_next(struct twzdb_cursor *c)
+{
+	const struct rec_pm *r;
+	unsigned pos;
+
+	if (c->pos + 1 >= c->to && !more_rows(c))
+		return NULL;
+	pos = c->pos + 1;
+	r = seen(c->tx, c->rows[pos]);
+	if (unlikely(!r))
+		return NULL;
 	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
-	if (unlikely(!pos && bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, cur_key(c)) <= 0))
+	if (!pos && bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, cur_key(c)) <= 0)
 		return NULL;
 	c->pos = pos;
 	c->run++;
-	if (likely(c->ahead == AHEAD && c->left)) {
-		c->left--;
-		look_ahead(c, pos + AHEAD);
-	} else {
-		catch_up(c, pos);
-	}
+	catch_up(c, pos);
 	return r;
 }
 
@@ -213,12 +249,14 @@ static inline const struct rec_pm *row_at(const struct twzdb_txn *tx, const stru
 					  unsigned pos)
 {
 	int slot = node_slot(leaf->n, pos);
-	const struct rec_pm *r;
+	struct rows_in in;
+	uint64_t p;
 
 	if (unlikely(slot < 0))
 		return NULL;
-	r = row_addr(tx->db, ld64_acq(&leaf->n->ptr[slot]));
-	return likely(nref_ok(leaf)) ? seen(tx, r) : NULL;
+	p = ld64_acq(&leaf->n->ptr[slot]);
+	in = rows_in(tx->db, p >> TWZ_PPTR_OFF_BITS);
+	return likely(nref_ok(leaf)) ? seen(tx, row_addr(&in, p)) : NULL;
 }
 
 /* Position of the first row >= K in the leaf, if it can be told and is there. */
@@ -320,18 +358,9 @@ static inline void hand_out(struct twzdb_cursor *c, const struct rec_pm *r, stru
 		*value = (struct twzdb_slice){r->data + klen, rec_vlen_short(r)};
 }
 
-static inline bool next_quick(struct twzdb_cursor *c, struct twzdb_slice *key,
-			      struct twzdb_slice *value)
+static inline bool may_go_on(const struct twzdb_cursor *c)
 {
-	const struct rec_pm *r;
-
-	if (unlikely(!c->at || !is_quick(c) || c->mods != c->tx->mods))
-		return false;
-	r = scan_next(c);
-	if (unlikely(!r))
-		return false;
-	hand_out(c, r, key, value);
-	return true;
+	return likely(c && c->at && is_quick(c) && c->mods == c->tx->mods);
 }
 
 static inline bool seek_quick(struct twzdb_cursor *c, const struct twzdb_slice *key,
@@ -352,11 +381,27 @@ static inline bool seek_quick(struct twzdb_cursor *c, const struct twzdb_slice *
 	return true;
 }
 
+static NOINLINE int other_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
+			      struct twzdb_slice *value)
+{
+	const struct rec_pm *r = op == TWZDB_NEXT && may_go_on(c) ? scan_next(c) : NULL;
+
+	if (r) {
+		hand_out(c, r, key, value);
+		return 0;
+	}
+	if (op == TWZDB_SEEK_GE && c && seek_quick(c, key, key, value))
+		return 0;
+	return twzdb__cursor_get(c, (int)op, key, value);
+}
+
 int twzdb_cursor_get(struct twzdb_cursor *c, enum twzdb_seek op, struct twzdb_slice *key,
 		     struct twzdb_slice *value)
 {
-	if (op == TWZDB_NEXT ? c && next_quick(c, key, value)
-			     : op == TWZDB_SEEK_GE && c && seek_quick(c, key, key, value))
-		return 0;
-	return twzdb__cursor_get(c, (int)op, key, value);
+	const struct rec_pm *r = likely(op == TWZDB_NEXT && may_go_on(c)) ? usual_next(c) : NULL;
+
+	if (unlikely(!r))
+		return other_get(c, op, key, value);
+	hand_out(c, r, key, value);
+	return 0;
 }
