@@ -159,13 +159,14 @@ class Line:
 
 class Guest:
     """disks: names exported by the NBD server at NBD; acks: per virtio port a function called with each line."""
-    def __init__(self, dir_, kernel, initramfs, nbd=None, disks=(), acks=(), smp=1, memory=512, extra=(), append=""):
+    def __init__(self, dir_, kernel, initramfs, nbd=None, disks=(), acks=(), smp=1, memory="512M", machine="q35",
+                 extra=(), append=""):
         self.dir, self.lines, self.cond, self.gone = dir_, [], threading.Condition(), False
         self.console = f"{dir_}/console"
         ports = ["control"] + [f"ack{i}" for i in range(len(acks))]
-        args = ["qemu-system-x86_64", "-M", "q35", "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(smp), "-m", str(memory),
+        args = ["qemu-system-x86_64", "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(smp), "-m", str(memory),
                 "-nographic", "-nodefaults", "-no-reboot", "-kernel", kernel.image, "-initrd", initramfs,
-                "-append", "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic random.trust_cpu=on " + append,
+                "-append", "console=ttyS0 loglevel=7 panic=-1 oops=panic random.trust_cpu=on " + append,
                 "-serial", f"file:{self.console}", "-monitor", "none", "-device", "virtio-serial-pci"]
         for i, p in enumerate(ports):
             path = f"{dir_}/{p}"
@@ -180,7 +181,7 @@ class Guest:
         try:
             self.control = Line(f"{dir_}/control", self.heard)
             self.acks = [Line(f"{dir_}/ack{i}", fn) for i, fn in enumerate(acks)]
-            self.answer("READY", 120)
+            self.answer("READY", 60)
         except BaseException:
             self.kill()
             raise

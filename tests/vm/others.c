@@ -39,6 +39,8 @@ static int sql_num(sqlite3 *db, const char *text, int64_t *n)
 	return rc ? rc : sqlite3_finalize(st);
 }
 
+static char why[120];
+
 static int sql_change(sqlite3 *db, int64_t n)
 {
 	char text[400];
@@ -51,8 +53,10 @@ static int sql_change(sqlite3 *db, int64_t n)
 		(long long)n, (long long)n * 37 % 900, (long long)n, (long long)n * 3,
 		(long long)n - SQL_KEEP, (long long)n - SQL_KEEP);
 	rc = sqlite3_exec(db, text, NULL, NULL, NULL);
-	if (rc)
+	if (rc) {
+		snprintf(why, sizeof(why), "%s", sqlite3_errmsg(db));
 		sqlite3_exec(db, "rollback", NULL, NULL, NULL);
+	}
 	return rc;
 }
 
@@ -83,7 +87,7 @@ void sql_actor(const struct load *l)
 		int err = sql_change(db, n + 1);
 
 		if (err) { /* failed, or its outcome is not known */
-			say_error(l, SQL_ACTOR, "sqlite commit", err, sqlite3_errmsg(db));
+			say_error(l, SQL_ACTOR, "sqlite commit", err, why);
 			(void)!sql_num(db, "select coalesce(max(n), 0) from c", &n);
 			continue;
 		}

@@ -3,9 +3,9 @@
  *
  * Every transaction takes the next number S of all. It stores
  *	table "t":  "seq" = S;  row S = {S, actor, n, bytes computed from these};  "actor A" = n;
- *		    row S - KEEP goes
+ *		    row S - load_keep goes
  *	table "b":  an amount moves from one of ACCOUNTS to another
- * So the store must hold, whatever was cut: rows S - KEEP + 1 .. S without a gap and nothing beyond (the order
+ * So the store must hold, whatever was cut: rows S - load_keep + 1 .. S without a gap and nothing beyond (the order
  * of commits is a prefix), each whole; the n of each actor one after the other; all accounts together what they began
  * with. Every third transaction is lazy: nobody is told that it is durable, but it takes part in the order.
  */
@@ -18,7 +18,6 @@
 #include "twz/twz.h"
 #include "vmload.h"
 
-#define KEEP	 200
 #define ACCOUNTS 40
 #define START	 1000 /* in each account */
 
@@ -37,7 +36,7 @@ static size_t row_len(uint64_t seq)
 {
 	uint64_t r = mix(seq);
 
-	if (r % 97 == 0)
+	if (r % (load_keep > 1000 ? 5 : 97) == 0) /* who keeps many rows wants to fill the store */
 		return sizeof(struct row) + 90000;
 	return sizeof(struct row) + r % (r % 11 ? 300 : 5000);
 }
@@ -128,8 +127,8 @@ static int change(struct twzdb_txn *tx, int actor, uint64_t *n, uint64_t *seq)
 		err = put_num(tx, t, key(kb, "seq", 0), *seq);
 	if (!err)
 		err = put_num(tx, t, key(kb, "actor", (uint64_t)actor), *n);
-	if (!err && *seq > KEEP)
-		err = twzdb_del(tx, t, key(kb, "row", *seq - KEEP));
+	if (!err && *seq > load_keep)
+		err = twzdb_del(tx, t, key(kb, "row", *seq - load_keep));
 	return err ? err : transfer(tx, b, *seq);
 }
 
@@ -249,7 +248,7 @@ static int judge_rows(struct twzdb_txn *tx, struct twzdb_table t, struct seen *s
 
 	if (err)
 		return bad("seq: %d %s", err, twzdb_errmsg());
-	first = *seq > KEEP ? *seq - KEEP + 1 : 1;
+	first = *seq > load_keep ? *seq - load_keep + 1 : 1;
 	for (uint64_t i = first; i <= *seq && !rc; i++) {
 		err = twzdb_get(tx, t, key(buf, "row", i), &v);
 		rc = err ? bad("row %" PRIu64 " of %" PRIu64 ": %d %s", i, *seq, err,
@@ -316,6 +315,31 @@ static int judge_ones(struct twzdb_txn *tx)
 			printf("F %" PRIu64 " %" PRIu64 "\n", ONE_BASE + a, n);
 	}
 	return err && err != TWZDB_E_NOTFOUND ? bad("one: %d %s", err, twzdb_errmsg()) : 0;
+}
+
+/* Looks at all rows again and again, while others change them. */
+void rows_reader(const struct load *l, struct twzdb *db)
+{
+	static struct seen s;
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	uint64_t seq;
+
+	while (!load_over()) {
+		int err = twzdb_begin(db, TWZDB_RDONLY, &tx);
+
+		if (err) {
+			say_error(l, READER, "begin", err, twzdb_errmsg());
+			continue;
+		}
+		memset(&s, 0, sizeof(s));
+		err = twzdb_table_open(tx, "t", TWZDB_TABLE_ANY, &t);
+		if (err && err != TWZDB_E_NOTFOUND)
+			say_error(l, READER, "table", err, twzdb_errmsg());
+		if (!err && judge_rows(tx, t, &s, &seq))
+			say_error(l, READER, "rows", -1, twzdb_errmsg());
+		twzdb_abort(tx);
+	}
 }
 
 int rows_judge(struct twzdb *db)

@@ -11,11 +11,14 @@ import sys
 import time
 
 sys.dont_write_bytecode = True  # leave nothing in the source tree
-import guest  # noqa: E402
+import broken
+import guest
 import logwrites
+import nvdimm
 import powercut
 
-SCENARIOS = {"logwrites": logwrites.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
+SCENARIOS = {"eio": broken.main_eio, "full": broken.main_full,
+             "logwrites": logwrites.main, "nvdimm": nvdimm.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
 
 
 def main():
@@ -25,7 +28,7 @@ def main():
     ap.add_argument("--kernel", help="folder made by kernel.sh (default: BUILD/vm-kernel)")
     ap.add_argument("--seed", type=int, default=int(os.environ.get("SEED", time.time_ns() // 1000 % 10**9)))
     ap.add_argument("--smp", type=int, default=1, help="processors of the guest")
-    ap.add_argument("--boots", type=int, default=3, help="powercut: how often the guest is killed")
+    ap.add_argument("--boots", type=int, default=3, help="powercut, nvdimm: how often the guest is killed")
     ap.add_argument("--cuts", type=int, default=6, help="powercut: further cuts a boot and disk")
     ap.add_argument("--seconds", type=float, default=4, help="of work")
     ap.add_argument("--points", type=int, default=25, help="logwrites: points of the log to be judged, per file system")

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: MIT
 """scene.py -- what the scenarios share: a folder of their own, guests, what was acknowledged, the judge"""
+import collections
 import os
 import random
 import shutil
@@ -17,10 +18,13 @@ class Acks:
     """What came out of the machine: per actor the last change that was acknowledged."""
     def __init__(self):
         self.last, self.errors, self.ended, self.cnt = {}, [], False, 0
+        self.said = {}  # the last lines of each actor
 
     def line(self, text):
         if text is None:
             return
+        actor = text.split(" ")[1] if " " in text else ""
+        self.said.setdefault(actor, collections.deque(maxlen=1000)).append(f"{time.monotonic() % 1000:.3f} {text}")
         if text.startswith("A "):
             n = text.split()[1:]
             try:
@@ -35,8 +39,14 @@ class Acks:
             self.ended = True
 
     def lost(self, found):
-        return [f"actor {a}: change {n} was acknowledged, the store has {found.get(a, 0)}"
+        return [f"actor {a}: change {n} was acknowledged, the store has {found.get(a, 0)}; it said {self.around(str(a))}"
                 for a, n in sorted(self.last.items()) if found.get(a, 0) < n]
+
+    def around(self, actor):
+        """What ACTOR said around its last acknowledgement."""
+        said = list(self.said.get(actor, []))
+        at = max([i for i, ln in enumerate(said) if " A " in ln], default=0)
+        return said[max(0, at - 6):at + 4]
 
     def copy(self):
         c = Acks()
@@ -79,25 +89,34 @@ class Scene:
         with open(path, "wb") as f:
             f.truncate(size or SIZES[fs])
         env = dict(os.environ, PATH=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-        subprocess.run([f"mkfs.{fs}", "-q", path], check=True, env=env)
+        subprocess.run([f"mkfs.{fs}", "-q"] + (["-m", "0"] if fs == "ext4" else []) + [path], check=True, env=env)
         d = Disk.from_file(path, bad=bad)
         os.unlink(path)
         return d
 
     def boot(self, disks, acks=(), **kw):
         self.guest_disks = disks
-        self.guest = Guest(self.dir, self.kernel, f"{self.dir}/initramfs", f"{self.dir}/nbd", disks, [x.line for x in acks],
-                           smp=self.a.smp, **kw)
-        self.guest.run("mkdir -p " + " ".join(f"/mnt/{d}" for d in disks) + " /mnt/x")
+        for left in (2, 1, 0):  # an emulated kernel hangs while it boots, seldom, before anything of ours runs
+            try:
+                self.guest = Guest(self.dir, self.kernel, f"{self.dir}/initramfs", f"{self.dir}/nbd", disks, [x.line for x in acks],
+                                   smp=self.a.smp, **kw)
+                break
+            except Failed as e:
+                if not left:
+                    raise
+                self.say(f"boots again: {e}")
+        self.guest.run("mkdir -p /mnt/x " + " ".join(f"/mnt/{d}" for d in disks))
         return self.guest
 
     def device(self, disks, name):
         return "/dev/vd" + chr(ord("a") + list(disks).index(name))
 
-    def judge(self, what, path, acks, timeout=60):
+    def judge(self, what, path, acks, timeout=60, said=None, options=""):
         """Recover and check the store at PATH in the guest, and compare with what was acknowledged. What is wrong, as a list."""
-        out, rc = self.guest.run(f"watched {timeout} vmload judge {path}", timeout + 30, check=False)
+        out, rc = self.guest.run(f"watched {timeout} vmload judge {path} {options}", timeout + 30, check=False)
         found = {}
+        if said is not None:
+            said += out
         for ln in out:
             w = ln.split()
             if len(w) == 3 and w[0] == "F" and w[1] != "none":

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * vmload.c -- runs in the guest: a workload that is cut off, and the judge of what is left
  *
- * usage: vmload work STORE [--ack FILE] [--seconds S] [--log BYTES] [--procs P] [--threads T] [--no-sql]
- *			    [--no-tx] [--endure] [--mark DMDEVICE]
- *	  vmload judge STORE
+ * usage: vmload work STORE [--ack FILE] [--seconds S] [--log BYTES] [--keep ROWS] [--procs P] [--threads T] [--no-sql]
+ *			    [--no-tx] [--reader] [--endure] [--respawn] [--mark DMDEVICE]
+ *	  vmload judge STORE [--keep ROWS]
  *
  * work: P processes of T threads change the engine's rows, one each SQLite's and an object by undo transactions. What
  * was acknowledged goes to FILE, line by line. judge: recovers, checks, prints "F ACTOR N" per actor and "BAD ..."
@@ -13,6 +13,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -24,6 +25,7 @@
 #include "twz/twz.h"
 #include "vmload.h"
 
+uint64_t load_keep = 200;
 static int ack_fd = 1;
 static time_t end_at;
 
@@ -94,6 +96,14 @@ int bad(const char *fmt, ...)
 	vprintf(fmt, ap);
 	va_end(ap);
 	putchar('\n');
+	if (ack_fd != 1) { /* nobody reads what a reader prints */
+		char text[200];
+
+		va_start(ap, fmt);
+		vsnprintf(text, sizeof(text), fmt, ap);
+		va_end(ap);
+		say("E -2 %s", text);
+	}
 	return 1;
 }
 
@@ -124,6 +134,10 @@ static int engine_process(const struct load *l, int nr)
 		say_error(l, nr * l->threads, "open", err, twzdb_errmsg());
 	if (err)
 		return 3;
+	if (nr == l->procs) {
+		rows_reader(l, db);
+		return twzdb_close(db) ? 3 : 0;
+	}
 	for (int i = 0; i < l->threads; i++) {
 		t[i] = (struct thread){l, db, nr * l->threads + i};
 		if (pthread_create(&id[i], NULL, thread_main, &t[i]))
@@ -134,27 +148,48 @@ static int engine_process(const struct load *l, int nr)
 	return twzdb_close(db) ? 3 : 0;
 }
 
+/* Children: the engine's processes, the reader, SQLite, undo transactions. */
+#define CHILDREN (ENGINE_MAX + 3)
+
+static pid_t child[CHILDREN];
+
+static void start(const struct load *l, int i)
+{
+	bool wanted = i < l->procs || (i == l->procs && l->reader) ||
+		      (i == CHILDREN - 2 && l->sql) || (i == CHILDREN - 1 && l->tx);
+
+	if (!wanted)
+		return;
+	fflush(NULL);
+	child[i] = fork();
+	if (child[i])
+		return;
+	if (i == CHILDREN - 2)
+		sql_actor(l);
+	else if (i == CHILDREN - 1)
+		tx_actor(l);
+	else
+		_exit(engine_process(l, i));
+	_exit(0);
+}
+
 static int work(const struct load *l)
 {
 	int rc = 0, status;
+	pid_t pid;
 
-	fflush(NULL);
-	for (int i = 0; i < l->procs; i++)
-		if (!fork())
-			_exit(engine_process(l, i));
-	if (l->sql && !fork()) {
-		sql_actor(l);
-		_exit(0);
-	}
-	if (l->tx && !fork()) {
-		tx_actor(l);
-		_exit(0);
-	}
-	while (wait(&status) > 0) {
-		if (status && !l->endure)
-			rc = 1;
-		if (WIFSIGNALED(status))
+	for (int i = 0; i < CHILDREN; i++)
+		start(l, i);
+	while ((pid = wait(&status)) > 0) {
+		bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && l->respawn;
+
+		if (WIFSIGNALED(status) && !killed)
 			say("E -1 a process ended by signal %d", WTERMSIG(status));
+		if (status && !l->endure && !killed)
+			rc = 1;
+		for (int i = 0; i < CHILDREN && killed && !load_over(); i++)
+			if (child[i] == pid)
+				start(l, i);
 	}
 	say("END %d", rc);
 	return rc;
@@ -244,6 +279,8 @@ static int option(struct load *l, const char *name, const char *value)
 		l->seconds = atoi(value);
 	else if (!strcmp(name, "--log"))
 		l->log_len = strtoull(value, NULL, 0);
+	else if (!strcmp(name, "--keep"))
+		load_keep = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--procs"))
 		l->procs = atoi(value);
 	else if (!strcmp(name, "--threads"))
@@ -267,8 +304,12 @@ int main(int argc, char **argv)
 			l.sql = false;
 		else if (!strcmp(argv[i], "--no-tx"))
 			l.tx = false;
+		else if (!strcmp(argv[i], "--reader"))
+			l.reader = true;
 		else if (!strcmp(argv[i], "--endure"))
 			l.endure = true;
+		else if (!strcmp(argv[i], "--respawn"))
+			l.respawn = true;
 		else if (i + 1 == argc || option(&l, argv[i], argv[i + 1]))
 			return usage();
 		else

@@ -19,6 +19,7 @@
 #define SQL_ACTOR  100	      /* SQLite */
 #define TX_ACTOR   200	      /* undo transactions of libtwz */
 #define NAME_ACTOR 201	      /* names in the store */
+#define READER	   300	      /* only looks */
 #define SEQ_ACTOR  1000	      /* the order of all commits of the engine */
 
 struct load {
@@ -27,7 +28,8 @@ struct load {
 	int seconds;	    /* 0 = until killed */
 	bool endure;	    /* errors are told and the change tried again; else the actor ends */
 	int procs, threads; /* of the engine's actors */
-	bool sql, tx;
+	bool sql, tx, reader;
+	bool respawn; /* who was killed is started again */
 };
 
 /* To those outside; one line, one write. */
@@ -36,6 +38,7 @@ void say(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
 void say_acked(int actor, uint64_t n, uint64_t seq);
 /* An error: told; ends the process unless errors are endured. */
 void say_error(const struct load *l, int actor, const char *what, int err, const char *why);
+extern uint64_t load_keep; /* rows of the engine's actors that are kept: the judge must know it */
 bool load_over(void);
 uint64_t load_rand(uint64_t *state, uint64_t below);
 
@@ -46,6 +49,7 @@ void mark_write(const char *text);
 /* rows.c: transactions of the engine */
 int rows_open(const struct load *l, struct twzdb **db);
 void rows_actor(const struct load *l, struct twzdb *db, int actor);
+void rows_reader(const struct load *l, struct twzdb *db);
 int rows_judge(struct twzdb *db);
 
 /* others.c: SQLite, undo transactions, names */
