@@ -22,6 +22,12 @@ static const char *err_name(int rc)
 	return rc <= -21000 ? twzdb_err_name(rc) : twz_err_name(rc);
 }
 
+void db_names(void)
+{
+	crash_err_name = err_name;
+	crash_err_msg = twzdb_errmsg;
+}
+
 int db_open_flags(struct crash *c, uint32_t flags)
 {
 	struct twz_store_options so = {.size = sizeof(so),
@@ -38,8 +44,7 @@ int db_open_flags(struct crash *c, uint32_t flags)
 
 	int rc;
 
-	crash_err_name = err_name;
-	crash_err_msg = twzdb_errmsg;
+	db_names();
 	rc = twzdb_open(c->path, &opt, &db);
 	if (rc)
 		return rc;
@@ -78,7 +83,7 @@ int db_check(struct crash *c)
 }
 
 /* A table of its own, filled and dropped again; an heir that died may have left it. */
-static int db_probe(struct crash *c)
+int db_probe(struct crash *c)
 {
 	struct twzdb_txn *txn = NULL;
 	struct twzdb_table t;
@@ -95,7 +100,7 @@ static int db_probe(struct crash *c)
 }
 
 /* Splits, merges, checkpoints and laps of the ring so far. */
-static uint64_t db_inside(struct crash *c)
+uint64_t db_inside(struct crash *c)
 {
 	struct twzdb_stats st = {.size = sizeof(st)};
 
@@ -104,7 +109,7 @@ static uint64_t db_inside(struct crash *c)
 	return st.splits + st.merges + st.checkpoints;
 }
 
-static int db_settle(struct crash *c)
+int db_settle(struct crash *c)
 {
 	if (c->db)
 		CRASH_DO(c, twzdb_checkpoint(c->db));

@@ -39,8 +39,11 @@ static void *grow(void *p, uint64_t *cap, uint64_t need, size_t size)
 
 struct hash128 legal_unit_hash(const struct legal *l, uint32_t unit, const uint8_t *bytes)
 {
-	XXH128_hash_t h = XXH3_128bits_withSeed(bytes, l->unit, unit);
+	XXH128_hash_t h;
 
+	if (image_zero(bytes, l->unit)) /* so a hole need not be looked at */
+		return (struct hash128){{0, 0}};
+	h = XXH3_128bits_withSeed(bytes, l->unit, unit);
 	return (struct hash128){{h.low64, h.high64}};
 }
 
@@ -54,41 +57,11 @@ static void rehash(struct legal *l, uint32_t unit)
 	*old = h;
 }
 
-/* --- memory: fresh pages for every second crash would cost more than to use these again --- */
+/* --- memory: as image_buffer_new() --- */
 
 #define SPARE_MAX 8u
 
-static uint8_t *spare_buffer[SPARE_MAX];
 static struct legal *spare_legal[SPARE_MAX];
-
-uint8_t *image_buffer_new(void)
-{
-	uint8_t *buf;
-
-	for (unsigned int i = 0; i < SPARE_MAX; i++)
-		if ((buf = spare_buffer[i])) {
-			spare_buffer[i] = NULL;
-			return buf;
-		}
-	buf = calloc(1, SIM_IMAGE_MAX);
-	if (!buf)
-		abort();
-	return buf;
-}
-
-void image_buffer_free(uint8_t *buf, uint64_t used)
-{
-	unsigned int i = 0;
-
-	while (i < SPARE_MAX && spare_buffer[i])
-		i++;
-	if (i == SPARE_MAX || used > SIM_IMAGE_MAX / 8) {
-		free(buf);
-		return;
-	}
-	memset(buf, 0, used);
-	spare_buffer[i] = buf;
-}
 
 static struct legal *legal_make(enum sim_media media)
 {
@@ -129,11 +102,15 @@ struct legal *legal_new(enum sim_media media, const uint8_t *image, uint64_t len
 
 	if (!l)
 		l = legal_make(media);
-	if (len)
-		memcpy(l->base, image, len);
-	l->len = l->len_max = len;
-	for (uint32_t u = 0; u < len / l->unit; u++)
+	for (uint32_t u = 0; u < (len + l->unit - 1) / l->unit; u++) {
+		uint64_t at = (uint64_t)u * l->unit, n = len - at < l->unit ? len - at : l->unit;
+
+		if (image_zero(image + at, n))
+			continue;
+		memcpy(l->base + at, image + at, n);
 		rehash(l, u);
+	}
+	l->len = l->len_max = len;
 	if (mut)
 		l->mut = *mut;
 	return l;
@@ -168,7 +145,7 @@ void legal_free(struct legal *l)
 		return;
 	while (i < SPARE_MAX && spare_legal[i])
 		i++;
-	if (i < SPARE_MAX && l->len_max <= SIM_IMAGE_MAX / 8) {
+	if (i < SPARE_MAX && l->len_max <= SIM_IMAGE_SMALL) {
 		legal_clear(l);
 		spare_legal[i] = l;
 		return;
@@ -351,8 +328,6 @@ static void feed_write(struct legal *l, const struct sim_ev *ev)
 
 static void feed_grow(struct legal *l, const struct sim_ev *ev)
 {
-	for (uint64_t u = ev->off / l->unit; u < (ev->off + ev->len) / l->unit; u++)
-		rehash(l, (uint32_t)u);
 	set_len(l, ev->off + ev->len);
 }
 

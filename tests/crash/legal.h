@@ -14,6 +14,7 @@
 #ifndef CRASH_LEGAL_H
 #define CRASH_LEGAL_H
 
+#include "image.h"
 #include "sim.h"
 
 #define LEGAL_NONE UINT32_MAX
@@ -128,10 +129,6 @@ uint32_t legal_dirty_unit(const struct legal *l, uint32_t i);
 uint32_t legal_content(const struct legal *l, uint32_t unit, uint32_t n, uint8_t *out);
 /* Event number of store N of the unit; how many stores have been flushed, if not fenced. */
 uint32_t legal_store_event(const struct legal *l, uint32_t unit, uint32_t n, uint32_t *flushed);
-
-/* SIM_IMAGE_MAX zeros; given back with the length that may not be zero any more. */
-uint8_t *image_buffer_new(void);
-void image_buffer_free(uint8_t *buf, uint64_t used);
 
 uint64_t crash_rand(uint64_t *rng);
 

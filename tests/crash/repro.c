@@ -60,7 +60,10 @@ int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
 {
 	struct crash c = {.w = w, .media = opt->media, .backend = &sim_backend};
 	struct crash_record rec = {0};
+	struct image_pages pages;
 	int rc = -1;
+
+	image_pages_init(&pages);
 
 	rec.start = slurp(file, &rec.start_len);
 	load_states(file, &rec);
@@ -72,6 +75,8 @@ int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
 		c.bytes = rec.start;
 		c.len = rec.start_len;
 		c.file = resident_file(c.path);
+		image_pages_scan(&pages, rec.start, rec.start_len);
+		c.pages = &pages;
 		rc = crash_verify(&c, &rec, floor, top, CRASH_TWICE | CRASH_READ_FIRST);
 		printf("allowed (states %u..%u):\n%s", floor, top, rec.state[floor]);
 		if (top > floor && top < rec.state_cnt)
@@ -80,6 +85,7 @@ int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
 		       rc ? c.why : "");
 	}
 	free(c.text);
+	image_pages_free(&pages);
 	crash_record_free(&rec);
 	crash_dir_remove();
 	return rc ? 1 : 0;

@@ -77,27 +77,69 @@ uint8_t *resident_at(dev_t dev, ino_t ino)
 	return NULL;
 }
 
-int resident_put(int no, const uint8_t *bytes, uint64_t len)
+static bool put_page(uint8_t *page, const uint8_t *bytes, uint64_t len)
+{
+	if (memcmp(page, bytes, len))
+		memcpy(page, bytes, len);
+	return true;
+}
+
+static bool same_page(uint8_t *page, const uint8_t *bytes, uint64_t len)
+{
+	return !memcmp(page, bytes, len);
+}
+
+typedef bool (*page_fn)(uint8_t *page, const uint8_t *bytes, uint64_t len);
+
+static bool each_page(uint8_t *map, const uint8_t *bytes, uint64_t from, uint64_t to, page_fn fn)
+{
+	bool ok = true;
+
+	for (uint64_t n; ok && from < to; from += n) {
+		n = to - from < SIM_PAGE ? to - from : SIM_PAGE;
+		ok = fn(map + from, bytes + from, n);
+	}
+	return ok;
+}
+
+/* FN for all pages where the file, or BYTES, may have something. */
+static bool each(const struct file *f, const uint8_t *bytes, uint64_t len,
+		 const struct image_pages *pages, page_fn fn)
+{
+	uint64_t from = 0, to;
+	bool ok = true;
+
+	if (len <= SIM_IMAGE_SMALL)
+		return each_page(f->map, bytes, 0, len, fn);
+	while (ok && image_data(f->fd, len, &from, &to)) {
+		ok = each_page(f->map, bytes, from, to, fn);
+		from = to;
+	}
+	for (uint32_t i = 0; ok && i < pages->cnt; i++) {
+		from = (uint64_t)pages->no[i] * SIM_PAGE;
+		to = from + SIM_PAGE < len ? from + SIM_PAGE : len;
+		ok = each_page(f->map, bytes, from, to, fn);
+	}
+	return ok;
+}
+
+int resident_put(int no, const uint8_t *bytes, uint64_t len, const struct image_pages *pages)
 {
 	struct file *f = &file[no];
 	struct stat st;
-	uint64_t at = 0;
 
 	if (fstat(f->fd, &st) || ((uint64_t)st.st_size != len && ftruncate(f->fd, (off_t)len)))
 		return -1;
-	for (; at + SIM_PAGE <= len; at += SIM_PAGE)
-		if (memcmp(f->map + at, bytes + at, SIM_PAGE))
-			memcpy(f->map + at, bytes + at, SIM_PAGE);
-	memcpy(f->map + at, bytes + at, len - at);
+	each(f, bytes, len, pages, put_page);
 	return 0;
 }
 
-bool resident_same(int no, const uint8_t *bytes, uint64_t len)
+bool resident_same(int no, const uint8_t *bytes, uint64_t len, const struct image_pages *pages)
 {
 	struct stat st;
 
 	return !fstat(file[no].fd, &st) && (uint64_t)st.st_size == len &&
-	       !memcmp(file[no].map, bytes, len);
+	       each(&file[no], bytes, len, pages, same_page);
 }
 
 /* --- mappings --- */
@@ -134,13 +176,18 @@ static void note(const struct resident_range *r)
 static bool is_there(const struct resident_range *o, const struct resident_range *r)
 {
 	return o->left && o->addr == r->addr && o->len == r->len && o->off == r->off &&
-	       o->ino == r->ino && o->writable == r->writable;
+	       o->ino == r->ino && o->writable >= r->writable;
 }
 
 /* Left over, and would show more of the slot than is mapped now: objects are mapped from below. */
 static bool is_below(const struct resident_range *o, const struct resident_range *r)
 {
 	return o->left && o->addr < r->addr && o->addr / SLOT_LEN == r->addr / SLOT_LEN;
+}
+
+static bool is_within(const struct resident_range *o, const struct resident_range *r)
+{
+	return o->addr >= r->addr && o->addr + o->len <= r->addr + r->len;
 }
 
 int resident_map(const struct resident_range *r, int fd)
@@ -151,6 +198,8 @@ int resident_map(const struct resident_range *r, int fd)
 		if (is_there(&range[i], r)) {
 			range[i++].left = false;
 			there = true;
+		} else if (is_within(&range[i], r)) {
+			range[i] = range[--range_cnt]; /* what is mapped now replaces it */
 		} else if (is_below(&range[i], r) ||
 			   overlap(&range[i], r->addr, r->addr + r->len)) {
 			forget(i);

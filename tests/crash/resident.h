@@ -5,7 +5,7 @@
  * image files once and puts each image there by storing what differs; what the code under test unmaps stays
  * where it is until something else is mapped there, and is taken up again when the same pages are mapped
  * at the same place. Nobody can tell, but for one thing: an object that was closed can still be
- * read. An object that is open never shows more than it has. resident_strict() turns all of this off for a
+ * read. An object that is open never shows more than it has, but what is mapped to be read may be writable. resident_strict() turns all of this off for a
  * while; the harness does so for a sample, and what is recorded is always mapped and unmapped for real.
  */
 #ifndef CRASH_RESIDENT_H
@@ -15,14 +15,16 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "image.h"
+
 /* False: begin to keep things. True: nothing is kept any more, and what was is unmapped. */
 void resident_strict(bool on);
 
 /* The file at PATH, made if there is none, and mapped (SIM_IMAGE_MAX). -1: errno. Returns its number. */
 int resident_file(const char *path);
-/* Its content becomes LEN bytes at BYTES. -1: errno. */
-int resident_put(int file, const uint8_t *bytes, uint64_t len);
-bool resident_same(int file, const uint8_t *bytes, uint64_t len);
+/* Its content becomes LEN bytes at BYTES, zeros in all pages but those in PAGES. -1: errno. */
+int resident_put(int file, const uint8_t *bytes, uint64_t len, const struct image_pages *pages);
+bool resident_same(int file, const uint8_t *bytes, uint64_t len, const struct image_pages *pages);
 /* Where the file of this number is mapped, or NULL. */
 uint8_t *resident_at(dev_t dev, ino_t ino);
 

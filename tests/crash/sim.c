@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "image.h"
 #include "internal.h"
 #include "resident.h"
 #include "sim_tab.h"
@@ -164,6 +165,12 @@ void sim_pause(void)
 	sim.paused = true;
 }
 
+static void shadow_copy(int fd)
+{
+	for (uint64_t from = 0, to; image_data(fd, sim.len, &from, &to); from = to)
+		memcpy(sim.shadow + from, sim.img + from, to - from);
+}
+
 void sim_resume(void)
 {
 	uint64_t len;
@@ -172,7 +179,8 @@ void sim_resume(void)
 	sim.seg_cnt = 0;
 	if (!sim.open || sim.open->ops->len(sim.open, &len))
 		return;
-	memcpy(sim.shadow, sim.img, len);
+	sim.len = len;
+	shadow_copy(sim.open->fd);
 	sim.started = true;
 	append(EV_DEATH, 0, NULL, 0);
 }
@@ -318,25 +326,29 @@ void sim_after_atomic(const void *addr, size_t len, void **frame)
 	sim.atomic = false;
 }
 
+static void unseen(uint64_t page)
+{
+	for (uint64_t o = page; o < page + SIM_PAGE; o += 8) {
+		if (!memcmp(sim.img + o, sim.shadow + o, 8))
+			continue;
+		if (sim.log->unseen == 0)
+			fprintf(stderr,
+				"crash: bytes at %#llx of the image changed without a hook\n",
+				(unsigned long long)o);
+		sim.log->unseen += 8;
+		record(o, 8, 0);
+	}
+}
+
 void sim_audit(void)
 {
 	if (!recording() || !sim.open)
 		return;
 	sim_settle();
-	for (uint64_t p = 0; p < sim.len; p += SIM_PAGE) {
-		if (!memcmp(sim.img + p, sim.shadow + p, SIM_PAGE))
-			continue;
-		for (uint64_t o = p; o < p + SIM_PAGE; o += 8) {
-			if (!memcmp(sim.img + o, sim.shadow + o, 8))
-				continue;
-			if (sim.log->unseen == 0)
-				fprintf(stderr,
-					"crash: bytes at %#llx of the image changed without a hook\n",
-					(unsigned long long)o);
-			sim.log->unseen += 8;
-			record(o, 8, 0);
-		}
-	}
+	for (uint64_t from = 0, to; image_data(sim.open->fd, sim.len, &from, &to); from = to)
+		for (uint64_t p = from; p < to; p += SIM_PAGE)
+			if (memcmp(sim.img + p, sim.shadow + p, SIM_PAGE))
+				unseen(p);
 }
 
 void sim_mark_at(enum sim_ev_type type, uint64_t off)
@@ -675,17 +687,20 @@ static const struct twz__media_ops sim_ops = {
 };
 
 /* The shadow begins as the image. When nothing is recorded nobody looks at it. */
-static int shadow_start(void)
+static int shadow_start(int fd)
 {
+	if (sim.shadow_hi > SIM_IMAGE_SMALL) {
+		munmap(sim.shadow, SIM_IMAGE_MAX);
+		sim.shadow = NULL;
+	}
 	if (!sim.shadow) {
 		sim.shadow = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE,
 				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 		if (sim.shadow == MAP_FAILED)
 			return -1;
-	}
-	memcpy(sim.shadow, sim.img, sim.len);
-	if (sim.shadow_hi > sim.len) /* of the recording before */
-		memset(sim.shadow + sim.len, 0, sim.shadow_hi - sim.len);
+	} else /* of the recording before */
+		memset(sim.shadow, 0, sim.shadow_hi);
+	shadow_copy(fd);
 	sim.shadow_hi = 0;
 	return 0;
 }
@@ -708,7 +723,7 @@ static int open_image(struct twz__media *m, uint64_t len, int *created)
 	sim.resident = sim.img != NULL;
 	if (!sim.img)
 		sim.img = mmap(NULL, SIM_IMAGE_MAX, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
-	if (sim.img == MAP_FAILED || (sim_on && shadow_start()))
+	if (sim.img == MAP_FAILED || (sim_on && shadow_start(m->fd)))
 		return -errno;
 	return *created ? sim_grow(m, len) : 0;
 }

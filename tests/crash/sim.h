@@ -19,8 +19,10 @@
 #define SIM_LINE      64u
 #define SIM_SECTOR    512u
 #define SIM_PAGE      4096u
-#define SIM_IMAGE_MAX ((uint64_t)64 << 20)
-#define SIM_PC_CNT    6
+#define SIM_IMAGE_MAX ((uint64_t)2 << 30)
+/* Images up to here are looked at as a whole, larger ones by the pages that are not holes. */
+#define SIM_IMAGE_SMALL ((uint64_t)8 << 20)
+#define SIM_PC_CNT	6
 
 enum sim_media {
 	SIM_MEDIA_LINE = 0, /* persistent memory: flush and fence */

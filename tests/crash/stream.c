@@ -49,8 +49,8 @@ struct stream {
 	const struct crash_record *rec;
 	const struct crash_options *opt;
 	struct crash_result *res;
-	uint8_t *base;	   /* durable image at the start of the stream */
-	uint64_t base_len; /* so much of it may not be zero */
+	uint8_t *base;		  /* durable image at the start of the stream */
+	struct image_pages pages; /* that may not be zero in it or in any image since */
 	uint8_t *buf;
 	uint64_t len, cap;
 	uint32_t images;
@@ -71,12 +71,12 @@ struct stream *stream_new(const struct crash_workload *w, const struct crash_rec
 	s->opt = opt;
 	s->res = res;
 	s->base = image_buffer_new();
-	s->base_len = rec->start_len;
+	image_pages_init(&s->pages);
+	image_pages_scan(&s->pages, rec->start, rec->start_len);
 	s->v = mmap(NULL, sizeof(*s->v), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (!s->base || s->v == MAP_FAILED)
 		abort();
-	if (rec->start_len)
-		memcpy(s->base, rec->start, rec->start_len);
+	image_pages_copy(&s->pages, s->base, rec->start);
 	return s;
 }
 
@@ -85,7 +85,8 @@ void stream_free(struct stream *s)
 	if (s->failure)
 		free(s->failure->image);
 	free(s->failure);
-	image_buffer_free(s->base, s->base_len);
+	image_buffer_free(s->base, s->pages.end);
+	image_pages_free(&s->pages);
 	free(s->buf);
 	munmap(s->v, sizeof(*s->v));
 	free(s);
@@ -109,8 +110,7 @@ static void add(struct stream *s, const struct srec *r, const void *bytes)
 
 void stream_base(struct stream *s, uint64_t off, const uint8_t *bytes, uint32_t len)
 {
-	if (s->base_len < off + len)
-		s->base_len = off + len;
+	image_pages_add(&s->pages, off, len);
 	if (s->images == 0) {
 		memcpy(s->base + off, bytes, len);
 		return;
@@ -133,6 +133,7 @@ void stream_image(struct stream *s, uint64_t len, uint32_t floor, uint32_t top,
 
 void stream_patch(struct stream *s, uint64_t off, const uint8_t *bytes, uint32_t len)
 {
+	image_pages_add(&s->pages, off, len);
 	add(s, &(struct srec){.type = REC_PATCH, .off = off, .len = len}, bytes);
 }
 
@@ -144,7 +145,6 @@ struct walk {
 	const struct stream *s;
 	uint64_t at;
 	uint8_t *base, *out;
-	uint64_t valid;	  /* of `out`, from its beginning */
 	uint64_t patched; /* where in the stream the patches in `out` begin; 0: there are none */
 	struct srec img;
 	struct note note;
@@ -170,10 +170,13 @@ static void new_image(struct walk *w, const struct srec *r, const uint8_t *note)
 	w->patched = w->at + sizeof(*r) + r->len;
 	w->img = *r;
 	memcpy(&w->note, note, sizeof(w->note));
-	if (w->valid >= r->off)
-		return;
-	memcpy(w->out + w->valid, w->base + w->valid, r->off - w->valid);
-	w->valid = r->off;
+}
+
+/* OUT is all zeros. */
+static void walk_start(struct walk *w, const struct stream *s, uint8_t *base, uint8_t *out)
+{
+	*w = (struct walk){.s = s, .base = base, .out = out};
+	image_pages_copy(&s->pages, out, base);
 }
 
 static bool walk_next(struct walk *w)
@@ -277,7 +280,7 @@ static int opener_start(bool apart)
 static int open_image(const struct walk *w, struct verdict *v, const struct opener *o, uint64_t no)
 {
 	const struct stream *s = w->s;
-	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 4 == 1 ? CRASH_READ_FIRST : 0);
+	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 8 == 1 ? CRASH_READ_FIRST : 0);
 	bool copied = no % 8 == 3;
 	struct crash c = {.w = s->w,
 			  .media = s->opt->media,
@@ -285,10 +288,11 @@ static int open_image(const struct walk *w, struct verdict *v, const struct open
 			  .backend = &sim_backend,
 			  .bytes = w->out,
 			  .len = w->img.off,
+			  .pages = &s->pages,
 			  .file = copied ? o->copy : o->img};
 	int rc;
 
-	if (resident_put(c.file, c.bytes, c.len)) {
+	if (resident_put(c.file, c.bytes, c.len, c.pages)) {
 		snprintf(v->why, sizeof(v->why), "cannot write the image: %s", strerror(errno));
 		return -1;
 	}
@@ -318,7 +322,7 @@ static int try_image(const struct walk *w, struct verdict *v, const struct opene
 	v->reopened++;
 	if (s->w->second && !s->opt->depth && s->w->second < every)
 		every = s->w->second;
-	if (!every || s->w->once || mix(s->opt->seed, no) % every)
+	if (!every || s->w->once || s->w->huge || mix(s->opt->seed, no) % every)
 		return 0;
 	alarm(0);
 	v->in_second = 1;
@@ -348,11 +352,12 @@ static int follow(struct walk *w, const struct opener *o, uint32_t from)
 
 static void worker(const struct stream *s, uint32_t from, bool apart)
 {
-	struct walk w = {.s = s, .base = s->base, .out = malloc(SIM_IMAGE_MAX)};
+	struct walk w;
 
+	walk_start(&w, s, s->base, image_buffer_new());
 	crash_dir_adopt();
 	crash_dir_clear();
-	if (!w.out || opener_start(apart))
+	if (opener_start(apart))
 		_exit(96);
 	follow(&w, &opener, from);
 	_exit(0);
@@ -363,12 +368,14 @@ static void worker(const struct stream *s, uint32_t from, bool apart)
 /* Make the image that failed once more, for the report. */
 static void keep_failure(struct stream *s)
 {
-	struct walk w = {.s = s, .base = malloc(SIM_IMAGE_MAX), .out = malloc(SIM_IMAGE_MAX)};
+	uint8_t *base = calloc(1, SIM_IMAGE_MAX), *out = calloc(1, SIM_IMAGE_MAX);
+	struct walk w;
 
 	s->failure = calloc(1, sizeof(*s->failure));
-	if (!w.base || !w.out || !s->failure)
+	if (!base || !out || !s->failure)
 		abort();
-	memcpy(w.base, s->base, SIM_IMAGE_MAX);
+	image_pages_copy(&s->pages, base, s->base);
+	walk_start(&w, s, base, out);
 	for (uint32_t i = 0; i <= s->v->current; i++)
 		walk_next(&w);
 	*s->failure = (struct failure){w.out, w.img.off, w.img.floor, w.img.top, w.note};
@@ -439,14 +446,15 @@ static void run_worker(struct stream *s)
 /* In this process, which is a worker, between two images of its own. */
 static void run_here(struct stream *s)
 {
-	struct walk w = {.s = s, .base = s->base, .out = image_buffer_new()};
+	struct walk w;
 
+	walk_start(&w, s, s->base, image_buffer_new());
 	memset(s->v, 0, sizeof(*s->v));
 	if (follow(&w, &opener, 0))
 		_exit(WORKER_AGAIN);
 	s->res->reopened += s->v->reopened;
 	s->res->second += s->v->second;
-	image_buffer_free(w.out, w.valid);
+	image_buffer_free(w.out, s->pages.end);
 }
 
 int stream_try(const struct crash_workload *w, const struct crash_record *rec,
@@ -460,8 +468,8 @@ int stream_try(const struct crash_workload *w, const struct crash_record *rec,
 
 	o.second = 0;
 	s = stream_new(w, rec, &o, &res);
-	memcpy(s->base, image, len);
-	s->base_len = s->base_len > len ? s->base_len : len;
+	image_pages_scan(&s->pages, image, len);
+	image_pages_copy(&s->pages, s->base, image);
 	stream_image(s, len, floor, top, &n);
 	stream_flush(s, true);
 	snprintf(why, why_len, "%s", res.why);

@@ -184,16 +184,17 @@ void crash_dir_remove(void)
 
 /* --- recording --- */
 
+/* Zeros stay holes. */
 int crash_write_image(const char *path, const uint8_t *bytes, uint64_t len)
 {
 	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
-	int rc = fd < 0 ? -1 : 0;
+	int rc = fd < 0 || ftruncate(fd, (off_t)len) ? -1 : 0;
 
-	for (uint64_t at = 0; !rc && at < len;) {
-		ssize_t n = pwrite(fd, bytes + at, len - at, (off_t)at);
-
-		rc = n <= 0 ? -1 : 0;
-		at += (uint64_t)n;
+	for (uint64_t at = 0, n; !rc && at < len; at += n) {
+		n = len - at < SIM_PAGE ? len - at : SIM_PAGE;
+		if (!image_zero(bytes + at, n) &&
+		    pwrite(fd, bytes + at, n, (off_t)at) != (ssize_t)n)
+			rc = -1;
 	}
 	if (fd >= 0)
 		close(fd);
@@ -387,8 +388,13 @@ static int record_apart(const struct crash_workload *w, const struct crash_optio
 static int record_here(const struct crash_workload *w, const struct crash_options *opt,
 		       const struct crash_record *rec)
 {
-	int rc = resident_put(resident_file(crash_image_path()), rec->start, rec->start_len);
+	struct image_pages pages;
+	int rc;
 
+	image_pages_init(&pages);
+	image_pages_scan(&pages, rec->start, rec->start_len);
+	rc = resident_put(resident_file(crash_image_path()), rec->start, rec->start_len, &pages);
+	image_pages_free(&pages);
 	if (!rc)
 		rc = record_recovery(w, opt, rec);
 	sim_mode(opt->media, NULL);
@@ -492,7 +498,7 @@ static int verify_reading(struct crash *c, const struct crash_record *rec, uint3
 		memcpy(why, c->why, sizeof(why));
 		return crash_why(c, "opened to be read only: %.900s", why);
 	}
-	if (c->bytes && !resident_same(c->file, c->bytes, c->len))
+	if (c->bytes && !resident_same(c->file, c->bytes, c->len, c->pages))
 		return crash_why(c, "opening it to be read only has changed the file");
 	return 0;
 }

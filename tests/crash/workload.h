@@ -32,6 +32,7 @@ struct crash_workload {
 	bool quick;	    /* part of the quick test */
 	bool empty_file;    /* start from an existing file of 0 bytes instead of none */
 	bool plain; /* made durable by twz_sync alone: what another process saw may still be lost */
+	bool huge;  /* never crashed a second time: an image is dear */
 	bool once;  /* opening changes the state: never look twice */
 	uint32_t share;	 /* percent of --limit it gets; 0: all of it */
 	uint32_t second; /* one in so many images is crashed a second time; 0: as --second says */
@@ -72,10 +73,11 @@ struct crash {
 	enum sim_media media;
 	const char *path; /* of the image; with a directory of its own */
 	const struct twz__backend *backend;
-	bool recovering;  /* open finds what a crash left */
-	bool read_only;	  /* open it so */
+	bool recovering;      /* open finds what a crash left */
+	bool read_only;	      /* open it so */
 	const uint8_t *bytes; /* what the file was when it was opened first, or NULL */
 	uint64_t len;
+	const struct image_pages *pages;
 	int file;	  /* its number (resident.h) */
 	void *store, *db; /* of the kind */
 	void *user[8];	  /* of the workload */

@@ -70,5 +70,13 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_again,
 	&wl_db_lazy,
 	&wl_db_create,
+	/* the VFS */
+	&wl_sql_txn,
+	&wl_sql_savepoint,
+	&wl_sql_vacuum,
+	&wl_sql_native,
+	/* 1 GiB */
+	&wl_huge_tx,
+	&wl_huge_commit,
 	NULL,
 };

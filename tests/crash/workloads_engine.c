@@ -43,8 +43,7 @@ static int put_row(struct twzdb_txn *txn, struct twzdb_table t, int i, int len, 
 	return rc;
 }
 
-/* One transaction: rows FROM, FROM + STEP ... (CNT of them) of table NAME. */
-static int rows(struct crash *c, const char *name, int from, int cnt, int step, int len, int v)
+int db_rows(struct crash *c, const char *name, int from, int cnt, int step, int len, int v)
 {
 	struct twzdb_txn *txn = NULL;
 	struct twzdb_table t;
@@ -86,26 +85,26 @@ static int drop(struct crash *c, const char *name)
 					   .run = run_,                                            \
 					   .show = db_show}
 #define ENGINE_WL(var, id, text_, media_, quick_, setup_, run_)                                    \
-	ENGINE_WL_SHARE(var, id, text_, media_, quick_, setup_, run_, 100)
-#define SHARE_LARGE 15	/* a store beyond 1 MiB is dear */
-#define SHARE_RICH  150 /* most commits have something rare inside */
+	ENGINE_WL_SHARE(var, id, text_, media_, quick_, setup_, run_, 72)
+#define SHARE_LARGE 6	/* a store beyond 1 MiB is dear */
+#define SHARE_RICH  230 /* most commits have something rare inside */
 /* --- one-row commits: insert, update, delete --- */
 
 static int setup_rows(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "t", 0, 10, 2, 30, 1));
+	CRASH_DO(c, db_rows(c, "t", 0, 10, 2, 30, 1));
 	return 0;
 }
 
 static int run_commit(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "t", 3, 1, 1, 40, 5));
-	CRASH_OP(c, rows(c, "t", 4, 1, 1, 50, 6));
-	CRASH_OP(c, rows(c, "t", 6, 1, 1, -1, 0));
-	CRASH_OP(c, rows(c, "t", 3, 1, 1, 700, 7));
-	CRASH_OP(c, rows(c, "t", 5, 3, 2, 20, 8));
-	CRASH_OP(c, rows(c, "t", 3, 1, 1, -1, 0));
-	CRASH_OP(c, rows(c, "t", 6, 1, 1, 33, 9));
+	CRASH_OP(c, db_rows(c, "t", 3, 1, 1, 40, 5));
+	CRASH_OP(c, db_rows(c, "t", 4, 1, 1, 50, 6));
+	CRASH_OP(c, db_rows(c, "t", 6, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 3, 1, 1, 700, 7));
+	CRASH_OP(c, db_rows(c, "t", 5, 3, 2, 20, 8));
+	CRASH_OP(c, db_rows(c, "t", 3, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 6, 1, 1, 33, 9));
 	return 0;
 }
 ENGINE_WL(wl_db_commit, "commit", "one-row transactions", CRASH_ALL, true, setup_rows, run_commit);
@@ -144,7 +143,7 @@ static int one(struct crash *c, struct twzdb_table t, int i, int len, int v)
 
 static int setup_one(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "t", 0, 5, 2, 30, 1));
+	CRASH_DO(c, db_rows(c, "t", 0, 5, 2, 30, 1));
 	return 0;
 }
 
@@ -206,8 +205,8 @@ static int many(struct crash *c, const char *name, int from, int step)
 static int run_split(struct crash *c)
 {
 	for (int i = 0; i < 6; i++)
-		CRASH_OP(c, rows(c, "t", i * 10, 10, 1, 16, i));
-	CRASH_OP(c, rows(c, "t", 500, 30, 1, 16, 3));
+		CRASH_OP(c, db_rows(c, "t", i * 10, 10, 1, 16, i));
+	CRASH_OP(c, db_rows(c, "t", 500, 30, 1, 16, 3));
 	CRASH_OP(c, many(c, "t", 5, 1));
 	return 0;
 }
@@ -216,16 +215,16 @@ ENGINE_WL_SHARE(wl_db_split, "split", "inserts that split leaves and the root", 
 
 static int setup_merge(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "t", 0, 150, 1, 16, 1));
+	CRASH_DO(c, db_rows(c, "t", 0, 150, 1, 16, 1));
 	return 0;
 }
 
 static int run_merge(struct crash *c)
 {
 	for (int i = 0; i < 14; i++)
-		CRASH_OP(c, rows(c, "t", i * 10, 10, 1, -1, 0));
-	CRASH_OP(c, rows(c, "t", 140, 10, 1, -1, 0));
-	CRASH_OP(c, rows(c, "t", 7, 1, 1, 10, 1));
+		CRASH_OP(c, db_rows(c, "t", i * 10, 10, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 140, 10, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 7, 1, 1, 10, 1));
 	return 0;
 }
 ENGINE_WL(wl_db_merge, "merge", "deletes that merge leaves until the table is empty", CRASH_ALL,
@@ -239,7 +238,7 @@ ENGINE_WL(wl_db_merge, "merge", "deletes that merge leaves until the table is em
 static int run_grows(struct crash *c)
 {
 	for (int i = 0; i < 16; i++)
-		CRASH_OP(c, rows(c, "t", i, 18, 17, 20, i));
+		CRASH_OP(c, db_rows(c, "t", i, 18, 17, 20, i));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_grows, "grows", "splits in every commit", CRASH_ALL, false, setup_rows,
@@ -248,14 +247,14 @@ ENGINE_WL_SHARE(wl_db_grows, "grows", "splits in every commit", CRASH_ALL, false
 static int setup_shrinks(struct crash *c)
 {
 	for (int i = 0; i < 8; i++)
-		CRASH_DO(c, rows(c, "t", i, 40, 8, 20, i));
+		CRASH_DO(c, db_rows(c, "t", i, 40, 8, 20, i));
 	return 0;
 }
 
 static int run_shrinks(struct crash *c)
 {
 	for (int i = 0; i < 14; i++)
-		CRASH_OP(c, rows(c, "t", i * 20, 20, 1, -1, 0));
+		CRASH_OP(c, db_rows(c, "t", i * 20, 20, 1, -1, 0));
 	return 0;
 }
 ENGINE_WL(wl_db_shrinks, "shrinks", "merges in most commits", CRASH_ALL, false, setup_shrinks,
@@ -263,14 +262,14 @@ ENGINE_WL(wl_db_shrinks, "shrinks", "merges in most commits", CRASH_ALL, false, 
 
 static int setup_fills(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "t", 0, 80, 1, 20, 1));
+	CRASH_DO(c, db_rows(c, "t", 0, 80, 1, 20, 1));
 	return 0;
 }
 
 static int run_fills(struct crash *c)
 {
 	for (int i = 0; i < 16; i++)
-		CRASH_OP(c, rows(c, "t", i % 5, 75, 1, 20 + i % 3, i));
+		CRASH_OP(c, db_rows(c, "t", i % 5, 75, 1, 20 + i % 3, i));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_fills, "fills", "checkpoints in most commits, and laps of the ring",
@@ -280,12 +279,12 @@ ENGINE_WL_SHARE(wl_db_fills, "fills", "checkpoints in most commits, and laps of 
 
 static int run_tables(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "one", 1, 5, 1, 20, 1));
-	CRASH_OP(c, rows(c, "two", 1, 40, 1, 20, 2));
+	CRASH_OP(c, db_rows(c, "one", 1, 5, 1, 20, 1));
+	CRASH_OP(c, db_rows(c, "two", 1, 40, 1, 20, 2));
 	CRASH_OP(c, drop(c, "one"));
-	CRASH_OP(c, rows(c, "three", 1, 3, 1, 20, 3));
+	CRASH_OP(c, db_rows(c, "three", 1, 3, 1, 20, 3));
 	CRASH_OP(c, drop(c, "two"));
-	CRASH_OP(c, rows(c, "one", 1, 2, 1, 20, 4));
+	CRASH_OP(c, db_rows(c, "one", 1, 2, 1, 20, 4));
 	return 0;
 }
 ENGINE_WL(wl_db_tables, "tables", "create and drop tables", CRASH_ALL, false, NULL, run_tables);
@@ -294,8 +293,8 @@ ENGINE_WL(wl_db_tables, "tables", "create and drop tables", CRASH_ALL, false, NU
 
 static int setup_cut(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "a", 0, 14, 1, 60000, 1));
-	CRASH_DO(c, rows(c, "b", 0, 2, 1, 100, 1));
+	CRASH_DO(c, db_rows(c, "a", 0, 14, 1, 60000, 1));
+	CRASH_DO(c, db_rows(c, "b", 0, 2, 1, 100, 1));
 	CRASH_DO(c, drop(c, "a"));
 	return 0;
 }
@@ -305,10 +304,10 @@ static int run_cut(struct crash *c)
 	static const int len[] = {300, 600, 1200, 2500, 4000, 6000, 9000, 15000, 200000, 130000};
 
 	for (int i = 0; i < 10; i++)
-		CRASH_OP(c, rows(c, "b", 2 + i, 1, 1, len[i], i));
-	CRASH_OP(c, rows(c, "b", 2, 10, 1, -1, 0));
-	CRASH_OP(c, rows(c, "b", 20, 2, 1, 260000, 3));
-	CRASH_OP(c, rows(c, "b", 1, 1, 1, -1, 0));
+		CRASH_OP(c, db_rows(c, "b", 2 + i, 1, 1, len[i], i));
+	CRASH_OP(c, db_rows(c, "b", 2, 10, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "b", 20, 2, 1, 260000, 3));
+	CRASH_OP(c, db_rows(c, "b", 1, 1, 1, -1, 0));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_cut, "cut", "units that change their type", CRASH_ALL, false, setup_cut,
@@ -318,25 +317,25 @@ ENGINE_WL_SHARE(wl_db_cut, "cut", "units that change their type", CRASH_ALL, fal
 
 static int setup_give(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "b", 0, 2, 1, 100, 1));
+	CRASH_DO(c, db_rows(c, "b", 0, 2, 1, 100, 1));
 	for (int i = 0; i < 4; i++)
-		CRASH_DO(c, rows(c, "a", i * 50, 50, 1, 60000, i));
+		CRASH_DO(c, db_rows(c, "a", i * 50, 50, 1, 60000, i));
 	return 0;
 }
 
 static int run_give(struct crash *c)
 {
 	CRASH_OP(c, drop(c, "a")); /* gives back */
-	CRASH_OP(c, rows(c, "b", 2, 3, 1, 20000, 1));
+	CRASH_OP(c, db_rows(c, "b", 2, 3, 1, 20000, 1));
 	CRASH_DO(c, twzdb_checkpoint(c->db));
-	CRASH_OP(c, rows(c, "b", 10, 4, 1, 900000, 2)); /* takes */
-	CRASH_OP(c, rows(c, "b", 20, 40, 1, 300, 3));
+	CRASH_OP(c, db_rows(c, "b", 10, 4, 1, 900000, 2)); /* takes */
+	CRASH_OP(c, db_rows(c, "b", 20, 40, 1, 300, 3));
 	return 0;
 }
 const struct crash_workload wl_db_give = {.name = "engine.give",
 					  .what = "free space given back and taken again",
 					  .media = CRASH_LINE | CRASH_PAGE,
-					  .share = 10, /* a store of several MiB: dear */
+					  .share = 4, /* a store of several MiB: dear */
 					  .kind = &db_kind,
 					  .setup = setup_give,
 					  .run = run_give,
@@ -346,14 +345,14 @@ const struct crash_workload wl_db_give = {.name = "engine.give",
 
 static int run_large(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "t", 0, 200, 1, 100, 1)); /* over a quarter of the ring */
-	CRASH_OP(c, rows(c, "t", 1000, 3, 1, 30000, 2));
-	CRASH_OP(c, rows(c, "t", 0, 200, 3, 400, 3)); /* over 64 KiB: D2d on page media */
+	CRASH_OP(c, db_rows(c, "t", 0, 200, 1, 100, 1)); /* over a quarter of the ring */
+	CRASH_OP(c, db_rows(c, "t", 1000, 3, 1, 30000, 2));
+	CRASH_OP(c, db_rows(c, "t", 0, 200, 3, 400, 3)); /* over 64 KiB: D2d on page media */
 	CRASH_DO(c,
 		 twzdb_checkpoint(
 			 c->db)); /* the next one must not rely on having something to checkpoint */
-	CRASH_OP(c, rows(c, "t", 0, 200, 3, 410, 4));
-	CRASH_OP(c, rows(c, "t", 1000, 2, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 0, 200, 3, 410, 4));
+	CRASH_OP(c, db_rows(c, "t", 1000, 2, 1, -1, 0));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_large, "large", "transactions longer than the ring, large values (D2, D3)",
@@ -365,20 +364,20 @@ ENGINE_WL_SHARE(wl_db_large, "large", "transactions longer than the ring, large 
  */
 static int run_values(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "t", 1, 1, 1, 200000, 1));
-	CRASH_OP(c, rows(c, "t", 2, 1, 1, 70000, 2));
-	CRASH_OP(c, rows(c, "t", 1, 1, 1, 200000, 3));
-	CRASH_OP(c, rows(c, "t", 2, 1, 1, 300000, 4));
-	CRASH_OP(c, rows(c, "t", 1, 1, 1, 100, 5));
-	CRASH_OP(c, rows(c, "t", 2, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 1, 1, 1, 200000, 1));
+	CRASH_OP(c, db_rows(c, "t", 2, 1, 1, 70000, 2));
+	CRASH_OP(c, db_rows(c, "t", 1, 1, 1, 200000, 3));
+	CRASH_OP(c, db_rows(c, "t", 2, 1, 1, 300000, 4));
+	CRASH_OP(c, db_rows(c, "t", 1, 1, 1, 100, 5));
+	CRASH_OP(c, db_rows(c, "t", 2, 1, 1, -1, 0));
 	/*
 	 * In the room of one deleted, with nothing to checkpoint: only the sync of the blocks
 	 * themselves is left.
 	 */
 	CRASH_DO(c, twzdb_checkpoint(c->db));
-	CRASH_OP(c, rows(c, "t", 3, 1, 1, 180000, 6));
+	CRASH_OP(c, db_rows(c, "t", 3, 1, 1, 180000, 6));
 	CRASH_DO(c, twzdb_checkpoint(c->db));
-	CRASH_OP(c, rows(c, "t", 4, 1, 1, 90000, 7));
+	CRASH_OP(c, db_rows(c, "t", 4, 1, 1, 90000, 7));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_values, "values", "values of several units of 64 KiB",
@@ -387,17 +386,17 @@ ENGINE_WL_SHARE(wl_db_values, "values", "values of several units of 64 KiB",
 /* Long keys: alone, in a leaf that splits (the fences are as long), deleted, in the room of one deleted. */
 static int run_long(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "t", LONG_KEY, 1, 1, 10, 1));
-	CRASH_OP(c, rows(c, "t", LONG_KEY, 1, 1, 3000, 2));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 900, 1, 1, 10, 3));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 800, 1, 1, 100000, 4));
-	CRASH_OP(c, rows(c, "t", LONG_KEY, 1, 1, -1, 0));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 100, 30, 2, 10, 5));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 500, 30, 1, 10, 6));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 900, 1, 1, -1, 0));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 100, 30, 2, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY, 1, 1, 10, 1));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY, 1, 1, 3000, 2));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 900, 1, 1, 10, 3));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 800, 1, 1, 100000, 4));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 100, 30, 2, 10, 5));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 500, 30, 1, 10, 6));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 900, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 100, 30, 2, -1, 0));
 	CRASH_DO(c, twzdb_checkpoint(c->db));
-	CRASH_OP(c, rows(c, "t", LONG_KEY + 901, 1, 1, 20, 7));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 901, 1, 1, 20, 7));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_long, "long", "keys longer than a short row has", CRASH_LINE | CRASH_PAGE,
@@ -539,19 +538,19 @@ ENGINE_WL_SHARE(wl_db_savepoint, "savepoint",
 
 static int setup_range(struct crash *c)
 {
-	CRASH_DO(c, rows(c, "t", 0, 300, 1, 12, 1));
-	CRASH_DO(c, rows(c, "t", 0, 300, 5, 40, 2));
+	CRASH_DO(c, db_rows(c, "t", 0, 300, 1, 12, 1));
+	CRASH_DO(c, db_rows(c, "t", 0, 300, 5, 40, 2));
 	return 0;
 }
 
 static int run_range(struct crash *c)
 {
 	CRASH_OP(c, del_range(c, "k0010", "k0090"));
-	CRASH_OP(c, rows(c, "t", 20, 30, 2, 60, 3));
+	CRASH_OP(c, db_rows(c, "t", 20, 30, 2, 60, 3));
 	CRASH_OP(c, del_range(c, "k0015", "k0250"));
 	CRASH_DO(c, twzdb_checkpoint(c->db));
 	CRASH_OP(c, del_range(c, "", NULL));
-	CRASH_OP(c, rows(c, "t", 0, 40, 1, 12, 4));
+	CRASH_OP(c, db_rows(c, "t", 0, 40, 1, 12, 4));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_range, "range", "range deletes over many leaves", CRASH_ALL, false,
@@ -652,10 +651,10 @@ ENGINE_WL(wl_db_keep, "keep", "commit_next and commit_keep", CRASH_ALL, false, s
 static int run_reopen(struct crash *c)
 {
 	for (int v = 0; v < 3; v++) {
-		CRASH_OP(c, rows(c, "t", v, 2, 7, 40, v));
+		CRASH_OP(c, db_rows(c, "t", v, 2, 7, 40, v));
 		CRASH_DO(c, db_close(c));
 		CRASH_DO(c, db_open_flags(c, 0));
-		CRASH_OP(c, rows(c, "t", v, 1, 1, -1, 0));
+		CRASH_OP(c, db_rows(c, "t", v, 1, 1, -1, 0));
 	}
 	return 0;
 }
@@ -666,8 +665,8 @@ ENGINE_WL(wl_db_reopen, "reopen", "clean close, opening again, commits", CRASH_L
 
 static int run_again(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "t", 3, 1, 1, 300, 5));
-	CRASH_OP(c, rows(c, "t", 40, 3, 1, 700, 6));
+	CRASH_OP(c, db_rows(c, "t", 3, 1, 1, 300, 5));
+	CRASH_OP(c, db_rows(c, "t", 40, 3, 1, 700, 6));
 	return 0;
 }
 
@@ -677,9 +676,9 @@ static int run_again(struct crash *c)
  */
 static int more_again(struct crash *c)
 {
-	CRASH_OP(c, rows(c, "t", 3, 2, 37, 300, 5));
-	CRASH_OP(c, rows(c, "t", 40, 2, 1, 700, 6));
-	CRASH_OP(c, rows(c, "t", 4, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 3, 2, 37, 300, 5));
+	CRASH_OP(c, db_rows(c, "t", 40, 2, 1, 700, 6));
+	CRASH_OP(c, db_rows(c, "t", 4, 1, 1, -1, 0));
 	return 0;
 }
 const struct crash_workload wl_db_again = {
@@ -699,9 +698,9 @@ const struct crash_workload wl_db_again = {
 static int run_checkpoint(struct crash *c)
 {
 	for (int i = 0; i < 4; i++) {
-		CRASH_OP(c, rows(c, "t", i, 2, 5, 60, i));
+		CRASH_OP(c, db_rows(c, "t", i, 2, 5, 60, i));
 		CRASH_DO(c, twzdb_checkpoint(c->db));
-		CRASH_OP(c, rows(c, "t", i, 1, 1, -1, 0));
+		CRASH_OP(c, db_rows(c, "t", i, 1, 1, -1, 0));
 	}
 	return 0;
 }
@@ -711,7 +710,7 @@ ENGINE_WL(wl_db_checkpoint, "checkpoint", "checkpoints between commits (D5)", CR
 static int run_laps(struct crash *c)
 {
 	for (int i = 0; i < 60; i++)
-		CRASH_OP(c, rows(c, "t", i % 23, 3, 4, 50 + i * 13 % 200, i));
+		CRASH_OP(c, db_rows(c, "t", i % 23, 3, 4, 50 + i * 13 % 200, i));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_laps, "laps", "updates over several laps of the ring",

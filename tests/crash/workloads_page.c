@@ -91,6 +91,7 @@ static int run_lazy(struct crash *c)
 const struct crash_workload wl_db_lazy = {.name = "engine.lazy",
 					  .what = "lazy commits: some of the last may be missing",
 					  .media = CRASH_ALL,
+					  .share = 72,
 					  .quick = true,
 					  .kind = &db_kind,
 					  .setup = setup_lazy,
