@@ -159,10 +159,11 @@ static int file_len(struct twz__media *m, uint64_t *len)
 /* No hole, and nothing shared: a store to a page of it takes no space. False if that cannot be found out. */
 static bool all_own(int fd, uint64_t len)
 {
-	struct {
+	union {
 		struct fiemap m;
-		struct fiemap_extent e[64];
+		uint8_t room[sizeof(struct fiemap) + 64 * sizeof(struct fiemap_extent)];
 	} q;
+	const struct fiemap_extent *e = q.m.fm_extents;
 	uint64_t at = 0;
 
 	while (at < len) {
@@ -173,10 +174,10 @@ static bool all_own(int fd, uint64_t len)
 		if (ioctl(fd, FS_IOC_FIEMAP, &q) || !q.m.fm_mapped_extents)
 			return false;
 		for (uint32_t i = 0; i < q.m.fm_mapped_extents; i++) {
-			if (q.e[i].fe_logical > at ||
-			    (q.e[i].fe_flags & (FIEMAP_EXTENT_SHARED | FIEMAP_EXTENT_DELALLOC)))
+			if (e[i].fe_logical > at ||
+			    (e[i].fe_flags & (FIEMAP_EXTENT_SHARED | FIEMAP_EXTENT_DELALLOC)))
 				return false;
-			at = q.e[i].fe_logical + q.e[i].fe_length;
+			at = e[i].fe_logical + e[i].fe_length;
 		}
 	}
 	return true;
