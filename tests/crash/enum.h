@@ -134,5 +134,7 @@ const char *crash_where(uint64_t pc);
  * wrappers.
  */
 void crash_chain(const struct sim_ev *ev, char *buf, size_t len);
+/* How many of its return addresses lead to the last of so many CALLERS of that chain. */
+unsigned int crash_depth(const struct sim_ev *ev, unsigned int callers);
 
 #endif

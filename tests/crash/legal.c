@@ -21,6 +21,11 @@ uint64_t site_hash(const struct sim_ev *ev)
 	return XXH3_64bits(ev->pc, 5 * sizeof(ev->pc[0]));
 }
 
+uint64_t site_part_hash(const struct sim_ev *ev, unsigned int depth)
+{
+	return XXH3_64bits_withSeed(ev->pc, depth * sizeof(ev->pc[0]), depth);
+}
+
 static void *grow(void *p, uint64_t *cap, uint64_t need, size_t size)
 {
 	if (need <= *cap)
@@ -347,15 +352,16 @@ static void feed_reset(struct legal *l)
 
 static bool mutated(const struct legal *l, const struct sim_ev *ev, enum mutation_kind kind)
 {
-	uint64_t site;
-
 	if (l->mut.kind != kind)
 		return false;
-	site = site_hash(ev);
-	for (uint32_t i = 0; i < l->mut.more_cnt; i++)
-		if (l->mut.more[i] == site)
-			return true;
-	return l->mut.site == site;
+	for (unsigned int depth = 1; l->mut.more_cnt && depth <= 5; depth++) {
+		uint64_t part = site_part_hash(ev, depth);
+
+		for (uint32_t i = 0; i < l->mut.more_cnt; i++)
+			if (l->mut.more[i] == part)
+				return true;
+	}
+	return l->mut.site && l->mut.site == site_hash(ev);
 }
 
 void legal_feed(struct legal *l, const struct sim_ev *ev)

@@ -72,10 +72,12 @@ enum mutation_kind {
 struct mutation {
 	enum mutation_kind kind;
 	uint64_t site;
-	const uint64_t *more; /* these as well, or NULL */
+	const uint64_t *more; /* or any with such an innermost part, or NULL */
 	uint32_t more_cnt;
 };
 uint64_t site_hash(const struct sim_ev *ev);
+/* Of its DEPTH innermost return addresses only. */
+uint64_t site_part_hash(const struct sim_ev *ev, unsigned int depth);
 
 struct legal;
 

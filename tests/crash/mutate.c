@@ -22,7 +22,7 @@
 
 #define MUTANT_MAX 1024
 #define RUN_MAX	   256
-#define HASH_MAX   1024
+#define HASH_MAX   64
 #define HINT_MAX   8
 
 /* A workload on a medium. */
@@ -129,22 +129,23 @@ static struct mutant *mutant_of(struct all *a, const struct crash_site *site, en
 {
 	struct mutant_id id = {.kind = site->mut.kind, .media = media};
 	struct mutant *m;
+	uint64_t hash;
 
-	for (m = a->mut; m < a->mut + a->mut_cnt; m++)
-		if (m->id.kind == id.kind && m->id.media == media && has_hash(m, site->mut.site))
-			return m;
 	if (!name_of(&site->ev, &id))
 		return NULL;
 	for (m = a->mut; m < a->mut + a->mut_cnt; m++)
 		if (m->id.kind == id.kind && m->id.media == media && !strcmp(m->id.at, id.at))
 			break;
-	if (a->mut_cnt == MUTANT_MAX || m->hash_cnt == HASH_MAX)
+	if (a->mut_cnt == MUTANT_MAX)
 		return NULL;
 	if (m == a->mut + a->mut_cnt) {
 		m->id = id;
 		a->mut_cnt++;
 	}
-	m->hash[m->hash_cnt++] = site->mut.site;
+	/* By whatever further callers: a trial may come there by others than were met here. */
+	hash = site_part_hash(&site->ev, crash_depth(&site->ev, 2));
+	if (!has_hash(m, hash) && m->hash_cnt < HASH_MAX)
+		m->hash[m->hash_cnt++] = hash;
 	return m;
 }
 
@@ -273,8 +274,7 @@ static bool caught(struct outcome *out, const struct run *r, const struct crash_
 
 static struct mutation mutation_of(const struct mutant *m)
 {
-	return (struct mutation){
-		.kind = m->id.kind, .site = m->hash[0], .more = m->hash, .more_cnt = m->hash_cnt};
+	return (struct mutation){.kind = m->id.kind, .more = m->hash, .more_cnt = m->hash_cnt};
 }
 
 /* Does run R make the calls of M in a recovery only? */

@@ -122,3 +122,12 @@ void crash_chain(const struct sim_ev *ev, char *buf, size_t len)
 		at += snprintf(buf + at, len - (size_t)at, "%s%s", at ? " < " : "", text);
 	}
 }
+
+unsigned int crash_depth(const struct sim_ev *ev, unsigned int callers)
+{
+	unsigned int cnt = 0, i;
+
+	for (i = 0; i < 5 && ev->pc[i] && cnt < callers; i++)
+		cnt += cnt || !wrapper(crash_where(ev->pc[i]));
+	return i;
+}

@@ -397,6 +397,14 @@ static int run_long(struct crash *c)
 	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 100, 30, 2, -1, 0));
 	CRASH_DO(c, twzdb_checkpoint(c->db));
 	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 901, 1, 1, 20, 7));
+	/* In the room of short rows of that size: what they said of their lengths must not be believed. */
+	CRASH_OP(c, db_rows(c, "t", 60, 3, 1, 1100, 8));
+	CRASH_OP(c, db_rows(c, "t", 60, 3, 1, 10, 9));
+	CRASH_OP(c, db_rows(c, "t", 64, 1, 1, 90000, 8));
+	CRASH_OP(c, db_rows(c, "t", 64, 1, 1, -1, 0));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 1, 2, 1, 10, 7));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 902, 1, 1, 20, 7));
 	return 0;
 }
 ENGINE_WL_SHARE(wl_db_long, "long", "keys longer than a short row has", CRASH_LINE | CRASH_PAGE,

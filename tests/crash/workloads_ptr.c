@@ -4,6 +4,7 @@
 #include "workloads.h"
 
 #define SLOTS	  8
+#define PROBES	  3 /* slots behind them, for whoever goes on after a death */
 #define LONG_NAME "a name/longer than the fifteen bytes of an entry"
 #define FOT_MANY  150 /* more than fit the meta page */
 
@@ -14,16 +15,38 @@ static int show_pointers(struct crash *c)
 
 	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ, &o));
 	p = twz_obj_data(o);
-	for (int i = 0; i < SLOTS; i++) {
+	for (int i = 0; i < SLOTS + PROBES; i++) {
 		const uint64_t *to = twz_lea(p, p[i]);
 
 		if (!twz_pptr_is_null(p[i]) && !to)
 			return crash_why(c, "pointer %d leads nowhere: %s", i, twz_errmsg());
-		crash_say(c, "pointer %d -> %llu\n", i, to ? (unsigned long long)*to : 0);
+		if (i < SLOTS)
+			crash_say(c, "pointer %d -> %llu\n", i, to ? (unsigned long long)*to : 0);
 	}
 	twz_obj_close(o);
 	return 0;
 }
+
+/* Pointers to all targets, by entries that somebody who died may have been making. */
+static int ptr_probe(struct crash *c)
+{
+	struct twz_obj *o = NULL, *to = NULL;
+	twz_pptr *p;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &o));
+	p = (twz_pptr *)twz_obj_data(o) + SLOTS;
+	for (uint64_t i = 0; i < PROBES; i++) {
+		CRASH_DO(c, twz_obj_open(c->store, wl_id(2 + i), TWZ_READ, &to));
+		CRASH_DO(c, twz_ptr_store(&p[i], (uint64_t *)twz_obj_data(to) + 100, TWZ_READ));
+		CRASH_DO(c, twz_sync(c->store, &p[i], sizeof(p[i])));
+		twz_obj_close(to);
+	}
+	twz_obj_close(o);
+	return twz_kind_probe(c);
+}
+
+static const struct crash_kind ptr_kind = {twz_kind_open, twz_kind_check, twz_kind_close,
+					   ptr_probe,	  NULL,		  true};
 
 static int ptr_setup(struct crash *c)
 {
@@ -65,7 +88,7 @@ const struct crash_workload wl_ptr = {.name = "core.pointer",
 				      .media = CRASH_ALL,
 				      .plain = true,
 				      .quick = true,
-				      .kind = &twz_kind,
+				      .kind = &ptr_kind,
 				      .setup = ptr_setup,
 				      .run = ptr_run,
 				      .show = show_pointers};
@@ -138,6 +161,31 @@ const struct crash_workload wl_fot_grow = {.name = "core.fot_growth",
 
 static const uint64_t set_idx[] = {1, 2, 7, 200, 300, 900};
 
+/* Entry SET_IDX[I], as the run sets it. */
+static int set_one(struct twz_obj *o, size_t i)
+{
+	switch (set_idx[i]) {
+	case 1:
+		return twz_fot_set(o, 1, far_id(1), TWZ_READ);
+	case 2:
+		return twz_fot_set(o, 2, wl_id(2), TWZ_READ);
+	case 7:
+		return twz_fot_set_local(o, 7, 33, TWZ_READ | TWZ_WRITE);
+	case 200:
+		return twz_fot_set_local(o, 200, 34, TWZ_READ);
+	case 300:
+		return twz_fot_set(o, 300, far_id(3), TWZ_READ);
+	default:
+		return twz_fot_set(o, 900, far_id(2), TWZ_READ);
+	}
+}
+
+/* Words of the object's data: entry SET_IDX[I] was found and relied upon. */
+static uint64_t *relied(struct twz_obj *o, size_t i)
+{
+	return (uint64_t *)twz_obj_data(o) + 200 + i;
+}
+
 static int show_entries(struct crash *c)
 {
 	struct twz_obj *o = NULL;
@@ -147,6 +195,9 @@ static int show_entries(struct crash *c)
 		struct twz_fot_info info;
 		int rc = twz_fot_get(o, set_idx[i], &info);
 
+		if (rc == TWZ_E_NOENT && *relied(o, i))
+			return crash_why(c, "entry %llu was found, set once more, and is gone",
+					 (unsigned long long)set_idx[i]);
 		if (rc == TWZ_E_NOENT)
 			continue;
 		CRASH_DO(c, rc);
@@ -157,6 +208,28 @@ static int show_entries(struct crash *c)
 	twz_obj_close(o);
 	return 0;
 }
+
+/* Set what is there already: nothing changes, but from then on it must be durable. */
+static int set_probe(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &o));
+	for (size_t i = 0; i < sizeof(set_idx) / sizeof(set_idx[0]); i++) {
+		struct twz_fot_info info;
+
+		if (twz_fot_get(o, set_idx[i], &info))
+			continue;
+		CRASH_DO(c, set_one(o, i));
+		*relied(o, i) = 1;
+		CRASH_DO(c, twz_sync(c->store, relied(o, i), sizeof(uint64_t)));
+	}
+	twz_obj_close(o);
+	return twz_kind_probe(c);
+}
+
+static const struct crash_kind set_kind = {twz_kind_open, twz_kind_check, twz_kind_close,
+					   set_probe,	  NULL,		  true};
 
 static int set_run(struct crash *c)
 {
@@ -193,7 +266,7 @@ const struct crash_workload wl_fot_set = {
 	.what = "twz_fot_set, twz_fot_set_local: entries by index (D9)",
 	.media = CRASH_ALL,
 	.plain = true,
-	.kind = &twz_kind,
+	.kind = &set_kind,
 	.setup = ptr_setup,
 	.run = set_run,
 	.show = show_entries,

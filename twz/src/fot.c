@@ -184,15 +184,25 @@ static int meta_ready(struct twz_obj *o)
 {
 	struct twz_meta_pm *m = o->meta, head = {.magic = TWZC_META_MAGIC};
 	uint64_t first;
+	int err;
 
-	if (m->magic)
-		return meta_verify(o);
-	head.id[0] = m->id[0] = o->id.w[0];
-	head.id[1] = m->id[1] = o->id.w[1];
-	m->sum = meta_sum(&head);
-	m->fot_next = 1;
-	m->fot_claim = 0;
 	memcpy(&first, &head, sizeof(first));
+	if (m->magic) {
+		/*
+		 * Until an entry was claimed behind it, whoever made it may have died before it was durable
+		 * (D13), or its sync failed: then the page counts as clean, so it is stored again (D17).
+		 */
+		err = meta_verify(o);
+		if (err || m->fot_next > 1)
+			return err;
+		memcpy(&first, m, sizeof(first));
+	} else {
+		head.id[0] = m->id[0] = o->id.w[0];
+		head.id[1] = m->id[1] = o->id.w[1];
+		m->sum = meta_sum(&head);
+		m->fot_next = 1;
+		m->fot_claim = 0;
+	}
 	__atomic_store_n((uint64_t *)m, first, __ATOMIC_RELEASE);
 	return twz_sync(o->store, m, offsetof(struct twz_meta_pm, user));
 }
