@@ -77,7 +77,7 @@ endforeach()
 add_test(NAME crash.quick COMMAND twzcrash quick)
 set_tests_properties(crash.quick PROPERTIES LABELS "crash;quick" TIMEOUT 120)
 # All workloads, all media: a million different images; see README.md. It uses both processors.
-add_test(NAME crash.images COMMAND twzcrash run --limit 4000 --jobs 2 --require-large 400 --keep ${CMAKE_BINARY_DIR})
+add_test(NAME crash.images COMMAND twzcrash run --limit 12000 --second 128 --jobs 2 --require 1000000 --require-large 1000 --keep ${CMAKE_BINARY_DIR})
 set_tests_properties(crash.images PROPERTIES LABELS crash TIMEOUT 1500 PROCESSORS 2 RUN_SERIAL TRUE)
 
 # kill -9 campaigns: real processes, a real file; page media on disk, cache-line media in memory
