@@ -33,7 +33,7 @@ static const char usage[] =
 	"                              inside larger engine commits, 10 % left by a second crash, 10 % on page media\n"
 	"  --require-large N           fail unless N distinct images of a store of 1 GiB were\n"
 	"  --timeout S                 seconds an image may take (default 20)\n"
-	"  --sample N                  so many mutants, chosen by the seed (default: all)\n"
+	"  --sample N, --pick S        so many mutants, of those with hints; which ones (default: by the clock)\n"
 	"  --only TEXT                 those mutants with TEXT in their name (caller, its caller, files, lines)\n"
 	"  --list 1                    say which mutants there are, how many workloads make the call, itself and after a death\n"
 	"  --hints FILE, --learn FILE  what caught each mutant last time, tried first; written anew\n"
@@ -92,6 +92,8 @@ static int option(struct args *a, const char *name, const char *value)
 		a->mutants.sample = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--seconds"))
 		a->mutants.seconds = (uint32_t)strtoul(value, NULL, 0);
+	else if (!strcmp(name, "--pick"))
+		a->mutants.pick = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--only"))
 		a->mutants.only = value;
 	else if (!strcmp(name, "--list"))

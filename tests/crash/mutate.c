@@ -505,16 +505,27 @@ static int summary(const struct all *a)
 	return left ? 3 : open ? 1 : 0;
 }
 
+/* A sample is one of those that were caught last time: they must be caught again. */
 static void choose(struct all *a, uint32_t sample)
 {
-	uint64_t rng = a->p->opt.seed | 1;
-	uint32_t left = sample && sample < a->mut_cnt ? sample : a->mut_cnt;
+	uint64_t rng = (a->mo->pick ? a->mo->pick : (uint64_t)(now() * 1e6)) | 1;
+	uint32_t left, cnt = 0;
 
 	for (uint32_t i = 0; i < a->mut_cnt; i++) {
-		a->mut[i].skip = crash_rand(&rng) % (a->mut_cnt - i) >= left;
+		struct mutant *m = &a->mut[i];
+
+		m->skip = (sample && a->mo->hints && !m->hint_cnt) ||
+			  (a->mo->only && !strstr(m->id.at, a->mo->only));
+		cnt += !m->skip;
+	}
+	if (sample)
+		printf("mutants: %u of %u, --pick %llu\n", sample, cnt, (unsigned long long)rng);
+	left = sample && sample < cnt ? sample : cnt;
+	for (uint32_t i = 0; i < a->mut_cnt; i++) {
+		if (a->mut[i].skip)
+			continue;
+		a->mut[i].skip = crash_rand(&rng) % cnt-- >= left;
 		left -= !a->mut[i].skip;
-		if (a->mo->only && !strstr(a->mut[i].id.at, a->mo->only))
-			a->mut[i].skip = true;
 	}
 }
 

@@ -9,7 +9,8 @@
 struct mutant_options {
 	bool list;		/* say which there are, and try none */
 	const char *only;	/* those with this in their name; NULL: all */
-	uint32_t sample;	/* so many, chosen by the seed; 0: all */
+	uint32_t sample;	/* so many, of those with hints if there are any; 0: all */
+	uint64_t pick;		/* which ones; 0: by the clock */
 	uint32_t seconds;	/* begin none after that; 0: no end */
 	const char *equivalent; /* file with those that need not be caught, and why; NULL: none */
 	const char *hints;	/* what caught them last time; NULL: nothing is known */
