@@ -113,8 +113,8 @@ static inline void fetch_rec_head(const struct twzdb *db, uint64_t p)
 	uint64_t no = p >> TWZ_PPTR_OFF_BITS;
 
 	if (likely(no < TWZDB_NO_DATA + TWZDB_OBJ_MAX))
-		fetch((const uint8_t *)(db->map[no].base + (p & TWZ_PPTR_OFF_MASK)) +
-		      offsetof(struct rec_pm, vlf));
+		fetch((const uint8_t *)(db->map[no].base + (p & TWZ_PPTR_OFF_MASK) +
+					offsetof(struct rec_pm, vlf)));
 }
 
 /*

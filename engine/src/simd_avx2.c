@@ -5,13 +5,15 @@
 
 #include <immintrin.h>
 
+#include "simd_lzcnt.h"
+
 #define AVX2_FAST __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt")))
 #define AVX2	  __attribute__((target("avx2,popcnt,bmi,bmi2,lzcnt"), no_sanitize("thread")))
 
 static bool usable(void)
 {
 	return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi2") &&
-	       __builtin_cpu_supports("lzcnt") && __builtin_cpu_supports("popcnt");
+	       twzdb__has_lzcnt() && __builtin_cpu_supports("popcnt");
 }
 
 /* There is only a signed comparison: turning the top bits over makes it the unsigned one. */

@@ -5,6 +5,8 @@
 
 #include <immintrin.h>
 
+#include "simd_lzcnt.h"
+
 #define AVX512_FAST                                                                                \
 	__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,popcnt,bmi,bmi2,lzcnt")))
 #define AVX512                                                                                     \
@@ -15,7 +17,7 @@ static bool usable(void)
 {
 	return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") &&
 	       __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-	       __builtin_cpu_supports("bmi2") && __builtin_cpu_supports("lzcnt") &&
+	       __builtin_cpu_supports("bmi2") && twzdb__has_lzcnt() &&
 	       __builtin_cpu_supports("popcnt");
 }
 

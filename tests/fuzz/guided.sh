@@ -1,0 +1,17 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+# guided.sh BUILD_DIR TARGET SECONDS [libFuzzer options]: store, log or sql under libFuzzer. The corpus is
+# BUILD_DIR/corpus/TARGET; it begins with a store made on the spot, and is kept for the next run if TWZ_FUZZ_KEEP is set. A finding is
+# BUILD_DIR/corpus/finding-TARGET-*; BUILD_DIR/tests/fuzz_store (or fuzz_sql) with that file runs it again.
+set -eu
+build=$1 target=$2 seconds=$3
+shift 3
+corpus=$build/corpus/$target
+[ -n "${TWZ_FUZZ_KEEP:-}" ] || rm -rf "$corpus"
+mkdir -p "$corpus"
+cd "$build"
+bin=$target
+[ "$target" = log ] && bin=store && export TWZ_FUZZ_LOG=1
+export ASAN_OPTIONS=detect_leaks=0:handle_abort=1
+exec tests/fuzz_$bin -max_total_time="$seconds" -timeout=20 -rss_limit_mb=4000 -max_len=4194304 -len_control=0 -print_final_stats=1 \
+	-artifact_prefix="$build/corpus/finding-$target-" "$@" "$corpus"
