@@ -8,6 +8,7 @@
 #include "enum.h"
 #include "stream.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -139,8 +140,8 @@ void crash_explain(const struct crash_workload *w, const struct crash_record *re
 	} else {
 		say(&x, "; it does not fail every time");
 	}
-	say(&x, "\n  again: twzcrash repro %s --media %s --image %s --floor %u --top %u", w->name,
-	    media, file, f->floor, f->top);
+	say(&x, "\n  again: %s repro %s --media %s --image %s --floor %u --top %u",
+	    program_invocation_name, w->name, media, file, f->floor, f->top);
 	legal_free(x.l);
 	free(x.ev);
 }
