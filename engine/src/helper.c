@@ -59,6 +59,8 @@ static void *run(void *arg)
 		pthread_mutex_unlock(&h->mutex);
 		if (jobs & (HELP_LAZY | HELP_NOW))
 			err = twz_log_drain(db->log);
+		if (!err && jobs & HELP_CHECKPOINT)
+			err = twz_log_checkpoint_ahead(db->log);
 		if (err)
 			(void)twzdb__stage_failed(db, err);
 		pthread_mutex_lock(&h->mutex);

@@ -308,6 +308,8 @@ int twzdb__stage_submit(struct twzdb_txn *tx, const void *rec, size_t len)
 	if (err)
 		return twzdb__from_twz(err, "submitting to the log");
 	tx->wait_nr = nr;
+	if (unlikely(twz_log_checkpoint_soon(db->log)))
+		(void)twzdb__helper_ask(db, HELP_CHECKPOINT);
 	/* The commit stands. What cannot be noted now will be, from the log, by the next writer. */
 	if (db->stage.seen + 1 == nr)
 		(void)look(db, nr, rec, len);

@@ -74,7 +74,7 @@ static inline uint64_t twzdb__seen_ts(const struct twzdb__shared *sh)
 enum twzdb__helper_job {
 	HELP_LAZY = 1, /* staged commits are to be durable soon */
 	HELP_NOW = 2,  /* ... at once: much is staged */
-	HELP_CHECKPOINT = 4,
+	HELP_CHECKPOINT = 4, /* the log fills: twz_log_checkpoint_ahead() */
 };
 void twzdb__helper_open(struct twzdb *db);
 void twzdb__helper_close(struct twzdb *db);

@@ -3,6 +3,7 @@
  */
 #include "workloads.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "twzdb.h"
@@ -26,6 +27,8 @@ void db_names(void)
 {
 	crash_err_name = err_name;
 	crash_err_msg = twzdb_errmsg;
+	/* Before anything is opened: a thread would come at another moment each time. */
+	setenv("TWZDB_HELPER", "0", 1);
 }
 
 int db_open_flags(struct crash *c, uint32_t flags)

@@ -69,6 +69,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_laps,
 	&wl_db_again,
 	&wl_db_lazy,
+	&wl_db_ahead,
 	&wl_db_create,
 	/* the VFS */
 	&wl_sql_txn,

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "twzdb.h"
+#include "../../engine/src/internal.h"
 
 static struct twzdb_slice text(const char *s)
 {
@@ -61,10 +61,8 @@ static int lazy(struct crash *c, int from, int cnt, int len, int v)
 			return -1;                                                                 \
 	} while (0)
 
-/* Its thread would come at another moment each time. */
 static int setup_lazy(struct crash *c)
 {
-	setenv("TWZDB_HELPER", "0", 1);
 	CRASH_DO(c, rows(c, 0, 0, 20, 30, 1));
 	return 0;
 }
@@ -97,3 +95,37 @@ const struct crash_workload wl_db_lazy = {.name = "engine.lazy",
 					  .setup = setup_lazy,
 					  .run = run_lazy,
 					  .show = db_show};
+
+/* --- checkpoints beside commits: the tail moves without the writer lock (D5) --- */
+
+static int setup_ahead(struct crash *c)
+{
+	CRASH_DO(c, rows(c, 0, 0, 20, 30, 1));
+	return 0;
+}
+
+static int ahead(struct crash *c)
+{
+	return twz_log_checkpoint_ahead(((struct twzdb *)c->db)->log);
+}
+
+/* Homes are written back, the tail moves in the middle of a lap, and the ring goes round. */
+static int run_ahead(struct crash *c)
+{
+	for (int i = 0; i < 24; i++) {
+		if (i % 5 == 4)
+			LAZY(c, 10 + i, 12, 200, i);
+		CRASH_OP(c, rows(c, 0, i, 6, 300, i));
+		if (i % 3 == 2)
+			CRASH_OP(c, ahead(c));
+	}
+	return 0;
+}
+
+const struct crash_workload wl_db_ahead = {.name = "engine.ahead",
+					   .what = "checkpoints without the writer lock",
+					   .media = CRASH_PAGE | CRASH_KILL,
+					   .kind = &db_kind,
+					   .setup = setup_ahead,
+					   .run = run_ahead,
+					   .show = db_show};

@@ -134,6 +134,8 @@ static int worker(struct twz_log *l, int me)
 		err = submit_one(l, &number, &nr);
 		if (!err)
 			err = twz_log_wait(l, nr);
+		if (!err && nr % 4 == 0)
+			err = twz_log_checkpoint_ahead(l); /* without the writer lock */
 		if (err)
 			break;
 		if (__atomic_load_n(&world->next, __ATOMIC_SEQ_CST) <= number)

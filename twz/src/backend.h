@@ -56,6 +56,11 @@ struct twz__media_ops {
 	int (*give)(struct twz__media *m, uint64_t off, uint64_t len);
 	/* Allocate what of the range has no space, durably; its bytes stay. TWZ_E_NOSPC. NULL: all has space, always. */
 	int (*take)(struct twz__media *m, uint64_t off, uint64_t len);
+	/*
+	 * Page media: have what was stored in a range written, and wait for that; nothing is durable by it, but
+	 * less is left for sync_all(). NULL: there is nothing to be gained.
+	 */
+	int (*write_back)(struct twz__media *m, uint64_t off, uint64_t len);
 	int (*len)(struct twz__media *m, uint64_t *len);
 	void (*close)(struct twz__media *m);
 	/*

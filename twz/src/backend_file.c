@@ -521,6 +521,17 @@ static int file_sync_range(struct twz__media *m, void *addr, uint64_t len)
 	return 0;
 }
 
+/* An error may have been reported by this for good: it is one of the sync. */
+static int file_write_back(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	const unsigned flags = SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
+
+	if (m->granularity != TWZ_GRAN_PAGE ||
+	    !sync_file_range(m->fd, (off_t)off, (off_t)len, flags))
+		return 0;
+	return errno == ENOSYS ? 0 : io_error(fm(m), "write", off, len, errno);
+}
+
 static int file_sync_all(struct twz__media *m)
 {
 	if (m->granularity != TWZ_GRAN_PAGE) {
@@ -635,6 +646,7 @@ static const struct twz__media_ops file_ops = {
 	.write_sync = file_write_sync,
 	.sync_range = file_sync_range,
 	.sync_all = file_sync_all,
+	.write_back = file_write_back,
 	.grow = file_grow,
 	.zero = file_zero,
 	.give = file_give,

@@ -111,20 +111,39 @@ static int checkpoint(struct twz_log *l)
 	uint64_t to = seg->applied;
 	int err;
 
-	if (seg->tail == to)
+	if (seg_get(&seg->tail) == to) {
+		if (l->stage) /* somebody else's, without the lock: then this is still to be done */
+			twz__log_body_tidy(l, to);
 		return 0;
+	}
 	err = twz__log_flush_homes(l, seg->generation, seg->tail, to);
 	if (err == TWZ_E_IO)
 		return twz__log_fail(l, "syncing the homes at a checkpoint");
 	if (err)
 		return twz__err_in(err, "checkpoint of log %s", l->ring.name);
+	err = twz__log_tail_publish(l, to);
+	if (!err)
+		twz__log_body_tidy(l, to);
+	return err;
+}
+
+int twz__log_tail_publish(struct twz_log *l, uint64_t to)
+{
+	struct twz__log_seg *seg = l->seg;
+	int err = twz__log_tail_lock(l);
+
+	if (err)
+		return err;
 	/* The checkpoint: from here on the space before TO may be overwritten. */
-	if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))
-		return twz__log_fail(l, "publishing the tail");
-	seg_set(&seg->tail, to);
-	seg_set(&seg->checkpoints, seg->checkpoints + 1);
-	twz__log_body_tidy(l, to);
-	return 0;
+	if (to > seg_get(&seg->tail)) {
+		if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))
+			err = twz__log_fail(l, "publishing the tail");
+		else
+			seg_set(&seg->tail, to);
+		seg_set(&seg->checkpoints, seg->checkpoints + !err);
+	}
+	twz__log_tail_unlock(l);
+	return err;
 }
 
 int twz_log_checkpoint(struct twz_log *l)

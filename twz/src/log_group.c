@@ -65,6 +65,10 @@ static int stage_init(void *ptr, void *ctx)
 	(void)ctx;
 	if (!err)
 		err = mutex_init(&st->apply_mutex);
+	if (!err)
+		err = mutex_init(&st->tail_mutex);
+	if (!err)
+		err = mutex_init(&st->ahead_mutex);
 	for (int i = 0; i < TWZ_LOG_BATCHES && !err; i++)
 		err = mutex_init(&st->batch[i].mutex);
 	return err;
@@ -545,9 +549,9 @@ static int submit_room(struct twz_log *l, uint64_t total)
 			err = twz_log_drain(l);
 			if (!err && crosses(l, total))
 				err = twz__log_pad(l);
-		} else if (end - l->seg->tail > l->due_len) {
+		} else if (end - seg_get(&l->seg->tail) > l->due_len) {
 			err = twz_log_drain(l);
-			if (!err && l->seg->tail == seg_get(&l->seg->applied))
+			if (!err && seg_get(&l->seg->tail) == seg_get(&l->seg->applied))
 				err = ring_full(l);
 			if (!err)
 				err = twz_log_checkpoint(l);
@@ -578,8 +582,9 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 	e->lsn = seg_get(&l->seg->head);
 	if (put == seg_get(&st->frozen) || entry_end(entry(st, put - 1)) != e->lsn)
 		st->run_lsn = e->lsn;
-	if (e->lsn - st->run_lsn >
-	    TWZ_LOG_BATCH_MAX) /* enough for one batch: the next one begins here */
+	/* Enough for one batch; or, as the last of one, rounded up, it would take more than a record may (D1). */
+	if (e->lsn - st->run_lsn > TWZ_LOG_BATCH_MAX ||
+	    block_up(e->lsn + total) - e->lsn > l->plain_max)
 		st->run_lsn = e->lsn = block_up(e->lsn);
 	e->len = len;
 	stage_copy_in(st, e->lsn + sizeof(struct log_rec_pm),

@@ -168,9 +168,12 @@ static int empty(struct twz_log *l, const struct span *sp)
 	uint64_t generation, old_tail;
 	int err;
 
-	err = twz__log_ring_attach(&l->ring, &generation, &old_tail);
+	err = twz__log_tail_lock(l);
 	if (err)
 		return err;
+	err = twz__log_ring_attach(&l->ring, &generation, &old_tail);
+	if (err)
+		goto out;
 	tail = old_tail > tail ? old_tail : tail;
 	generation = (generation > seg->generation ? generation : seg->generation) + 1;
 	err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), tail);
@@ -178,7 +181,7 @@ static int empty(struct twz_log *l, const struct span *sp)
 		err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, generation),
 				       generation);
 	if (err)
-		return err;
+		goto out;
 	/*
 	 * Generation last: until it changes here, a takeover of this takeover finds the records
 	 * again.
@@ -189,7 +192,9 @@ static int empty(struct twz_log *l, const struct span *sp)
 	seg_set(&seg->tail, tail);
 	seg_set(&seg->applied, tail);
 	seg_set(&seg->generation, generation);
-	return 0;
+out:
+	twz__log_tail_unlock(l);
+	return err;
 }
 
 static int settle_and_empty(struct twz_log *l, const struct span *sp)

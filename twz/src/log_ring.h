@@ -7,6 +7,7 @@
  *	log.c	       create, open
  *	log_append.c   append, checkpoint
  *	log_group.c    page media: staging, batches
+ *	log_ahead.c    page media: checkpoints beside commits
  *	log_recover.c  restart, takeover, walk, check
  */
 #ifndef TWZ_SRC_LOG_RING_H
@@ -148,6 +149,8 @@ struct twz__log_batch {
 /* Lies in twz_shared_get() memory. Numbers of entries count from the segment's beginning. */
 struct twz__log_stage {
 	pthread_mutex_t mutex, apply_mutex;
+	pthread_mutex_t tail_mutex;  /* the tail, on the medium and in the segment */
+	pthread_mutex_t ahead_mutex; /* whoever checkpoints without the writer lock */
 	uint32_t wake, waiters; /* futex: something went on */
 	_Alignas(64) uint64_t put;
 	uint64_t frozen, durable;
@@ -285,6 +288,11 @@ int twz__log_group_open(struct twz_log *l);
 void twz__log_group_close(struct twz_log *l);
 /* twz__log_fail(), and nobody goes on waiting. */
 int twz__log_group_fail(struct twz_log *l, const char *what);
+/* Around a change of the tail, which only grows. Nothing where nobody checkpoints beside the writer. */
+int twz__log_tail_lock(struct twz_log *l);
+void twz__log_tail_unlock(struct twz_log *l);
+/* The homes of all records before TO are durable: so says the medium from now on, if it does not already. */
+int twz__log_tail_publish(struct twz_log *l, uint64_t to);
 /* What a new handle needs in order to append. */
 int twz__log_append_init(struct twz_log *l);
 /* Flush the homes of the records in [from, to) and make them durable (D5). */

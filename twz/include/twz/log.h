@@ -177,6 +177,15 @@ TWZ_API void twz_log_applied(struct twz_log *l, uint64_t lsn);
  */
 TWZ_API TWZ_MUST_CHECK int twz_log_checkpoint(struct twz_log *l);
 
+/*
+ * A log records are submitted to: a checkpoint by any thread, without the writer lock, beside commits. Writes homes
+ * back in file order, a slice at a time, then does what twz_log_checkpoint() does, for what had been applied when it
+ * began. Nothing, if less than a quarter of the ring is used, or another thread is at it. TWZ_E_IO: the log is failed (D17).
+ */
+TWZ_API TWZ_MUST_CHECK int twz_log_checkpoint_ahead(struct twz_log *l);
+/* Would that do something? */
+TWZ_API bool twz_log_checkpoint_soon(const struct twz_log *l);
+
 struct twz_log_info {
 	uint64_t ring_len, used_len; /* bytes */
 	uint64_t tail, head;	     /* LSNs */

@@ -1,0 +1,118 @@
+/* SPDX-License-Identifier: MIT
+ * log_ahead.c -- twz_log on page media: checkpoints beside commits, without the writer lock (D5)
+ *
+ * What a checkpoint needs of the writer lock is that the tail changes by one at a time, and only grows: that is the tail
+ * mutex here. The rest is read once: all records before `applied` have been stored to their homes, by whatever
+ * process, before that was, and a sync that begins later takes these pages along. Later records, stored meanwhile
+ * to the same pages, stay in the log.
+ *
+ * A sync of everything at once would fill the device's queue, and commits would wait behind it. So the
+ * store is first written back slice by slice, in file order, with pauses as long as the slices took, unless the log fills quicker.
+ */
+#include <time.h>
+
+#include "log_ring.h"
+
+#define SLICE_LEN   ((uint64_t)256 << 10)
+#define BUSY_US	    100 /* a slice that took less had nothing to write */
+#define MANY_STAGED 1024
+
+static int lock(struct twz_log *l, pthread_mutex_t *m)
+{
+	int err = pthread_mutex_lock(m);
+
+	/* Its owner died between the medium and the segment, which is then behind: so nothing was reused. */
+	if (err == EOWNERDEAD)
+		err = pthread_mutex_consistent(m);
+	return err ? twz__err(-err, "log %s: locking its tail failed", l->ring.name) : 0;
+}
+
+int twz__log_tail_lock(struct twz_log *l)
+{
+	return l->stage ? lock(l, &l->stage->tail_mutex) : 0;
+}
+
+void twz__log_tail_unlock(struct twz_log *l)
+{
+	if (l->stage)
+		pthread_mutex_unlock(&l->stage->tail_mutex);
+}
+
+static uint64_t used(const struct twz_log *l)
+{
+	uint64_t tail = seg_get(&l->seg->tail), applied = seg_get(&l->seg->applied);
+
+	return applied > tail ? applied - tail : 0;
+}
+
+bool twz_log_checkpoint_soon(const struct twz_log *l)
+{
+	return l->stage && used(l) > l->due_len / 2;
+}
+
+static uint64_t now_us(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+}
+
+/* Is there still time to let commits go first? */
+static bool hurry(const struct twz_log *l)
+{
+	return used(l) >= l->due_len / 4 * 3;
+}
+
+/* What has been staged meanwhile, and nobody waits for, would fill up. */
+static int pause_after(struct twz_log *l, uint64_t took)
+{
+	const struct timespec ts = {0, (long)(took < 20000 ? took : 20000) * 1000};
+
+	if (seg_get(&l->stage->put) - seg_get(&l->stage->applied) >= MANY_STAGED)
+		return twz_log_drain(l);
+	if (took >= BUSY_US)
+		nanosleep(&ts, NULL);
+	return 0;
+}
+
+static int write_slices(struct twz_log *l)
+{
+	struct twz__media *m = l->ring.store->media;
+	uint64_t len = 0;
+	int err = m->ops->write_back ? m->ops->len(m, &len) : 0;
+
+	for (uint64_t off = 0; off < len && !err && !hurry(l); off += SLICE_LEN) {
+		uint64_t start = now_us();
+
+		err = m->ops->write_back(m, off, SLICE_LEN < len - off ? SLICE_LEN : len - off);
+		if (!err)
+			err = pause_after(l, now_us() - start);
+	}
+	return err;
+}
+
+static int ahead(struct twz_log *l)
+{
+	uint64_t to = seg_get(&l->seg->applied);
+
+	if (write_slices(l) || twz_sync_all(l->ring.store))
+		return twz__log_group_fail(l, "syncing the homes at a checkpoint");
+	return twz__log_tail_publish(l, to);
+}
+
+int twz_log_checkpoint_ahead(struct twz_log *l)
+{
+	int err = twz__log_enter_ready(l);
+
+	if (err || !twz_log_checkpoint_soon(l))
+		return err;
+	err = pthread_mutex_trylock(&l->stage->ahead_mutex);
+	if (err == EOWNERDEAD)
+		err = pthread_mutex_consistent(&l->stage->ahead_mutex);
+	if (err)
+		return 0; /* somebody is at it */
+	err = ahead(l);
+	pthread_mutex_unlock(&l->stage->ahead_mutex);
+	return err;
+}
