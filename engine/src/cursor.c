@@ -62,7 +62,8 @@ void twzdb_cursor_close(struct twzdb_cursor *c)
 void twzdb__cursor_keep(struct twzdb_cursor *c)
 {
 	memcpy(c->klen > sizeof(c->key) ? c->big : c->key, rec_key(c->at), c->klen);
-	c->at = NULL;
+	c->at = c->low = NULL;
+	twzdb__scan_start(c);
 }
 
 uint8_t *twzdb__cursor_room(struct twzdb_cursor *c, uint32_t len)
@@ -312,6 +313,8 @@ static int check_step(struct twzdb_cursor *c, int op, const struct rec_pm *r)
 	if (c->state != CUR_AT || (op != TWZDB_NEXT && op != TWZDB_PREV))
 		return 0;
 	cmp = bkey_cmp(rec_bkey(r), cur_key(c));
+	if (op == TWZDB_NEXT && c->low && bkey_cmp(rec_bkey(r), rec_bkey(c->low)) <= 0)
+		cmp = 0;
 	if (op == TWZDB_NEXT ? cmp > 0 : cmp < 0)
 		return 0;
 	return twzdb__corrupt(c->tx->db, c->leaf.p, "neighbouring keys out of order");
@@ -319,10 +322,22 @@ static int check_step(struct twzdb_cursor *c, int op, const struct rec_pm *r)
 
 int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec)
 {
+	uint64_t p = c->leaf.p;
+	uint32_t ver = c->leaf.ver;
+	unsigned pos = c->pos;
 	int err = move(c, op, k, rec);
 
-	twzdb__scan_start(c);
-	return err ? err : check_step(c, op, *rec);
+	if (op == TWZDB_NEXT && !err && c->leaf.p == p && c->leaf.ver == ver)
+		twzdb__scan_step(c, c->pos - pos);
+	else
+		twzdb__scan_start(c);
+	if (!err)
+		err = check_step(c, op, *rec);
+	if (err) { /* the cursor stays; its hint went on */
+		c->leaf.p = 0;
+		twzdb__scan_start(c);
+	}
+	return err;
 }
 
 int twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
@@ -333,12 +348,14 @@ int twzdb__cursor_settle(struct twzdb_cursor *c, const struct rec_pm *r)
 
 	if (unlikely(!room)) {
 		c->leaf.p = 0; /* the cursor stays; its hint went on */
+		twzdb__scan_start(c);
 		return -ENOMEM;
 	}
 	c->state = CUR_AT;
 	c->klen = klen;
 	c->mods = c->tx->mods;
 	c->at = c->tx->quick == c->table ? r : NULL;
+	c->low = c->at;
 	c->tx->pointing |= c->at != NULL;
 	if (!c->at)
 		memcpy(room, rec_key(r), klen);

@@ -298,8 +298,9 @@ __attribute__((noinline)) static int reset_any(struct twzdb_txn *tx)
 	if (err)
 		return err;
 	twzdb__cursors_keep(tx);
-	tx->use_quick = tx->quick; /* none: renew shall not think otherwise */
-	if (unlikely(tx->view)) {
+	if (likely(!tx->view))
+		tx->use_quick = tx->quick; /* none: renew shall not think otherwise */
+	else {
 		twzdb__view_drop(tx);
 		tx->snap = 0; /* nor that all is as it was */
 	}

@@ -334,6 +334,7 @@ struct twzdb_cursor {
 	 * has it.
 	 */
 	const struct rec_pm *at;
+	const struct rec_pm *low; /* the last one whose order was checked; valid while AT is */
 	uint32_t klen;
 	uint8_t key[TWZDB_KEY_SHORT];
 };

@@ -145,8 +145,10 @@ static inline void twzdb__use_renew(struct twzdb_txn *tx)
 		tx->use.h = tx->quick = tx->use_quick = 0;
 }
 
-/* --- scan.c: what it knows is void, the cursor has moved --- */
-void twzdb__scan_start(struct twzdb_cursor *c);
+/* --- scan.c: what it knows of the cursor's leaf --- */
+void twzdb__scan_start(struct twzdb_cursor *c); /* is void: the cursor is elsewhere */
+/* stays: the cursor has gone CNT rows on */
+void twzdb__scan_step(struct twzdb_cursor *c, unsigned cnt);
 /* --- cursor.c: twzdb_cursor_get(), whatever it is asked --- */
 int twzdb__cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
 		      struct twzdb_slice *value);

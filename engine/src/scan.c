@@ -34,9 +34,11 @@ static inline unsigned count_of(const struct node_pm *n)
 
 static inline void fetch_row(const struct rec_pm *r)
 {
-	fetch(r);
-	fetch((const uint8_t *)r + 64);
-	fetch((const uint8_t *)r + 128);
+	uintptr_t at = (uintptr_t)r; /* a number: R may be NULL */
+
+	fetch((const void *)at);
+	fetch((const void *)(at + 64));
+	fetch((const void *)(at + 128));
 }
 
 /* Of the leaf behind the cursor's. Whatever is read here is a hint. */
@@ -85,6 +87,13 @@ void twzdb__scan_start(struct twzdb_cursor *c)
 	c->to = 0;
 	c->ahead = 0;
 	c->left = NO_END;
+}
+
+void twzdb__scan_step(struct twzdb_cursor *c, unsigned cnt)
+{
+	c->ahead -= c->ahead < cnt ? c->ahead : cnt;
+	if (c->pos >= c->to || cnt > TWZDB_FANOUT)
+		c->to = 0;
 }
 
 /*
@@ -236,9 +245,17 @@ static const struct rec_pm *scan_next(struct twzdb_cursor *c)
 	r = seen(c->tx, c->rows[pos]);
 	if (unlikely(!r))
 		return NULL;
-	/* Whoever loops over NEXT comes to an end, whatever the tree looks like (D10). */
-	if (!pos && bkey_cmp((struct bkey){r->data, rec_klen_short(r)}, cur_key(c)) <= 0)
-		return NULL;
+	/*
+	 * Whoever loops over NEXT comes to an end, whatever the tree looks like (D10): the first rows of leaves
+	 * rise, whatever stands between them.
+	 */
+	if (!pos) {
+		struct bkey k = {r->data, rec_klen_short(r)};
+
+		if (bkey_cmp(k, cur_key(c)) <= 0 || (c->low && bkey_cmp(k, rec_bkey(c->low)) <= 0))
+			return NULL;
+		c->low = r;
+	}
 	c->pos = pos;
 	c->run++;
 	catch_up(c, pos);
@@ -376,6 +393,7 @@ static inline bool seek_quick(struct twzdb_cursor *c, const struct twzdb_slice *
 		return false;
 	c->state = CUR_AT;
 	c->mods = tx->mods;
+	c->low = r;
 	tx->pointing = true;
 	hand_out(c, r, row_key, value);
 	return true;

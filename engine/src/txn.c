@@ -86,6 +86,7 @@ static int begin_writer(struct twzdb_txn *tx, int timeout_ms)
 	if (unlikely(db->page_media) && !err)
 		err = twzdb__stage_begin(tx);
 	if (err) {
+		tx->levels = 0; /* the handle's next life may be a reader's */
 		twzdb__lock_drop(db, tx->rd, token);
 		return err;
 	}

@@ -235,6 +235,9 @@ int twzdb__view_take(struct twzdb_txn *tx, uint64_t want)
 		}
 		if (err != TWZDB__RETRY)
 			break;
+		err = twz_log_help(db->log); /* whoever was applying it may have died */
+		if (err)
+			return twzdb__stage_failed(db, err);
 		tx->read_ts = tx->snap = twzdb__snap_set(db, tx->rd);
 	}
 	if (err || !tx->view)

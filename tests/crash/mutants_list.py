@@ -86,7 +86,7 @@ crash("D5", "journal-tail-before-homes", "twz/core/journal.c",
       "err = twzc__corrupt(c, \"journal\", \"walk\", end, c->sh->head);",
       "the journal's tail moves past homes that are not durable", "run core.journal_laps core.reclaim --limit 1500 --seed 1")
 crash("D5", "tail-not-durable", "twz/src/log_append.c",
-      "if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))\n\t\treturn twz__log_fail(l, \"publishing the tail\");",
+      "if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))\n\t\t\terr = twz__log_fail(l, \"publishing the tail\");\n\t\telse\n",
       "", "the space of old records is overwritten, the tail stays", "run log.laps engine.laps --limit 1500 --seed 1")
 
 # --- D6: live is said by apply only ---

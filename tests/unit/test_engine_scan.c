@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_engine_scan.c -- a reader's cursor going forward (scan.c), while the leaves under it change
  */
+#include "../../engine/src/internal.h"
 #include "engine_t.h"
 
 #include <stdlib.h>
@@ -172,12 +173,139 @@ static void long_and_last_rows_are_scanned(void)
 	T_OK(twzdb_close(w.db));
 }
 
+/* --- damage: an error, then the cursor is where it was; and every loop ends --- */
+
+static struct node_pm *leaf_of(struct world *w, uint64_t key, uint64_t *p)
+{
+	struct twzdb_slice k = et_key(key);
+	struct twzdb_txn *tx;
+	struct nref leaf = {.p = 0};
+	unsigned pos;
+	bool exact;
+
+	if (T_OK(twzdb_begin(w->db, TWZDB_RDONLY, &tx)))
+		return NULL;
+	T_OK(twzdb__seek(tx, w->t.h, (struct bkey){k.ptr, (uint32_t)k.len}, false, &leaf, &pos,
+			 &exact, NULL));
+	twzdb_abort(tx);
+	*p = leaf.p;
+	return (struct node_pm *)(uintptr_t)leaf.n;
+}
+
+static struct rec_pm *row_in(struct world *w, const struct node_pm *n, unsigned pos, uint64_t *key)
+{
+	struct rec_pm *r = twzdb__at(w->db, n->ptr[n->perm[pos]], sizeof(*r));
+
+	*key = et_num((struct twzdb_slice){r->data, rec_klen_short(r)});
+	return r;
+}
+
+static struct world *hurt_begin(const char *name, struct twzdb_txn **rd, struct twzdb_cursor **c)
+{
+	struct world *w = malloc(sizeof(*w));
+
+	if (!w || open_world(w, ET_LINE, name) || T_OK(twzdb_checkpoint(w->db)) ||
+	    T_OK(twzdb_begin(w->db, TWZDB_RDONLY, rd)) || T_OK(twzdb_cursor_open(*rd, w->t, c)))
+		return NULL;
+	return w;
+}
+
+static void hurt_end(struct world *w, struct twzdb_txn *rd)
+{
+	twzdb_abort(rd);
+	T_OK(twzdb_close(w->db));
+	free(w);
+}
+
+static void leaves_in_a_ring_come_to_an_end(void)
+{
+	struct twzdb_slice k, v;
+	struct twzdb_cursor *c;
+	struct twzdb_txn *rd;
+	struct world *w = hurt_begin("scan-ring", &rd, &c);
+	struct node_pm *n;
+	uint64_t p, cnt = 0;
+	uint8_t first;
+	int err;
+
+	if (!w)
+		return;
+	n = leaf_of(w, ROWS, &p);
+	first = n->perm[0];
+	n->perm[0] = n->perm[n->n - 1];
+	n->perm[n->n - 1] = first;
+	n->next = p;
+	for (err = twzdb_cursor_get(c, TWZDB_FIRST, &k, &v); !err && cnt < 10 * ROWS; cnt++)
+		err = twzdb_cursor_get(c, TWZDB_NEXT, &k, &v);
+	T_ERR(err, TWZDB_E_CORRUPT);
+	hurt_end(w, rd);
+}
+
+static void a_failed_seek_leaves_the_cursor_where_it_was(void)
+{
+	struct twzdb_slice k, v;
+	struct twzdb_cursor *c;
+	struct twzdb_txn *rd;
+	struct world *w = hurt_begin("scan-seek", &rd, &c);
+	uint64_t p, bad, last;
+	struct node_pm *n;
+
+	if (!w)
+		return;
+	n = leaf_of(w, ROWS, &p);
+	row_in(w, n, 3, &bad)->klt |= TWZDB_KLT_LEN;
+	k = et_key(2 * ROWS - 200);
+	T_OK(twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v));
+	k = et_key(bad);
+	T_ERR(twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v), TWZDB_E_CORRUPT);
+	T_OK(twzdb_cursor_get(c, TWZDB_NEXT, &k, &v));
+	T_EQ(et_num(k), 2 * ROWS - 198);
+
+	/* a neighbour outside the objects */
+	row_in(w, n, n->n - 1, &last);
+	for (unsigned i = 0; i < n->n; i++)
+		n->head[n->perm[i]] = UINT64_MAX - 1;
+	n->next = (uint64_t)200 << TWZ_PPTR_OFF_BITS | TWZ_DATA_OFF;
+	k = et_key(last);
+	T_ERR(twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v), TWZDB_E_CORRUPT);
+	T_OK(twzdb_cursor_get(c, TWZDB_NEXT, &k, &v));
+	T_EQ(et_num(k), 2 * ROWS - 196);
+	hurt_end(w, rd);
+}
+
+/* A view of lazy commits goes the general way; when it is over, the quick one is open again. */
+static void a_view_leaves_the_quick_way_open(void)
+{
+	struct twzdb_txn *tx, *rd;
+	struct twzdb_slice v;
+	struct world *w = malloc(sizeof(*w));
+
+	if (!w || open_world(w, ET_PAGE, "scan-view"))
+		return;
+	T_REQ(twzdb_begin(w->db, TWZDB_LAZY, &tx));
+	T_OK(twzdb_put(tx, w->t, et_key(1), et_val(1, 10), 0));
+	T_OK(twzdb_commit(tx));
+	T_REQ(twzdb_begin(w->db, TWZDB_RDONLY, &rd));
+	T_OK(twzdb_get(rd, w->t, et_key(6), &v));
+	twzdb_reset(rd);
+	T_OK(twzdb_sync(w->db));
+	T_OK(twzdb_renew(rd));
+	T_OK(twzdb_get(rd, w->t, et_key(6), &v));
+	T_EQ(rd->quick, w->t.h);
+	twzdb_abort(rd);
+	T_OK(twzdb_close(w->db));
+	free(w);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
 		T_CASE(a_scan_shows_its_snapshot_while_leaves_change),
 		T_CASE(a_scan_shows_its_snapshot_while_leaves_change_on_page_media),
 		T_CASE(long_and_last_rows_are_scanned),
+		T_CASE(leaves_in_a_ring_come_to_an_end),
+		T_CASE(a_failed_seek_leaves_the_cursor_where_it_was),
+		T_CASE(a_view_leaves_the_quick_way_open),
 		T_END,
 	};
 

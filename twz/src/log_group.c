@@ -396,7 +396,10 @@ static int apply_next(struct twz_log *l, uint64_t nr)
 	err = l->user->staged(l->user->ctx, e->lsn, body, e->len);
 	if (err) /* it is durable: nobody may go on as if it were not there */
 		return twz__log_group_fail(l, "applying a record");
-	/* First where, then how many: whoever dies between the two leaves it to be applied again. */
+	/*
+	 * First where, then how many: whoever dies between the two leaves it to be applied again, from
+	 * bytes that are not given out before it is counted (submit_room).
+	 */
 	seg_set(&l->seg->applied, behind(st, nr));
 	seg_set(&st->applied, nr + 1);
 	return 0;
@@ -537,9 +540,12 @@ static int submit_room(struct twz_log *l, uint64_t total)
 
 	while (!err) {
 		uint64_t end = block_up(block_up(seg_get(&l->seg->head)) + total),
-			 applied = seg_get(&st->applied);
+			 applied = seg_get(&st->applied), tail = seg_get(&l->seg->tail), from;
 
-		if (end - seg_get(&l->seg->applied) > TWZ_LOG_STAGE_LEN ||
+		/* What is not counted as applied may be applied again, whatever seg->applied says. */
+		from = seg_get(&st->put) > applied ? entry(st, applied)->lsn
+						   : seg_get(&l->seg->applied);
+		if (end - from > TWZ_LOG_STAGE_LEN ||
 		    seg_get(&st->put) - applied == TWZ_LOG_STAGE_ENTS) {
 			/* For half of it: if each of many waited for one record, batches would have one. */
 			err = seg_get(&st->put) > applied
@@ -549,9 +555,10 @@ static int submit_room(struct twz_log *l, uint64_t total)
 			err = twz_log_drain(l);
 			if (!err && crosses(l, total))
 				err = twz__log_pad(l);
-		} else if (end - seg_get(&l->seg->tail) > l->due_len) {
+		} else if (end - tail > l->due_len) {
 			err = twz_log_drain(l);
-			if (!err && seg_get(&l->seg->tail) == seg_get(&l->seg->applied))
+			if (!err && tail == seg_get(&l->seg->tail) &&
+			    tail == seg_get(&l->seg->applied))
 				err = ring_full(l);
 			if (!err)
 				err = twz_log_checkpoint(l);
@@ -622,7 +629,7 @@ int twz_log_pending_walk(struct twz_log *l, uint64_t from, uint64_t to,
 	return ret;
 }
 
-/* The space of an entry is used again only when seg->applied is past it: so bytes read before that are the entry's. */
+/* The space of an entry is used again only when it counts as applied: so bytes read before that are the entry's. */
 int twz_log_pending_copy(const struct twz_log *l, uint64_t nr, void *buf, size_t *len)
 {
 	const struct twz__log_stage *st = l->stage;
@@ -639,5 +646,5 @@ int twz_log_pending_copy(const struct twz_log *l, uint64_t nr, void *buf, size_t
 		return 0;
 	stage_copy_out(st, lsn + sizeof(struct log_rec_pm), buf, *len);
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
-	return nr > seg_get(&st->applied) && lsn >= seg_get(&l->seg->applied);
+	return nr > seg_get(&st->applied);
 }
