@@ -62,8 +62,9 @@ def eio(s, fs, kind):
     what = f"{fs}, {kind}"
     if early:
         s.fault(f"{what}: errors before: {early[0]}")
-    # Who reads in place a page that cannot be read any more gets the kernel's signal.
-    dead = [e for e in x.errors if "signal 7" in e and kind == "everything fails"]
+    # Who reads in place a page that cannot be read any more gets the kernel's signal; xfs lets nothing be read once it has
+    # shut down, which it does when a write of its own fails.
+    dead = [e for e in x.errors if "signal 7" in e and (kind == "everything fails" or fs == "xfs")]
     x.errors = [e for e in x.errors if e not in dead]
     told = only(s, what, [e for e in x.errors if not e.startswith("E 300 ")], IO)
     only(s, what + ", a reader", [e for e in x.errors if e.startswith("E 300 ")], set() if kind == "writes fail" and fs == "ext4" else IO)
