@@ -154,7 +154,7 @@ enum twzdb_txn_flags {
 	TWZDB_RDONLY = 1,
 	TWZDB_TRY = 2, /* write: TWZDB_E_BUSY instead of waiting */
 	/*
-	 * write: commit returns before it is durable, which it will be soon: within 100 ms as long as a process
+	 * write: commit returns before it is durable, which it will be soon: within 100 ms (more while a checkpoint runs) as long as a process
 	 * that committed so, or read it, lives, and the device keeps up; at once when much is waiting; with the next
 	 * durable commit, twzdb_sync() or twzdb_close(). It is seen at once by all who begin
 	 * from then on. Atomic, and in order: after a power loss it is there only if all before it are. Lost

@@ -52,11 +52,12 @@ static void *run(void *arg)
 	struct twzdb *db = arg;
 	struct twzdb__helper *h = &db->helper;
 	uint32_t jobs;
-	int err = 0;
+	int err;
 
 	pthread_mutex_lock(&h->mutex);
 	while ((jobs = next_job(h))) {
 		pthread_mutex_unlock(&h->mutex);
+		err = 0;
 		if (jobs & (HELP_LAZY | HELP_NOW))
 			err = twz_log_drain(db->log);
 		if (!err && jobs & HELP_CHECKPOINT)
