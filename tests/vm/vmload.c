@@ -2,7 +2,7 @@
  * vmload.c -- runs in the guest: a workload that is cut off, and the judge of what is left
  *
  * usage: vmload work STORE [--ack FILE] [--seconds S] [--log BYTES] [--keep ROWS] [--procs P] [--threads T] [--no-sql]
- *			    [--no-tx] [--reader] [--endure] [--respawn] [--mark DMDEVICE]
+ *			    [--no-tx] [--reader] [--endure] [--mark DMDEVICE]
  *	  vmload judge STORE [--keep ROWS]
  *
  * work: P processes of T threads change the engine's rows, one each SQLite's and an object by undo transactions. What
@@ -151,8 +151,6 @@ static int engine_process(const struct load *l, int nr)
 /* Children: the engine's processes, the reader, SQLite, undo transactions. */
 #define CHILDREN (ENGINE_MAX + 3)
 
-static pid_t child[CHILDREN];
-
 static void start(const struct load *l, int i)
 {
 	bool wanted = i < l->procs || (i == l->procs && l->reader) ||
@@ -161,8 +159,7 @@ static void start(const struct load *l, int i)
 	if (!wanted)
 		return;
 	fflush(NULL);
-	child[i] = fork();
-	if (child[i])
+	if (fork())
 		return;
 	if (i == CHILDREN - 2)
 		sql_actor(l);
@@ -176,20 +173,14 @@ static void start(const struct load *l, int i)
 static int work(const struct load *l)
 {
 	int rc = 0, status;
-	pid_t pid;
 
 	for (int i = 0; i < CHILDREN; i++)
 		start(l, i);
-	while ((pid = wait(&status)) > 0) {
-		bool killed = WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL && l->respawn;
-
-		if (WIFSIGNALED(status) && !killed)
+	while (wait(&status) > 0) {
+		if (WIFSIGNALED(status))
 			say("E -1 a process ended by signal %d", WTERMSIG(status));
-		if (status && !l->endure && !killed)
+		if (status && !l->endure)
 			rc = 1;
-		for (int i = 0; i < CHILDREN && killed && !load_over(); i++)
-			if (child[i] == pid)
-				start(l, i);
 	}
 	say("END %d", rc);
 	return rc;
@@ -308,8 +299,6 @@ int main(int argc, char **argv)
 			l.reader = true;
 		else if (!strcmp(argv[i], "--endure"))
 			l.endure = true;
-		else if (!strcmp(argv[i], "--respawn"))
-			l.respawn = true;
 		else if (i + 1 == argc || option(&l, argv[i], argv[i + 1]))
 			return usage();
 		else

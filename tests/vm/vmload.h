@@ -29,7 +29,6 @@ struct load {
 	bool endure;	    /* errors are told and the change tried again; else the actor ends */
 	int procs, threads; /* of the engine's actors */
 	bool sql, tx, reader;
-	bool respawn; /* who was killed is started again */
 };
 
 /* To those outside; one line, one write. */
