@@ -50,7 +50,7 @@ function(twz_crash_program name)
 		target_include_directories(${name}_code PRIVATE ${dir} ${PROJECT_SOURCE_DIR}/twz/src)
 		target_link_libraries(${name}_code PRIVATE twz_flags crash_flags crash_twzdb)
 	endif()
-	add_executable(${name} ${dir}/main.c ${dir}/run.c ${dir}/mutate.c ${dir}/mutate_list.c ${dir}/flushes.c $<TARGET_OBJECTS:${name}_code>)
+	add_executable(${name} ${dir}/main.c ${dir}/run.c ${dir}/resume.c ${dir}/progress.c ${dir}/mutate.c ${dir}/mutate_list.c ${dir}/flushes.c $<TARGET_OBJECTS:${name}_code>)
 	target_link_libraries(${name} PRIVATE crash_harness crash_twzdb)
 endfunction()
 add_library(twzcrash_code ALIAS crash_workloads)
@@ -86,6 +86,10 @@ set_tests_properties(crash.quick PROPERTIES LABELS "crash;quick" TIMEOUT 120)
 # All workloads, all media: a million different images; see README.md. It uses both processors.
 add_test(NAME crash.images COMMAND twzcrash run --limit 12000 --second 128 --jobs 2 --require 1000000 --require-large 1000 --keep ${CMAKE_BINARY_DIR})
 set_tests_properties(crash.images PROPERTIES LABELS crash TIMEOUT 1500 PROCESSORS 2 RUN_SERIAL TRUE)
+
+# A run that is killed at random moments and started again ends with the totals of one that was not.
+add_test(NAME crash.resume COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/resume.py --twzcrash $<TARGET_FILE:twzcrash> --transfer $<TARGET_FILE:transfer>)
+set_tests_properties(crash.resume PROPERTIES LABELS crash TIMEOUT 300)
 
 # kill -9 campaigns: real processes, a real file; page media on disk, cache-line media in memory
 add_executable(twzcampaign crash/campaign.c)

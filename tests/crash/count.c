@@ -24,32 +24,86 @@ void crash_counts_free(struct crash_counts *c)
 		munmap(c, sizeof(*c) + c->cap * sizeof(c->seen[0]));
 }
 
-/* Several processes add at once; a slot is taken by one store and never changes again. */
-static bool first_time(struct crash_counts *c, uint64_t hash)
-{
-	hash += !hash;
-	for (uint64_t i = 0; i < c->cap; i++) {
-		uint64_t *at = &c->seen[(hash + i) & (c->cap - 1)], old = 0;
+#define KIND_BITS (((uint64_t)1 << COUNT_KINDS) - 1)
 
-		if (__atomic_compare_exchange_n(at, &old, hash, false, __ATOMIC_RELAXED,
+static struct crash_news *news;
+
+static void keep(uint64_t seen)
+{
+	uint64_t i = news ? __atomic_fetch_add(&news->cnt, 1, __ATOMIC_RELAXED) : 0;
+
+	if (news && i < news->cap)
+		news->seen[i] = seen;
+}
+
+/* Several processes add at once; a slot is taken by one store, and gets bits only after that. Returns those that are new. */
+static uint64_t slot_add(struct crash_counts *c, uint64_t hash, uint64_t kinds)
+{
+	for (uint64_t i = 0; i <= 4096 && i < c->cap; i++) {
+		uint64_t *at = &c->seen[((hash >> COUNT_KINDS) + i) & (c->cap - 1)], old = 0;
+
+		if (__atomic_compare_exchange_n(at, &old, hash | kinds, false, __ATOMIC_RELAXED,
 						__ATOMIC_RELAXED))
-			return true;
-		if (old == hash)
-			return false;
-		if (i > 4096)
-			break;
+			return kinds;
+		if ((old & ~KIND_BITS) == hash)
+			return kinds & ~__atomic_fetch_or(at, kinds, __ATOMIC_RELAXED);
 	}
 	__atomic_fetch_add(&c->full, 1, __ATOMIC_RELAXED);
-	return false;
+	return 0;
+}
+
+static uint64_t count(struct crash_counts *c, uint64_t seen)
+{
+	uint64_t fresh = slot_add(c, seen & ~KIND_BITS, seen & KIND_BITS);
+
+	for (unsigned int k = 0; fresh && k < COUNT_KINDS; k++)
+		if (fresh >> k & 1)
+			__atomic_fetch_add(&c->distinct[k], 1, __ATOMIC_RELAXED);
+	return fresh;
 }
 
 void crash_counts_add(struct crash_counts *c, uint64_t hash, unsigned int kinds)
 {
-	if (!c || !first_time(c, hash))
-		return;
-	for (unsigned int k = 0; k < COUNT_KINDS; k++)
-		if (kinds >> k & 1 || k == COUNT_ALL)
-			__atomic_fetch_add(&c->distinct[k], 1, __ATOMIC_RELAXED);
+	uint64_t seen = (hash & ~KIND_BITS) | kinds | 1u << COUNT_ALL;
+
+	if (c && count(c, seen))
+		keep(seen);
+}
+
+void crash_counts_again(struct crash_counts *c, const uint64_t *seen, uint64_t cnt)
+{
+	for (uint64_t i = 0; i < cnt; i++)
+		if (seen[i])
+			count(c, seen[i]);
+}
+
+void crash_counts_opened(struct crash_counts *c)
+{
+	if (c)
+		__atomic_fetch_add(&c->opened, 1, __ATOMIC_RELAXED);
+}
+
+struct crash_news *crash_news_new(uint64_t cap)
+{
+	struct crash_news *n =
+		mmap(NULL, sizeof(*n) + cap * sizeof(n->seen[0]), PROT_READ | PROT_WRITE,
+		     MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+	if (n == MAP_FAILED)
+		return NULL;
+	n->cap = cap;
+	return n;
+}
+
+void crash_news_free(struct crash_news *n)
+{
+	if (n)
+		munmap(n, sizeof(*n) + n->cap * sizeof(n->seen[0]));
+}
+
+void crash_news_to(struct crash_news *n)
+{
+	news = n;
 }
 
 const char *crash_count_name(enum count_kind k)

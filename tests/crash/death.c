@@ -31,6 +31,7 @@ static int heir(const struct scene *sc, int ready, int go)
 	struct crash c = actor_stage(sc, true);
 	int state = -1, rc;
 
+	fixed_random(~sc->opt->seed + sc->first);
 	sim_mode(sc->opt->media, sc->log);
 	sim_pause();
 	rc = sc->w->kind->open(&c);

@@ -126,6 +126,7 @@ const char *crash_copy_path(void);  /* crash_dir()/copy */
 void crash_dir_clear(void);	    /* everything but the two images */
 void crash_dir_remove(void);	    /* of this process */
 void crash_dir_adopt(void);	    /* a child: go on in the parent's */
+void crash_dirs_sweep(void);	    /* of processes that were killed */
 
 /* FILE:LINE (FUNCTION) of a code address; static ring of buffers. */
 const char *crash_where(uint64_t pc);

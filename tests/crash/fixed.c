@@ -4,6 +4,7 @@
 #include "fixed.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/types.h>
@@ -15,11 +16,19 @@
 #pragma GCC diagnostic ignored "-Wmissing-prototypes"
 
 static uint64_t state, ticks;
+static bool clock_too;
 
 void fixed_start(uint64_t seed)
 {
 	state = seed * 2 + 1;
+	clock_too = true;
 	ticks = 0;
+}
+
+void fixed_random(uint64_t seed)
+{
+	state = seed * 2 + 1;
+	clock_too = false;
 }
 
 static void fill(void *buf, size_t len)
@@ -58,7 +67,7 @@ void __wrap_uuid_generate_random(unsigned char *out)
 time_t __real_time(time_t *t);
 time_t __wrap_time(time_t *t)
 {
-	if (!state)
+	if (!clock_too)
 		return __real_time(t);
 	if (t)
 		*t = 1700000000;
@@ -68,7 +77,7 @@ time_t __wrap_time(time_t *t)
 int __real_clock_gettime(clockid_t id, struct timespec *ts);
 int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
 {
-	if (!state)
+	if (!clock_too)
 		return __real_clock_gettime(id, ts);
 	ticks += 1000; /* a microsecond per look */
 	ts->tv_sec = 1700000000 + (time_t)(ticks / 1000000000);

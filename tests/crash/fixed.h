@@ -8,5 +8,7 @@
 
 /* From now on this process's getrandom, libuuid and clocks are determined by SEED. */
 void fixed_start(uint64_t seed);
+/* Random numbers only: for who comes after the recording, and may have to wait for somebody. */
+void fixed_random(uint64_t seed);
 
 #endif

@@ -33,6 +33,7 @@ static int heir(const struct scene *sc, int ready, int go)
 
 	if (!mine)
 		return 92;
+	fixed_random(~sc->opt->seed + sc->first);
 	sim_mode(sc->opt->media, mine);
 	sim_kill_at(mine, sc->second, false);
 	if (sc->w->kind->open(&c))
@@ -55,6 +56,7 @@ static int peer(const struct scene *sc, int ready, int go)
 	struct crash c = actor_stage(sc, true);
 	int rc;
 
+	fixed_random(~sc->opt->seed + sc->first + sc->second + 1);
 	sim_mode(sc->opt->media, NULL);
 	rc = sc->w->kind->open(&c);
 	actor_tell(ready);

@@ -38,6 +38,7 @@ static const char usage[] =
 	"  --list 1                    say which mutants there are, how many workloads make the call, itself and after a death\n"
 	"  --hints FILE, --learn FILE  what caught each mutant last time, tried first; written anew\n"
 	"  --state FILE, --seconds S   do them in parts: what was found so far; begin none after S seconds (exit status 3: not finished)\n"
+	"  --state FILE                of run, long, quick: what has been done so far; the same command goes on there, however it ended\n"
 	"  --equivalent FILE           mutants that need not be noticed, or stores that need not be flushed, and why\n"
 	"  --keep DIR                  where images that fail are kept (default /tmp)\n";
 
@@ -52,6 +53,12 @@ static int bad(const char *what, const char *arg)
 {
 	fprintf(stderr, "twzcrash: %s: %s\n%s", what, arg, usage);
 	return 2;
+}
+
+static void set_seed(struct args *a, const char *value)
+{
+	a->p.opt.seed = strtoull(value, NULL, 0);
+	a->p.any_seed = false;
 }
 
 static int option(struct args *a, const char *name, const char *value)
@@ -69,7 +76,7 @@ static int option(struct args *a, const char *name, const char *value)
 	if (!strcmp(name, "--limit"))
 		a->p.opt.limit = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--seed"))
-		a->p.opt.seed = strtoull(value, NULL, 0);
+		set_seed(a, value);
 	else if (!strcmp(name, "--second"))
 		a->p.opt.second = (uint32_t)strtoul(value, NULL, 0);
 	else if (!strcmp(name, "--keep"))
@@ -99,7 +106,7 @@ static int option(struct args *a, const char *name, const char *value)
 	else if (!strcmp(name, "--list"))
 		a->mutants.list = atoi(value) != 0;
 	else if (!strcmp(name, "--state"))
-		a->mutants.state = value;
+		a->mutants.state = a->p.state = value;
 	else if (!strcmp(name, "--hints"))
 		a->mutants.hints = value;
 	else if (!strcmp(name, "--learn"))
@@ -243,6 +250,7 @@ int main(int argc, char **argv)
 				       .timeout = 20,
 				       .keep_dir = "/tmp"},
 			       .kill_max = 2000,
+			       .any_seed = !getenv("SEED"),
 			       .jobs = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN)}};
 	int rc;
 
@@ -255,6 +263,7 @@ int main(int argc, char **argv)
 	a.p.opt.counts = crash_counts_new((uint64_t)1 << 25);
 	if (!a.p.opt.counts)
 		return bad("no memory", "counts");
+	crash_dirs_sweep();
 	if (!strcmp(argv[1], "list")) {
 		list();
 	} else if (!strcmp(argv[1], "run")) {

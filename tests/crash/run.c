@@ -2,25 +2,35 @@
  * run.c -- many workloads on all their media, several at a time
  *
  * A job is one workload on one medium in one way. Each runs in a process of its own, as many at a
- * time as were asked for; its result comes back in shared memory.
+ * time as were asked for; its result comes back in shared memory. With a state file the result of each job that
+ * has ended is written down, and those that are there already are not done again.
  */
 #include "run.h"
+#include "progress.h"
+#include "resume.h"
 
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #define JOB_MAX 512
+#define NEWS_CAP                                                                                   \
+	((uint64_t)1 << 24) /* images one job may add to the counts; memory as it is needed */
 
 struct job {
 	const struct crash_workload *w;
 	int (*fn)(const struct crash_workload *w, const struct crash_options *opt,
 		  struct crash_result *res);
 	struct crash_options opt;
+	double guess; /* seconds it takes, about */
+	bool done;
+	struct crash_news *news; /* while it runs, with a state file */
 	pid_t pid;
 };
 
@@ -28,6 +38,18 @@ struct jobs {
 	struct job job[JOB_MAX];
 	unsigned int cnt;
 	struct crash_result *res; /* shared */
+	struct progress progress;
+};
+
+/* One invocation. */
+struct campaign {
+	struct crash_plan *p;
+	struct resume *state; /* or NULL */
+	uint32_t round;
+	bool more; /* NEXT is a record that has not been taken yet */
+	struct resume_job next;
+	struct crash_sum sum;
+	double t0;
 };
 
 static volatile sig_atomic_t stopped;
@@ -42,13 +64,18 @@ static void plan_one(struct jobs *j, const struct crash_workload *w,
 		     const struct crash_options *opt,
 		     int (*fn)(const struct crash_workload *, const struct crash_options *,
 			       struct crash_result *),
-		     uint64_t limit)
+		     uint64_t limit, double each)
 {
 	if (j->cnt == JOB_MAX)
 		abort();
-	j->job[j->cnt] = (struct job){.w = w, .fn = fn, .opt = *opt};
+	j->job[j->cnt] = (struct job){.w = w, .fn = fn, .opt = *opt, .guess = (double)limit * each};
 	j->job[j->cnt++].opt.limit = limit;
 }
+
+/* Seconds for one of a job's limit, as seen: only their ratios matter, for what the progress line says. */
+#define IMAGE_SECONDS 0.0005
+#define KILL_SECONDS  0.01
+#define DEATH_SECONDS 0.002
 
 /* The last workloads first: the engine's take longest, and should not be what all wait for. */
 static void plan(struct jobs *j, const struct crash_plan *p)
@@ -70,26 +97,37 @@ static void plan(struct jobs *j, const struct crash_plan *p)
 
 			opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
 			if (bits & bit)
-				plan_one(j, w, &opt, crash_run, limit);
+				plan_one(j, w, &opt, crash_run, limit, IMAGE_SECONDS);
 			if (!(bits & CRASH_KILL) || !(w->media & bit))
 				continue;
 			/* a death costs two processes */
 			kills = limit > p->kill_max ? p->kill_max : limit;
-			plan_one(j, w, &opt, crash_kill, kills / 20 + 1);
-			plan_one(j, w, &opt, crash_death, kills / 4 + 1);
+			plan_one(j, w, &opt, crash_kill, kills / 20 + 1, KILL_SECONDS);
+			plan_one(j, w, &opt, crash_death, kills / 4 + 1, DEATH_SECONDS);
 		}
 	}
 }
 
-static void start(struct jobs *j, unsigned int i)
+static void start(struct campaign *c, struct jobs *j, unsigned int i)
 {
 	struct job *job = &j->job[i];
+	pid_t parent = getpid();
 
+	if (c->state)
+		job->news = crash_news_new(NEWS_CAP);
 	fflush(NULL);
 	job->pid = fork();
 	if (job->pid)
 		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	if (getppid() != parent)
+		_exit(1);
+	signal(SIGALRM, SIG_DFL);
+	resume_leave(c->state);
+	crash_news_to(job->news);
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16); /* a line in one piece */
+	if (j->progress.on && isatty(STDOUT_FILENO))
+		fputs("\033[K", stdout);
 	job->fn(job->w, &job->opt, &j->res[i]);
 	fflush(stdout);
 	crash_dir_remove();
@@ -105,36 +143,114 @@ static unsigned int job_of(const struct jobs *j, pid_t pid)
 	return i;
 }
 
-static void ended(struct jobs *j, pid_t pid, int status)
+/* False: the state cannot be written, so there is no point in going on. */
+static bool remember(struct campaign *c, struct jobs *j, unsigned int i)
+{
+	struct crash_news *news = j->job[i].news;
+	struct resume_job r = {.round = c->round, .job = i, .res = &j->res[i]};
+
+	if (!news || news->cnt > news->cap) /* done again, then */
+		return true;
+	r.seen = news->seen;
+	r.seen_cnt = news->cnt;
+	return resume_add(c->state, &r);
+}
+
+static void ended(struct campaign *c, struct jobs *j, pid_t pid, int status)
 {
 	unsigned int i = job_of(j, pid);
 
-	if (i == j->cnt || !status)
+	if (i == j->cnt)
 		return;
-	j->res[i].failed = -1;
-	printf("FAIL %s: its process ended with %s %d\n", j->job[i].w->name,
-	       WIFSIGNALED(status) ? "signal" : "status",
-	       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	j->job[i].done = true;
+	j->job[i].pid = 0;
+	if (status) {
+		j->res[i].failed = -1;
+		printf("FAIL %s: its process ended with %s %d\n", j->job[i].w->name,
+		       WIFSIGNALED(status) ? "signal" : "status",
+		       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	} else if (!remember(c, j, i)) {
+		stopped = 1;
+	}
+	crash_news_free(j->job[i].news);
+	j->job[i].news = NULL;
 }
 
-static void run_jobs(struct jobs *j, unsigned int width)
+/* Work done, in seconds of the guess; of a job at work, by the images it has had. */
+static double work_done(const struct jobs *j)
+{
+	double sum = 0, part;
+
+	for (unsigned int i = 0; i < j->cnt; i++) {
+		const struct job *job = &j->job[i];
+
+		part = job->pid ? (double)j->res[i].distinct / (double)job->opt.limit : 0;
+		sum += job->guess * (job->done ? 1 : part < 1 ? part : 1);
+	}
+	return sum;
+}
+
+static double work_all(const struct jobs *j)
+{
+	double sum = 0;
+
+	for (unsigned int i = 0; i < j->cnt; i++)
+		sum += j->job[i].guess;
+	return sum;
+}
+
+static void show(const struct campaign *c, const struct jobs *j)
+{
+	char what[40] = "";
+
+	if (c->round)
+		snprintf(what, sizeof(what), "round %u: ", c->round);
+	progress_show(&j->progress, work_done(j), c->p->opt.counts->opened, what);
+}
+
+static void tick(int sig)
+{
+	(void)sig;
+}
+
+/* wait() ends with EINTR every second, so that the progress line can be written. */
+static void tick_every(const struct jobs *j, unsigned int seconds)
+{
+	struct sigaction sa = {.sa_handler = tick};
+	struct itimerval t = {{seconds, 0}, {seconds, 0}};
+
+	if (!j->progress.on)
+		return;
+	sigaction(SIGALRM, &sa, NULL);
+	setitimer(ITIMER_REAL, &t, NULL);
+}
+
+static void run_jobs(struct campaign *c, struct jobs *j, unsigned int width)
 {
 	unsigned int next = 0, busy = 0;
 	int status;
 	pid_t pid;
 
+	progress_begin(&j->progress, work_all(j), work_done(j), c->p->opt.counts->opened);
+	tick_every(j, 1);
 	while (busy || (next < j->cnt && !stopped)) {
 		if (busy < width && next < j->cnt && !stopped) {
-			start(j, next++);
-			busy++;
+			if (!j->job[next].done) {
+				start(c, j, next);
+				busy++;
+			}
+			next++;
 			continue;
 		}
 		pid = wait(&status);
-		if (pid < 0)
-			continue;
-		busy--;
-		ended(j, pid, status);
+		if (pid > 0) {
+			busy--;
+			ended(c, j, pid, status);
+		}
+		show(c, j);
 	}
+	tick_every(j, 0);
+	progress_clear(&j->progress);
 }
 
 static void add(struct crash_sum *s, const struct crash_result *r)
@@ -146,25 +262,49 @@ static void add(struct crash_sum *s, const struct crash_result *r)
 	s->cpu += r->seconds;
 }
 
-int crash_plan_run(const struct crash_plan *p, struct crash_sum *sum)
+/* What earlier invocations did of this round. */
+static void recall(struct campaign *c, struct jobs *j)
+{
+	unsigned int cnt = 0;
+
+	for (; c->more && c->next.round == c->round; c->more = resume_next(c->state, &c->next)) {
+		unsigned int i = c->next.job;
+
+		if (i >= j->cnt || j->job[i].done)
+			continue;
+		j->res[i] = *c->next.res;
+		j->job[i].done = true;
+		cnt++;
+		crash_counts_again(c->p->opt.counts, c->next.seen, c->next.seen_cnt);
+		if (j->res[i].failed)
+			printf("FAIL %s, before: %s\n", j->job[i].w->name, j->res[i].why);
+	}
+	if (cnt)
+		printf("%s: %u of %u runs were done before\n", c->p->state, cnt, j->cnt);
+	fflush(stdout);
+}
+
+/* All jobs of the plan, those of this round that are not done yet. 1 when one failed. */
+static int plan_run(struct campaign *c)
 {
 	struct jobs *j = calloc(1, sizeof(*j));
 	size_t len = JOB_MAX * sizeof(*j->res);
-	uint64_t failed = sum->failed;
+	uint64_t failed = c->sum.failed;
 
 	if (!j)
 		abort();
 	j->res = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (j->res == MAP_FAILED)
 		abort();
-	plan(j, p);
-	run_jobs(j, p->jobs ? p->jobs : 1);
+	plan(j, c->p);
+	recall(c, j);
+	run_jobs(c, j, c->p->jobs ? c->p->jobs : 1);
 	for (unsigned int i = 0; i < j->cnt; i++)
-		add(sum, &j->res[i]);
-	sum->runs += j->cnt;
+		add(&c->sum, &j->res[i]);
+	c->sum.runs += j->cnt;
 	munmap(j->res, len);
 	free(j);
-	return sum->failed > failed;
+	return c->sum.failed > failed;
 }
 
 static double now(void)
@@ -207,17 +347,39 @@ static int enough(const struct crash_plan *p)
 	return rc;
 }
 
+/* False: the state cannot be used. */
+static bool begin(struct campaign *c, struct crash_plan *p, bool is_long)
+{
+	const struct crash_options *o = &p->opt;
+	char title[1000];
+	int n;
+
+	*c = (struct campaign){.p = p, .t0 = now()};
+	if (!p->state)
+		return true;
+	n = snprintf(title, sizeof(title), "%d %d %u %llu %llu %u %u %u", is_long, p->quick,
+		     p->media, (unsigned long long)o->limit, (unsigned long long)p->kill_max,
+		     o->second, o->second_limit, o->third);
+	for (unsigned int i = 0; i < p->name_cnt && n < (int)sizeof(title); i++)
+		n += snprintf(title + n, sizeof(title) - (size_t)n, " %s", p->name[i]);
+	c->state = resume_open(p->state, title, &p->opt.seed, p->any_seed);
+	c->more = c->state && resume_next(c->state, &c->next);
+	return c->state != NULL;
+}
+
 int crash_plan_once(struct crash_plan *p)
 {
-	struct crash_sum sum = {0};
-	double t0 = now();
+	struct campaign c;
 	int rc;
 
+	if (!begin(&c, p, false))
+		return 2;
 	printf("twzcrash: seed %llu, limit %llu, %u at a time\n", (unsigned long long)p->opt.seed,
 	       (unsigned long long)p->opt.limit, p->jobs);
-	rc = crash_plan_run(p, &sum);
-	print(p, &sum, now() - t0);
-	if (!sum.runs) {
+	rc = plan_run(&c);
+	print(p, &c.sum, now() - c.t0);
+	resume_close(c.state);
+	if (!c.sum.runs) {
 		fprintf(stderr, "twzcrash: no such workload\n");
 		return 2;
 	}
@@ -226,20 +388,23 @@ int crash_plan_once(struct crash_plan *p)
 
 int crash_plan_long(struct crash_plan *p)
 {
-	struct crash_sum sum = {0};
-	double t0 = now();
+	struct campaign c;
 	int rc = 0;
 
+	if (!begin(&c, p, true))
+		return 2;
 	signal(SIGINT, stop);
 	signal(SIGTERM, stop);
-	for (unsigned int round = 1; !rc && !stopped; round++) {
-		printf("round %u: seed %llu, limit %llu; until Ctrl-C or a failure\n", round,
+	while (!rc && !stopped) {
+		c.round++;
+		printf("round %u: seed %llu, limit %llu; until Ctrl-C or a failure\n", c.round,
 		       (unsigned long long)p->opt.seed, (unsigned long long)p->opt.limit);
 		fflush(stdout);
-		rc = crash_plan_run(p, &sum);
-		print(p, &sum, now() - t0);
+		rc = plan_run(&c);
+		print(p, &c.sum, now() - c.t0);
 		p->opt.seed++;
 		p->opt.limit += p->opt.limit / 4;
 	}
+	resume_close(c.state);
 	return rc;
 }

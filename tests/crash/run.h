@@ -17,6 +17,8 @@ struct crash_plan {
 	uint64_t
 		require; /* distinct images of small stores that must have been looked at, or the run fails */
 	uint64_t require_large; /* of a store of 1 GiB */
+	const char *state;	/* file that remembers what has been done, or NULL (resume.h) */
+	bool any_seed;		/* none was asked for: that of the state file will do */
 };
 
 struct crash_sum {
@@ -26,9 +28,7 @@ struct crash_sum {
 
 /* Is W among the names? A name may be a prefix: core, tx, log, engine. */
 bool crash_wanted(const struct crash_plan *p, const struct crash_workload *w);
-/* All jobs of the plan once; adds to SUM. 1 when one failed. */
-int crash_plan_run(const struct crash_plan *p, struct crash_sum *sum);
-/* The same, with a report of what was looked at. */
+/* All jobs of the plan once, with a report of what was looked at. */
 int crash_plan_once(struct crash_plan *p);
 /* Again and again with other seeds, until it is stopped or something fails. */
 int crash_plan_long(struct crash_plan *p);

@@ -6,6 +6,7 @@
  * recovery: a crash, assertion or hang there costs the worker, not the run.
  */
 #include "stream.h"
+#include "fixed.h"
 #include "resident.h"
 
 #include <errno.h>
@@ -316,10 +317,12 @@ static int try_image(const struct walk *w, struct verdict *v, const struct opene
 	int rc;
 
 	alarm(s->opt->timeout);
+	fixed_random(mix(~s->opt->seed, no));
 	rc = open_image(w, v, o, no);
 	if (rc)
 		return rc;
 	v->reopened++;
+	crash_counts_opened(s->opt->counts);
 	if (s->w->second && !s->opt->depth && s->w->second < every)
 		every = s->w->second;
 	if (!every || s->w->once || s->w->huge || mix(s->opt->seed, no) % every)

@@ -123,7 +123,7 @@ const char *crash_dir(void)
 {
 	if (dir_pid == getpid())
 		return dir;
-	snprintf(dir, sizeof(dir), "/dev/shm/twzcrash-XXXXXX");
+	snprintf(dir, sizeof(dir), "/dev/shm/twzcrash-%d-XXXXXX", (int)getpid());
 	if (!mkdtemp(dir)) {
 		perror(dir);
 		_exit(97);
@@ -151,9 +151,9 @@ void crash_dir_adopt(void)
 	dir_pid = getpid();
 }
 
-static void clear(bool all)
+static void clear(const char *from, bool all)
 {
-	DIR *d = opendir(crash_dir());
+	DIR *d = opendir(from);
 	struct dirent *e;
 	char path[512];
 
@@ -161,7 +161,7 @@ static void clear(bool all)
 		if (e->d_name[0] == '.' ||
 		    (!all && (!strcmp(e->d_name, "img") || !strcmp(e->d_name, "copy"))))
 			continue;
-		snprintf(path, sizeof(path), "%s/%s", dir, e->d_name);
+		snprintf(path, sizeof(path), "%s/%s", from, e->d_name);
 		unlink(path);
 	}
 	if (d)
@@ -170,16 +170,34 @@ static void clear(bool all)
 
 void crash_dir_clear(void)
 {
-	clear(false);
+	clear(crash_dir(), false);
 }
 
 void crash_dir_remove(void)
 {
 	if (dir_pid != getpid())
 		return;
-	clear(true);
+	clear(dir, true);
 	rmdir(dir);
 	dir_pid = 0;
+}
+
+void crash_dirs_sweep(void)
+{
+	DIR *d = opendir("/dev/shm");
+	struct dirent *e;
+	char path[300];
+	int pid;
+
+	while (d && (e = readdir(d))) {
+		if (sscanf(e->d_name, "twzcrash-%d-", &pid) != 1 || !kill(pid, 0) || errno != ESRCH)
+			continue;
+		snprintf(path, sizeof(path), "/dev/shm/%s", e->d_name);
+		clear(path, true);
+		rmdir(path);
+	}
+	if (d)
+		closedir(d);
 }
 
 /* --- recording --- */

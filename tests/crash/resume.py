@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: MIT
+"""resume.py -- a run of twzcrash that is killed at random, again and again, ends with the totals of one that was not
+
+usage: resume.py --twzcrash BIN --transfer BIN [--seed N]
+"""
+import argparse
+import os
+import pty
+import random
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+RUN = ["core.object", "core.table", "tx.commit", "log.append", "engine.one", "--limit", "80", "--second", "16", "--kill-max", "500", "--jobs", "2"]
+
+
+def totals(out):
+    """What does not depend on time: the last lines, and what failed."""
+    lines = [ln for ln in out.splitlines() if ln.startswith(("twzcrash: ", "distinct images"))]
+    lines = [re.sub(r", [0-9.]+ s \([0-9.]+ s of work\)", "", ln) for ln in lines]
+    return [ln for ln in lines if " runs, " in ln or ln.startswith("distinct")]
+
+
+def start(cmd, **kw):
+    return subprocess.Popen(cmd, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, start_new_session=True, **kw)
+
+
+def spoil(rng, state):
+    """What a process killed while it wrote may leave behind the last whole record."""
+    if os.path.exists(state) and rng.random() < 0.5:
+        with open(state, "ab") as f:
+            f.write(rng.randbytes(rng.choice([1, 100, 5000])))
+
+
+def killed(rng, cmd, state, longest):
+    """Run CMD, killing it at random until it ends by itself: (output, exit status, kills, what it said was done before)"""
+    kills, known = 0, []
+    while True:
+        p = start(cmd)
+        try:
+            out, _ = p.communicate(timeout=rng.random() * longest if kills < 40 else None)
+        except subprocess.TimeoutExpired:
+            if rng.random() < 0.3:
+                p.kill()  # the one that has the state, only
+            else:
+                os.killpg(p.pid, signal.SIGKILL)
+            out, _ = p.communicate()
+            kills += 1
+            spoil(rng, state)
+            out = None
+        if out is not None:
+            known += [int(n) for n in re.findall(r": (\d+) of \d+ runs were done before", out)]
+            return out, p.returncode, kills, known
+
+
+def compare(rng, name, cmd, dir_, expect):
+    whole, parts = f"{dir_}/{name}.whole", f"{dir_}/{name}.parts"
+    t0 = time.time()
+    r = subprocess.run(cmd + ["--state", whole], capture_output=True, text=True)
+    longest = max(0.3, (time.time() - t0) * 0.6)
+    out, rc, kills, known = killed(rng, cmd + ["--state", parts], parts, longest)
+    print(f"{name}: killed {kills} times; the last part found done before: {known}")
+    for ln in totals(out):
+        print("  " + ln)
+    if r.returncode != expect or rc != expect:
+        return [f"{name}: exit status {r.returncode} and {rc}, not {expect}: {r.stdout[-1000:]} {out[-1000:]}"]
+    if totals(out) != totals(r.stdout) or not totals(out):
+        return [f"{name}: other totals: {totals(out)} after kills, {totals(r.stdout)} without"]
+    # finished: the same again, at once
+    again = subprocess.run(cmd + ["--state", parts], capture_output=True, text=True)
+    if totals(again.stdout) != totals(out) or again.returncode != expect:
+        return [f"{name}: other totals when it was finished: {totals(again.stdout)}"]
+    return [] if kills else [f"{name}: it was never killed: nothing was tested"]
+
+
+def until_round(cmd, n):
+    """Run until round N begins, then kill it: what it had said."""
+    p = start(cmd)
+    said = []
+    for ln in p.stdout:
+        said.append(ln)
+        if ln.startswith(f"round {n}:"):
+            break
+    os.killpg(p.pid, signal.SIGKILL)
+    p.communicate()
+    return "".join(said)
+
+
+def rounds(bin_, seed, dir_):
+    """`long` goes on in the round it was in, and adds to what the others had."""
+    cmd = [bin_, "long", "core.table", "--media", "line", "--limit", "60", "--seed", str(seed), "--state", f"{dir_}/long"]
+    first, second = until_round(cmd, 3), until_round(cmd, 4)
+    print("long: " + (totals(second) or ["nothing"])[-1])
+    if "1 of 1 runs were done before" not in second or totals(second)[:len(totals(first))] != totals(first):
+        return [f"long: does not go on: {first[-600:]} then {second[-600:]}"]
+    return [] if len(totals(second)) > len(totals(first)) else ["long: no further round"]
+
+
+def progress(bin_, seed):
+    """On a terminal it says how far it is; nothing of that goes into a file."""
+    master, slave = pty.openpty()
+    p = subprocess.Popen([bin_, "run", "engine.one", "--limit", "3000", "--seed", str(seed), "--jobs", "1"], stdout=subprocess.PIPE, stderr=slave, text=True)
+    os.close(slave)
+    said = b""
+    while b"time left: " not in said or b" s\x1b" not in said:
+        try:
+            data = os.read(master, 4096)
+        except OSError:
+            break
+        if not data:
+            break
+        said += data
+    p.terminate()
+    out, _ = p.communicate()
+    os.close(master)
+    print("progress:", said.decode(errors="replace").replace("\x1b[K", "").split("\r")[-2:])
+    if not re.search(rb"\d+ %, \d+ images/s, time left: [0-9hmins ]+", said) or "images/s" in out:
+        return [f"progress on a terminal: {said!r}"]
+    return []
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("--twzcrash", required=True)
+    ap.add_argument("--transfer", required=True)
+    ap.add_argument("--seed", type=int, default=int(os.environ.get("SEED", time.time_ns() // 1000 % 10**9)))
+    a = ap.parse_args()
+    rng = random.Random(a.seed)
+    print(f"resume SEED={a.seed}", flush=True)
+    with tempfile.TemporaryDirectory() as d:
+        wrong = compare(rng, "run", [a.twzcrash, "run"] + RUN + ["--seed", str(a.seed)], d, 0)
+        wrong += compare(rng, "broken", [a.transfer, "run", "--limit", "150", "--seed", str(a.seed), "--keep", d], d, 1)
+        wrong += rounds(a.twzcrash, a.seed, d)
+        wrong += progress(a.twzcrash, a.seed)
+    for w in wrong:
+        print("FAIL:", w)
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
