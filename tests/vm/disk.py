@@ -3,7 +3,8 @@
 
 A Disk keeps what was flushed (`durable`) apart from what was written since (`pending`). The machine sees both. cut() gives
 the disk as it may be after the power has failed: of the writes since the last flush any subset, and of each any of its
-512-byte sectors, whatever their order. Nothing more may be lost, nothing less is promised by a device.
+sectors, whatever their order. Nothing more may be lost, nothing less is promised by a device. `sector` is what the device
+writes whole: 512 bytes or 4096.
 
 `bad` breaks the disk on purpose, to show that tests notice: "flush" acknowledges seven of eight flushes without doing anything.
 """
@@ -18,8 +19,8 @@ ZERO = bytes(BLOCK)
 
 
 class Disk:
-    def __init__(self, size, durable=None, bad=None):
-        self.size, self.bad = size, bad
+    def __init__(self, size, durable=None, bad=None, sector=SECTOR):
+        self.size, self.bad, self.sector = size, bad, sector
         self.durable = durable if durable is not None else {}
         self.now, self.pending = {}, []
         self.lock = threading.Lock()
@@ -91,23 +92,26 @@ class Disk:
 
     def cut(self, rng):
         with self.lock:
-            after = Disk(self.size, dict(self.durable), self.bad)
+            after = Disk(self.size, dict(self.durable), self.bad, self.sector)
             pending = list(self.pending)
-        after.apply(lose(pending, rng))
+        after.apply(lose(pending, rng, self.sector))
         after.lost = len(pending)
         return after
 
 
-def lose(writes, rng):
+def lose(writes, rng, sector):
     """What is left of these writes: all, none, or some, some of them torn."""
     keep = rng.choice([0, 0.1, 0.5, 0.9, 1])
     torn = rng.choice([0, 0, 0.1, 0.5])
     left = []
     for off, data in writes:
         if rng.random() < torn:
-            for at in range(0, len(data), SECTOR):
+            at = 0
+            while at < len(data):
+                n = sector - (off + at) % sector
                 if rng.random() < 0.5:
-                    left.append((off + at, data[at:at + SECTOR]))
+                    left.append((off + at, data[at:at + n]))
+                at += n
         elif rng.random() < keep:
             left.append((off, data))
     return left

@@ -39,7 +39,7 @@ def entries(log):
 class Replay:
     """Walks a log; at each stop `disk` is durable and `acks` acknowledged."""
     def __init__(self, base, log):
-        self.disk, self.acks = Disk(base.size, dict(base.durable)), Acks()
+        self.disk, self.acks = Disk(base.size, dict(base.durable), sector=base.sector), Acks()
         self.entries = list(entries(log))
         self.at = 0
 
@@ -69,9 +69,9 @@ class Replay:
 
     def cut(self, fs, rng, torn):
         """The disk as it may be at this point: with none, or TORN with some, of the writes under way."""
-        d = Disk(self.disk.size, dict(self.disk.durable))
+        d = Disk(self.disk.size, dict(self.disk.durable), sector=self.disk.sector)
         n = self.under_way() if torn else []
-        d.apply(lose(n, rng))
+        d.apply(lose(n, rng, d.sector))
         return Cut(fs, d, self.acks.copy(), f"{fs}, log replayed to entry {self.at} of {len(self.entries)}"
                    + (f" and parts of {len(n)} writes more" if n else ""))
 
@@ -80,7 +80,7 @@ def record(s, fs, seconds, env=""):
     """Run the workload on a device whose writes are logged."""
     g, data, log = s.guest, s.device(s.guest_disks, fs), s.device(s.guest_disks, fs + "-log")
     s.disks[fs], s.disks[fs + "-log"] = s.new_disk(fs), Disk(1 << 30)
-    base = Disk(s.disks[fs].size, dict(s.disks[fs].durable))
+    base = Disk(s.disks[fs].size, dict(s.disks[fs].durable), sector=s.disks[fs].sector)
     g.run(f"blockdev --flushbufs {data}; blockdev --flushbufs {log}")
     g.run(f"dmsetup create lw --noudevsync --table '0 {base.size // 512} log-writes {data} {log}'; dmsetup mknodes; "
           f"mount -t {fs} /dev/mapper/lw /mnt/{fs}")
