@@ -123,9 +123,16 @@ int twzdb__put_rows(struct twzdb_txn *tx, uint64_t table, size_t cnt,
 	struct job j[GROUP];
 	int err = 0;
 
-	for (size_t i = 0; i < cnt && !err; i += GROUP) {
-		unsigned n = cnt - i < GROUP ? (unsigned)(cnt - i) : GROUP;
+	for (size_t i = 0, got; i < cnt && !err;) {
+		unsigned n;
 
+		got = 0;
+		err = twzdb__append_rows(tx, table, keys + i, values + i, cnt - i, flags, &got);
+		*done += got;
+		i += got;
+		n = cnt - i < GROUP ? (unsigned)(cnt - i) : GROUP;
+		if (err || !n)
+			break;
 		for (unsigned k = 0; k < n; k++) {
 			const struct twzdb_slice *s = &keys[i + k];
 
@@ -133,6 +140,7 @@ int twzdb__put_rows(struct twzdb_txn *tx, uint64_t table, size_t cnt,
 				(struct bkey){s->ptr ? s->ptr : (const void *)"", (uint32_t)s->len};
 		}
 		err = put_group(tx, table, j, n, values + i, flags, done);
+		i += n;
 	}
 	return err;
 }

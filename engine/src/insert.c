@@ -136,8 +136,7 @@ static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *r
 	return err;
 }
 
-/* PN, the last leaf of the table, is private, and its last row was put by this very operation. */
-static void set_tail(struct twzdb_txn *tx, uint64_t table, struct pnode *pn)
+void twzdb__tail_set(struct twzdb_txn *tx, uint64_t table, struct pnode *pn)
 {
 	tx->tail = pn;
 	tx->tail_table = table;
@@ -151,7 +150,7 @@ static void put_in_leaf(struct twzdb_txn *tx, uint64_t table, struct pnode *pn, 
 	pn->img.sts = tx->ts;
 	twzdb__node_insert(&pn->img, pos, head, rec);
 	if (pos + 1U == pn->img.n && !pn->img.next)
-		set_tail(tx, table, pn);
+		twzdb__tail_set(tx, table, pn);
 }
 
 static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, int level,
@@ -183,7 +182,7 @@ static int split_insert(struct twzdb_txn *tx, uint64_t table, struct path *path,
 	if (err)
 		return err;
 	if (!level && pos == cut && !right->img.next)
-		set_tail(tx, table, right);
+		twzdb__tail_set(tx, table, right);
 	if (level + 1 == path->depth)
 		return new_root(tx, table, (unsigned)level + 1, left->p, right->p, sep);
 	return insert_at(tx, table, path, level + 1, path->idx[level + 1] + 1U, sep, right->p);
@@ -210,6 +209,14 @@ static int insert_at(struct twzdb_txn *tx, uint64_t table, struct path *path, in
 		put_in_leaf(tx, table, pn, pos, node_head(&pn->img, key), ptr);
 	}
 	return 0;
+}
+
+int twzdb__leaf_link(struct twzdb_txn *tx, uint64_t table, struct path *path,
+		     const struct pnode *left, const struct pnode *right, struct bkey sep)
+{
+	if (path->depth == 1)
+		return new_root(tx, table, 1, left->p, right->p, sep);
+	return insert_at(tx, table, path, 1, path->idx[1] + 1U, sep, right->p);
 }
 
 static int first_leaf(struct twzdb_txn *tx, uint64_t table, struct bkey key, uint64_t rec)
@@ -394,8 +401,7 @@ int twzdb__put_at(struct twzdb_txn *tx, uint64_t table, struct place *w, struct 
 	return put_in_place(tx, table, &s, w, value.ptr, (uint32_t)value.len);
 }
 
-/* The way to PN, the last leaf of the table. */
-static int tail_path(struct twzdb_txn *tx, uint64_t table, const struct pnode *pn,
+int twzdb__tail_path(struct twzdb_txn *tx, uint64_t table, const struct pnode *pn,
 		     struct path *path)
 {
 	int err, slot, level = -1;
@@ -435,7 +441,7 @@ static int put_behind(struct twzdb_txn *tx, uint64_t table, struct pnode *pn, st
 
 	if (pn->img.tombs)
 		return 1;
-	err = tail_path(tx, table, pn, &path);
+	err = twzdb__tail_path(tx, table, pn, &path);
 	return err ? err : insert_new(tx, table, &path, TWZDB_FANOUT, key, value, vlen);
 }
 

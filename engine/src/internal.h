@@ -393,6 +393,12 @@ uint32_t twzdb__class_len(unsigned cls); /* class -> block bytes */
  */
 int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t *p,
 		     struct rec_pm **rec);
+/*
+ * Up to *CNT blocks, one behind the other, of a class that is not large: how many, one at least. Where blocks that nobody
+ * used before come next it is all, up to the end of their unit.
+ */
+int twzdb__alloc_recs(struct twzdb_txn *tx, unsigned cls, unsigned *cnt, uint64_t *p,
+		      struct rec_pm **rec);
 /* A block of the class is going to be reserved: have its lines come. */
 void twzdb__alloc_soon(struct twzdb *db, unsigned cls);
 /* Make sure CNT node blocks are in tx->stock. */
@@ -639,6 +645,14 @@ int twzdb__break(struct twzdb_txn *tx, int err);
 int twzdb__put_rows(struct twzdb_txn *tx, uint64_t table, size_t cnt,
 		    const struct twzdb_slice *keys, const struct twzdb_slice *values,
 		    uint32_t flags, size_t *done);
+
+/* --- append.c --- */
+/*
+ * Rows from the first on that go behind the last one of the table, in order, if that is where the last one went: *DONE
+ * grows by how many. None, and 0: not here.
+ */
+int twzdb__append_rows(struct twzdb_txn *tx, uint64_t table, const struct twzdb_slice *keys,
+		       const struct twzdb_slice *values, size_t cnt, uint32_t flags, size_t *done);
 
 /* --- delete.c --- */
 enum merge_plan { MERGE_NONE, MERGE_RIGHT, MERGE_LEFT };

@@ -116,5 +116,13 @@ int twzdb__put_at(struct twzdb_txn *tx, uint64_t table, struct place *w, struct 
 		  uint32_t put_flags);
 /* Would twzdb__put_tail() take it? */
 bool twzdb__tail_takes(struct twzdb_txn *tx, uint64_t table, struct bkey key);
+/* PN, the last leaf of the table, is private, and its last row was put by this very operation. */
+void twzdb__tail_set(struct twzdb_txn *tx, uint64_t table, struct pnode *pn);
+/* The way to PN, the last leaf of the table. */
+int twzdb__tail_path(struct twzdb_txn *tx, uint64_t table, const struct pnode *pn,
+		     struct path *path);
+/* New leaf RIGHT, whose low fence is SEP, comes behind LEFT, which PATH leads to: the nodes above hear of it. */
+int twzdb__leaf_link(struct twzdb_txn *tx, uint64_t table, struct path *path,
+		     const struct pnode *left, const struct pnode *right, struct bkey sep);
 
 #endif

@@ -434,6 +434,31 @@ int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t 
 	return err;
 }
 
+int twzdb__alloc_recs(struct twzdb_txn *tx, unsigned cls, unsigned *cnt, uint64_t *p,
+		      struct rec_pm **rec)
+{
+	struct sh_class *c = &tx->db->sh->cls[cls];
+	uint32_t len = twzdb__block_lens[cls], n = 1, want = *cnt;
+	int err = twzdb__alloc_rec(tx, cls, len, p, rec);
+	uint8_t *b;
+
+	*cnt = err ? 0 : 1;
+	if (err || !c->virgin || c->virgin != c->unit ||
+	    *p + len != unit_ptr(c->unit - 1) + class_first(cls) + (uint64_t)c->block * len)
+		return err;
+	if (want > twzdb__block_cnts[cls] - c->block + 1)
+		want = twzdb__block_cnts[cls] - c->block + 1;
+	b = twzdb__at(tx->db, *p, (uint64_t)want * len);
+	for (; b && n < want && !u64vec_push(&tx->recs, *p + (uint64_t)n * len); n++) {
+		((struct rec_pm *)(void *)(b + (size_t)n * len))->link =
+			TWZDB_LINK_RESERVED | tx->stamp;
+		twzdb__hint_taken(tx->db, c->unit - 1);
+		c->block++;
+	}
+	*cnt = n;
+	return 0;
+}
+
 int twzdb__reserve_nodes(struct twzdb_txn *tx, unsigned cnt)
 {
 	while (tx->stock.cnt < cnt) {

@@ -49,6 +49,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_commit,
 	&wl_db_one,
 	&wl_db_split,
+	&wl_db_append,
 	&wl_db_merge,
 	&wl_db_grows,
 	&wl_db_shrinks,

@@ -367,6 +367,31 @@ static void op_if(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
 	}
 }
 
+/* Rows in order by one call, often behind the last one. */
+static void op_many(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
+{
+	static char key[80][600], value[80][3000];
+	struct twzdb_slice keys[80], values[80];
+	unsigned i = t_rand_below(2) ? (unsigned)t_rand_below(KEYS) : 0, n = 0, at[80];
+	uint64_t r[80];
+	size_t done = 0;
+
+	for (unsigned last = KEYS; !i && last; last--)
+		i = row[last - 1] ? last : 0;
+	for (; n < 80 && i < 2970; n++, i += 1 + (unsigned)t_rand_below(2)) {
+		keys[n] = key_of(i);
+		r[n] = (uint64_t)t_rand_below(n % 20 ? 60 : 3000) << 32 | (1 + t_rand_below(9999));
+		values[n] = val_of(r[n]);
+		keys[n].ptr = memcpy(key[n], keys[n].ptr, keys[n].len);
+		values[n].ptr = memcpy(value[n], values[n].ptr, values[n].len);
+		at[n] = i;
+	}
+	T_OK(twzdb_put_many(tx, h, n, keys, values, 0, &done));
+	T_EQ(done, n);
+	for (unsigned k = 0; k < done; k++)
+		row[at[k]] = r[k];
+}
+
 static void op_append(struct twzdb_txn *tx, struct twzdb_table h, uint64_t *row)
 {
 	unsigned last = KEYS, i;
@@ -532,7 +557,7 @@ static void change(struct twzdb_txn *tx, struct oracle *o)
 		else if (what < 254)
 			op_if(tx, h, o->row[t]);
 		else if (what < 257)
-			op_append(tx, h, o->row[t]);
+			(t_rand_below(2) ? op_append : op_many)(tx, h, o->row[t]);
 		else
 			op_estimate(tx, h);
 	}

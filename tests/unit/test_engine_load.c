@@ -106,6 +106,97 @@ static void rows_at_once_are_as_rows_one_by_one(void)
 	T_OK(twzdb_close(db));
 }
 
+/* Rows that go up, from *NEXT on, but for one in FALL: of all lengths, alike for a while. */
+static size_t rising(struct twzdb_slice *keys, struct twzdb_slice *values, uint64_t *next,
+		     unsigned fall)
+{
+	static char text[BATCH][3000];
+	size_t cnt = 1 + t_rand_below(BATCH), vlen = t_rand_below(300);
+
+	for (size_t i = 0; i < cnt; i++) {
+		bool back = fall && !t_rand_below(fall);
+		int n;
+
+		*next += 1 + t_rand_below(t_rand_below(2) ? 2 : 90000);
+		n = snprintf(text[i], sizeof(text[i]), "%s%012" PRIu64 "%.*s",
+			     *next % 5000 < 900 ? "" : "long beginning of a key/",
+			     back ? *next / 2 : *next, (int)(*next % 17), "................");
+		if (!t_rand_below(60)) /* a long key */
+			memset(text[i] + n, 'l', 1200), n += 1200;
+		keys[i] = (struct twzdb_slice){text[i], (size_t)n};
+		vlen = t_rand_below(12) ? vlen : t_rand_below(2500);
+		values[i] = (struct twzdb_slice){text[i % 7], vlen};
+	}
+	return cnt;
+}
+
+static bool rising_same(struct twzdb_txn *tx, struct twzdb_table one, struct twzdb_table many,
+			uint64_t *next)
+{
+	static const uint32_t flags[] = {0, TWZDB_INSERT, TWZDB_APPEND};
+	struct twzdb_slice keys[BATCH], values[BATCH];
+	uint32_t how = flags[t_rand_below(3)];
+	size_t cnt = rising(keys, values, next, t_rand_below(3) ? 0 : 40), done = 77, n;
+	int err = 0, ret;
+
+	for (n = 0; n < cnt && !err; n++)
+		err = twzdb_put(tx, one, keys[n], values[n], how);
+	n -= err != 0;
+	ret = twzdb_put_many(tx, many, cnt, keys, values, how, &done);
+	if (ret == err && done == n)
+		return true;
+	fprintf(stderr, "one by one %d at %zu, at once %d at %zu\n", err, n, ret, done);
+	return false;
+}
+
+/* Runs of rows in order, interrupted by all that makes one row's way another than the last one's. */
+static void rows_in_order(enum et_media m)
+{
+	uint64_t next = 1000000000, deleted = 0;
+	struct twzdb_table one, many;
+	struct twzdb_txn *tx;
+	uint32_t point;
+	struct twzdb *db;
+
+	T_REQ(et_open(et_path(m, "rising.twz"), &db));
+	for (int round = 0; round < 60; round++) {
+		bool nested = !t_rand_below(4), keep = t_rand_below(2), commit = t_rand_below(5);
+
+		T_REQ(twzdb_begin(db, 0, &tx));
+		T_REQ(twzdb_table_open(tx, "one", TWZDB_TABLE_CREATE, &one));
+		T_REQ(twzdb_table_open(tx, "many", TWZDB_TABLE_CREATE, &many));
+		T_TRUE(rising_same(tx, one, many, &next));
+		if (nested)
+			T_REQ(twzdb_savepoint(tx, &point));
+		T_TRUE(rising_same(tx, one, many, &next));
+		if (nested)
+			T_OK(keep ? twzdb_release(tx, point) : twzdb_rollback_to(tx, point));
+		T_TRUE(rising_same(tx, one, many, &next));
+		if (!t_rand_below(6)) { /* tombstones at the end, and then rows behind them */
+			T_OK(twzdb_del_range(tx, one, et_str("long"), et_str("m"), &deleted));
+			T_OK(twzdb_del_range(tx, many, et_str("long"), et_str("m"), &deleted));
+			T_TRUE(rising_same(tx, one, many, &next));
+		}
+		T_TRUE(same_rows(tx, one, many));
+		if (commit)
+			T_REQ(twzdb_commit(tx));
+		else
+			twzdb_abort(tx);
+		T_TRUE(et_clean(db));
+	}
+	T_OK(twzdb_close(db));
+}
+
+static void rows_in_order_line(void)
+{
+	rows_in_order(ET_LINE);
+}
+
+static void rows_in_order_page(void)
+{
+	rows_in_order(ET_PAGE);
+}
+
 /* Wrong arguments are found before anything is put; what is found on the way leaves the rows before it. */
 static void errors_say_how_far_it_came(void)
 {
@@ -184,6 +275,8 @@ int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
 		T_CASE(rows_at_once_are_as_rows_one_by_one),
+		T_CASE(rows_in_order_line),
+		T_CASE(rows_in_order_page),
 		T_CASE(errors_say_how_far_it_came),
 		T_CASE(tables_of_numbers_and_duplicates_take_many),
 		T_END,

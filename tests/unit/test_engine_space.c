@@ -297,6 +297,27 @@ static int op_insert(struct twzdb_txn *tx, struct twzdb_table t)
 	return err;
 }
 
+/* Many at once behind the last one: those put before space ran out are there, and no other. */
+static int op_append(struct twzdb_txn *tx, struct twzdb_table t)
+{
+	struct twzdb_slice keys[100], values[100], v;
+	uint64_t num[100];
+	size_t done = 0;
+	int err = 0;
+
+	for (uint64_t i = 5000; i < 9000 && !err; i += done) {
+		for (uint64_t k = 0; k < 100; k++) {
+			num[k] = __builtin_bswap64(i + k);
+			keys[k] = (struct twzdb_slice){&num[k], sizeof(num[k])};
+			values[k] = et_val(1, 300 + i / 1000);
+		}
+		err = twzdb_put_many(tx, t, 100, keys, values, TWZDB_APPEND, &done);
+		for (uint64_t k = 0; k < 100; k++)
+			T_EQ(twzdb_get(tx, t, keys[k], &v), k < done ? 0 : TWZDB_E_NOTFOUND);
+	}
+	return err;
+}
+
 static int op_update(struct twzdb_txn *tx, struct twzdb_table t)
 {
 	int err = 0;
@@ -445,7 +466,7 @@ static bool full_at(enum et_media m, int (*op)(struct twzdb_txn *, struct twzdb_
 static void full_disk(enum et_media m)
 {
 	static int (*const op[])(struct twzdb_txn *, struct twzdb_table) = {
-		op_insert, op_update, op_large, op_table, op_savepoint};
+		op_insert, op_append, op_update, op_large, op_table, op_savepoint};
 	int failed = 0;
 
 	signal(SIGXFSZ, SIG_IGN);
