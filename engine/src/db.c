@@ -729,6 +729,7 @@ int twzdb_close(struct twzdb *db)
 				  txns, db->name);
 	st = db->st;
 	synced = db->read_only ? 0 : twzdb_sync(db);
+	twzdb__helper_stop(db); /* it may be at something long: others open and close meanwhile */
 	pthread_mutex_lock(&stores_mutex);
 	db_free(db);
 	err = store_put(st);

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT
- * helper.c -- a thread of this opening that does what nobody should wait for, and somebody must do
+ * helper.c -- threads of this opening that do what nobody should wait for, and somebody must do
  *
- * It is made when something is asked of it first, and sleeps while nothing is. So a program that commits
- * durably and reads has no thread of ours. All it does others may do at the same time, in this process or another
+ * One writes lazy commits, one does checkpoints: a checkpoint is long, and lazy commits shall not wait for it. Each
+ * is made when something is asked of it first, and sleeps while nothing is. So a program that commits
+ * durably and reads has no thread of ours. All they do others may do at the same time, in this process or another
  * one, and whoever needs it done does it himself. TWZDB_HELPER=0 in the environment does without: then lazy commits wait
  * for a durable one, for twzdb_sync(), or for many of their kind.
  */
@@ -41,16 +42,20 @@ static uint32_t next_job(struct twzdb__helper *h)
 		if (pthread_cond_timedwait(&h->cond, &h->mutex, &due) == ETIMEDOUT)
 			break;
 	}
-	/* Cleared first: what is asked for from here on is done after. */
+	/*
+	 * Cleared first: what is asked for from here on is done after. Who finds that it has been asked for already has
+	 * staged his commit before he looked (twzdb__helper_ask), and then the work that follows finds it.
+	 */
 	jobs = h->asked;
 	st32(&h->asked, 0);
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return h->stop ? 0 : jobs;
 }
 
 static void *run(void *arg)
 {
-	struct twzdb *db = arg;
-	struct twzdb__helper *h = &db->helper;
+	struct twzdb__helper *h = arg;
+	struct twzdb *db = h->db;
 	uint32_t jobs;
 	int err;
 
@@ -61,7 +66,7 @@ static void *run(void *arg)
 		if (jobs & (HELP_LAZY | HELP_NOW))
 			err = twz_log_drain(db->log);
 		if (!err && jobs & HELP_CHECKPOINT)
-			err = twz_log_checkpoint_ahead(db->log);
+			err = twz_log_checkpoint_ahead(db->log, &h->stop);
 		if (err)
 			(void)twzdb__stage_failed(db, err);
 		pthread_mutex_lock(&h->mutex);
@@ -71,7 +76,7 @@ static void *run(void *arg)
 }
 
 /* Signals are the program's own. */
-static bool start(struct twzdb *db)
+static bool start(struct twzdb__helper *h)
 {
 	sigset_t all, old;
 	bool ok;
@@ -79,7 +84,7 @@ static bool start(struct twzdb *db)
 	sigfillset(&all);
 	if (pthread_sigmask(SIG_SETMASK, &all, &old))
 		return false;
-	ok = !pthread_create(&db->helper.thread, NULL, run, db);
+	ok = !pthread_create(&h->thread, NULL, run, h);
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	return ok;
 }
@@ -87,14 +92,14 @@ static bool start(struct twzdb *db)
 bool twzdb__helper_start(struct twzdb *db, uint32_t jobs)
 {
 	const char *wanted = getenv("TWZDB_HELPER");
-	struct twzdb__helper *h = &db->helper;
+	struct twzdb__helper *h = twzdb__helper_of(db, jobs);
 	bool ok;
 
 	if (wanted && !strcmp(wanted, "0"))
 		return !(jobs & HELP_NOW);
 	pthread_mutex_lock(&h->mutex);
 	if (!h->started)
-		h->started = start(db);
+		h->started = start(h);
 	ok = h->started;
 	if (ok) {
 		st32(&h->asked, h->asked | jobs);
@@ -104,27 +109,47 @@ bool twzdb__helper_start(struct twzdb *db, uint32_t jobs)
 	return ok;
 }
 
-void twzdb__helper_open(struct twzdb *db)
+static void open_one(struct twzdb *db, struct twzdb__helper *h)
 {
 	pthread_condattr_t attr;
 
-	pthread_mutex_init(&db->helper.mutex, NULL);
+	h->db = db;
+	pthread_mutex_init(&h->mutex, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
-	pthread_cond_init(&db->helper.cond, &attr);
+	pthread_cond_init(&h->cond, &attr);
 	pthread_condattr_destroy(&attr);
+}
+
+void twzdb__helper_open(struct twzdb *db)
+{
+	for (int i = 0; i < TWZDB_HELPERS; i++)
+		open_one(db, &db->helper[i]);
+}
+
+/* A checkpoint that is being done is given up where that costs nothing. */
+void twzdb__helper_stop(struct twzdb *db)
+{
+	for (int i = 0; i < TWZDB_HELPERS; i++) {
+		struct twzdb__helper *h = &db->helper[i];
+
+		pthread_mutex_lock(&h->mutex);
+		st32(&h->stop, 1);
+		pthread_cond_signal(&h->cond);
+		pthread_mutex_unlock(&h->mutex);
+	}
+	for (int i = 0; i < TWZDB_HELPERS; i++) {
+		if (db->helper[i].started)
+			pthread_join(db->helper[i].thread, NULL);
+		db->helper[i].started = false;
+	}
 }
 
 void twzdb__helper_close(struct twzdb *db)
 {
-	struct twzdb__helper *h = &db->helper;
-
-	pthread_mutex_lock(&h->mutex);
-	h->stop = true;
-	pthread_cond_signal(&h->cond);
-	pthread_mutex_unlock(&h->mutex);
-	if (h->started)
-		pthread_join(h->thread, NULL);
-	pthread_cond_destroy(&h->cond);
-	pthread_mutex_destroy(&h->mutex);
+	twzdb__helper_stop(db);
+	for (int i = 0; i < TWZDB_HELPERS; i++) {
+		pthread_cond_destroy(&db->helper[i].cond);
+		pthread_mutex_destroy(&db->helper[i].mutex);
+	}
 }

@@ -175,7 +175,7 @@ struct twzdb {
 	uint32_t purge_head, purge_cnt, purge_cap;
 	struct twzdb__stage stage;
 	struct twzdb__views views;
-	struct twzdb__helper helper;
+	struct twzdb__helper helper[TWZDB_HELPERS];
 };
 
 /* Private node of a write transaction. */

@@ -45,13 +45,16 @@ struct twzdb__views {
 	void *buf;		 /* for a record */
 };
 
-/* The thread of this opening that works while others do not (helper.c). */
+/* A thread of this opening that works while others do not (helper.c). */
+#define TWZDB_HELPERS 2
 struct twzdb__helper {
+	struct twzdb *db;
 	pthread_mutex_t mutex;
 	pthread_cond_t cond;
 	pthread_t thread;
 	uint32_t asked; /* enum twzdb__helper_job, read without the mutex too */
-	bool started, stop;
+	uint32_t stop;	/* likewise */
+	bool started;
 };
 
 #endif

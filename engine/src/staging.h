@@ -70,19 +70,27 @@ static inline uint64_t twzdb__seen_ts(const struct twzdb__shared *sh)
 	return lazy > ts ? lazy : ts;
 }
 
-/* --- helper.c: a thread that works while others do not --- */
+/* --- helper.c: threads that work while others do not --- */
 enum twzdb__helper_job {
-	HELP_LAZY = 1, /* staged commits are to be durable soon */
-	HELP_NOW = 2,  /* ... at once: much is staged */
+	HELP_LAZY = 1,	     /* staged commits are to be durable soon */
+	HELP_NOW = 2,	     /* ... at once: much is staged */
 	HELP_CHECKPOINT = 4, /* the log fills: twz_log_checkpoint_ahead() */
 };
 void twzdb__helper_open(struct twzdb *db);
+/* No thread of ours runs any more. */
+void twzdb__helper_stop(struct twzdb *db);
 void twzdb__helper_close(struct twzdb *db);
 bool twzdb__helper_start(struct twzdb *db, uint32_t jobs);
-/* Any thread. False: there can be no thread, so the caller does it. */
+static inline struct twzdb__helper *twzdb__helper_of(struct twzdb *db, uint32_t jobs)
+{
+	return &db->helper[jobs & HELP_CHECKPOINT ? 1 : 0];
+}
+/* Any thread, about jobs of one helper. False: there can be no thread, so the caller does it. */
 static inline bool twzdb__helper_ask(struct twzdb *db, uint32_t jobs)
 {
-	if (likely((ld32(&db->helper.asked) & jobs) == jobs))
+	/* What was staged just now is there for who has cleared `asked` after this look (next_job). */
+	__atomic_thread_fence(__ATOMIC_SEQ_CST);
+	if (likely((ld32(&twzdb__helper_of(db, jobs)->asked) & jobs) == jobs))
 		return true;
 	return twzdb__helper_start(db, jobs);
 }

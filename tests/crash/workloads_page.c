@@ -106,7 +106,7 @@ static int setup_ahead(struct crash *c)
 
 static int ahead(struct crash *c)
 {
-	return twz_log_checkpoint_ahead(((struct twzdb *)c->db)->log);
+	return twz_log_checkpoint_ahead(((struct twzdb *)c->db)->log, NULL);
 }
 
 /* Homes are written back, the tail moves in the middle of a lap, and the ring goes round. */

@@ -135,7 +135,7 @@ static int worker(struct twz_log *l, int me)
 		if (!err)
 			err = twz_log_wait(l, nr);
 		if (!err && nr % 4 == 0)
-			err = twz_log_checkpoint_ahead(l); /* without the writer lock */
+			err = twz_log_checkpoint_ahead(l, NULL); /* without the writer lock */
 		if (err)
 			break;
 		if (__atomic_load_n(&world->next, __ATOMIC_SEQ_CST) <= number)
@@ -355,13 +355,17 @@ static void a_failed_batch_fails_everybody(void)
 		s->media->ops = &failing;
 		world->failed = 1;
 		fail_after = after;
-		errs[0] = 0;
-		for (int tries = 0; tries < 100 && !errs[0]; tries++) /* a busy disk is slow */
+		for (int tries = 0, all = 0; tries < 100 && all < WORKERS;
+		     tries++) { /* a busy disk is slow */
 			run_threads(0.05, errs);
-		for (int i = 0; i < WORKERS; i++) {
-			T_TRUE(errs[i] == TWZ_E_IO || errs[i] == TWZ_E_FAILED);
-			io += errs[i] == TWZ_E_IO;
+			all = 0;
+			for (int i = 0; i < WORKERS; i++) { /* perhaps when others had just ended */
+				io += errs[i] == TWZ_E_IO;
+				all += errs[i] != 0;
+			}
 		}
+		for (int i = 0; i < WORKERS; i++)
+			T_TRUE(errs[i] == TWZ_E_IO || errs[i] == TWZ_E_FAILED);
 		T_TRUE(io > 0);
 		check_acked(); /* nobody was told too much */
 		applied = world->next;
@@ -377,6 +381,159 @@ static void a_failed_batch_fails_everybody(void)
 	}
 }
 
+/* --- a process is stopped while it writes a batch --- */
+
+static int stop_before, stop_after; /* a write: the nth from now */
+
+static int stopping_write(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	int err;
+
+	if (stop_before && !--stop_before)
+		raise(SIGSTOP);
+	err = real->write_sync(m, buf, off, len);
+	if (stop_after && !--stop_after)
+		raise(SIGSTOP);
+	return err;
+}
+
+static int stopped_leader(const struct env *e, bool before)
+{
+	struct twz_store *s;
+	struct twz_log *l;
+	uint64_t number, nr;
+	int err = open_log(e->path, NULL, e->id, &s, &l);
+
+	if (err)
+		return 1;
+	real = s->media->ops;
+	failing = *real;
+	failing.write_sync = stopping_write;
+	s->media->ops = &failing;
+	err = submit_one(l, &number, &nr);
+	*(before ? &stop_before : &stop_after) = 1;
+	if (!err)
+		err = twz_log_wait(l, nr);
+	return err ? 2 : 0;
+}
+
+static int walk_one(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	uint64_t n, *last = ctx;
+
+	(void)lsn;
+	memcpy(&n, rec, sizeof(n));
+	if (!body_is(rec, n, len) || (*last && n != *last + 1))
+		return 1;
+	*last = n;
+	return 0;
+}
+
+/* The ring ends with the last record that was acknowledged. */
+static void check_ring(struct twz_log *l)
+{
+	uint64_t last = 0;
+
+	T_EQ(twz_log_walk(l, walk_one, &last), 0);
+	T_TRUE(!last || last + 1 == world->next);
+	T_EQ(world->bad, 0);
+}
+
+static int commit_some(struct twz_log *l, int cnt)
+{
+	uint64_t number, nr;
+	int err = 0;
+
+	while (cnt-- && !err) {
+		err = submit_one(l, &number, &nr);
+		if (!err)
+			err = twz_log_wait(l, nr);
+	}
+	return err;
+}
+
+static void others_write_for_the_stopped(bool before, int sig)
+{
+	struct twz_store *s;
+	struct env e;
+	int status = 0;
+	pid_t pid;
+
+	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+		return;
+	T_OK(commit_some(the_log, 3));
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(stopped_leader(&e, before));
+	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	T_TRUE(WIFSTOPPED(status));
+	T_OK(commit_some(the_log, 1)); /* with the other's before it */
+	T_EQ(world->next, 5);
+	/* Up to where it was, one lap later, and not farther. */
+	T_ERR(commit_some(the_log, 100), TWZ_E_TIMEOUT);
+	T_TRUE(world->next > 8);
+	check_ring(the_log);
+	kill(pid, sig);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_TRUE(sig == SIGKILL || (WIFEXITED(status) && !WEXITSTATUS(status)));
+	check_ring(the_log);
+	T_OK(commit_some(the_log, 100));
+	check_ring(the_log);
+	twz_log_close(the_log);
+	T_OK(twz_store_close(s));
+	check_restart(e.path, e.id);
+	unlink(e.path);
+}
+
+static void others_write_for_who_is_stopped_and_goes_on(void)
+{
+	others_write_for_the_stopped(true, SIGCONT);
+}
+
+static void others_write_for_who_is_stopped_and_killed(void)
+{
+	others_write_for_the_stopped(false, SIGKILL);
+}
+
+/* --- memory --- */
+
+static bool no_memory;
+
+void *aligned_alloc(size_t align, size_t len)
+{
+	void *p;
+
+	return no_memory || posix_memalign(&p, align, len) ? NULL : p;
+}
+
+/* A record that was submitted stands: nobody says that there is no memory for it. */
+static void what_was_submitted_needs_no_memory(void)
+{
+	struct twz_store *s;
+	struct env e;
+
+	no_memory = false;
+	if (!log_new(&e, 1024 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+		return;
+	for (int lap = 0; lap < 4; lap++) {
+		uint64_t number, nr = 0;
+
+		for (int i = 0; i < 250;
+		     i++) /* some 400 KiB: across the end of the staging area in time */
+			T_REQ(submit_one(the_log, &number, &nr));
+		no_memory = true;
+		T_OK(twz_log_wait(the_log, nr));
+		no_memory = false;
+		T_EQ(world->next, number + 1);
+	}
+	check_acked();
+	twz_log_close(the_log);
+	T_OK(twz_store_close(s));
+	check_restart(e.path, e.id);
+	unlink(e.path);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -384,6 +541,9 @@ int main(int argc, char **argv)
 		T_CASE(killed_processes_take_nothing_along),
 		T_CASE(killing_all_loses_nothing_that_was_told),
 		T_CASE(a_failed_batch_fails_everybody),
+		T_CASE(what_was_submitted_needs_no_memory),
+		T_CASE(others_write_for_who_is_stopped_and_goes_on),
+		T_CASE(others_write_for_who_is_stopped_and_killed),
 		T_END,
 	};
 

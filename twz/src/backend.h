@@ -98,6 +98,11 @@ struct twz__media {
 	int clwb;     /* and clwb, which this processor has, what flush does */
 	int fd;	      /* for locks and messages; -1 if none */
 	int no_write; /* fd cannot be written, nor locked exclusively */
+	/*
+	 * In the companion, once there is one: 1 = the kernel could not write something back and has told somebody (D17). NULL: nobody
+	 * else can know.
+	 */
+	uint32_t *lost;
 	/* the image is this handle's own (backend_private.c): no companion, it is nobody's holder */
 	int alone;
 	char *path;

@@ -2,18 +2,17 @@
  * backend_file.c -- a store in an ordinary or DAX file (docs/durability.md D11, D18)
  *
  * Page media (ordinary file): stores through a mapping reach the medium when the kernel likes;
- * durable are write_sync (RWF_DSYNC: one range), sync_range (msync) and sync_all (fdatasync).
+ * durable are write_sync (RWF_DSYNC: one range), sync_range (msync) and sync_all (fdatasync): file_sync.c.
  * Cache-line media (DAX, or forced by PMEM2_FORCE_GRANULARITY): libpmem2's flush, drain and memcpy,
  * bound once. Space is allocated before anything is mapped or written there, so a full disk is an
  * error of grow() and never a SIGBUS.
  */
 #include "persist_cpu.h"
-#include "internal.h"
+#include "backend_file.h"
 #include "huge.h"
 
 #include <fcntl.h>
 #include <libgen.h>
-#include <libpmem2.h>
 #include <linux/fiemap.h>
 #include <linux/fs.h>
 #include <linux/magic.h>
@@ -22,7 +21,6 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -30,26 +28,6 @@
 #define ZERO_IOV_CNT 64
 #define ZERO_BY_EXTENT_LEN                                                                         \
 	((uint64_t)8 << 20) /* from here on the file system zeroes faster than we write zeros */
-
-struct file_media {
-	struct twz__media m;
-	struct pmem2_map *probe; /* keeps the functions below valid */
-	pmem2_flush_fn flush;
-	pmem2_drain_fn drain;
-	pmem2_memcpy_fn memcpy;
-	bool dax;	 /* mappings take MAP_SYNC */
-	bool memory;	 /* tmpfs */
-	bool shuts_down; /* xfs: see believed() */
-	bool read_only; /* nothing will be stored to a page of it that has no space, or is shared */
-	bool unnamed;	/* made by O_TMPFILE, not linked yet */
-	char *tmp_path; /* or made under this name, not linked yet */
-	bool linked;	/* it was one of those and has its name now */
-};
-
-static struct file_media *fm(struct twz__media *m)
-{
-	return (struct file_media *)m;
-}
 
 /* --- which file systems --- */
 
@@ -136,7 +114,7 @@ static int allocate(int fd, uint64_t off, uint64_t len)
 	return err;
 }
 
-static int io_error(struct file_media *f, const char *what, uint64_t off, uint64_t len, int err)
+int twz__file_io_error(struct file_media *f, const char *what, uint64_t off, uint64_t len, int err)
 {
 	if (err == ENOSPC || err == EDQUOT || err == EFBIG)
 		return nospc(f, len, err);
@@ -205,7 +183,7 @@ static int file_give(struct twz__media *m, uint64_t off, uint64_t len)
 				"%s: giving back %llu bytes: %s", m->path, (unsigned long long)len,
 				strerror(errno));
 	/* Or what lay there might be back after a crash. */
-	return fdatasync(m->fd) ? io_error(fm(m), "sync", off, len, errno) : 0;
+	return twz__file_datasync(fm(m), off, len);
 }
 
 /* The file is no longer than before, so no limit of its size is asked. */
@@ -225,7 +203,7 @@ static int file_take(struct twz__media *m, uint64_t off, uint64_t len)
 	while (err == EINTR);
 	if (err)
 		return nospc(fm(m), len, err);
-	return fdatasync(m->fd) ? io_error(fm(m), "sync", off, len, errno) : 0;
+	return twz__file_datasync(fm(m), off, len);
 }
 
 /* --- granularity, from libpmem2 --- */
@@ -347,9 +325,9 @@ static int file_grow(struct twz__media *m, uint64_t len)
 	err = allocate(m->fd, from, len - from);
 	if (err)
 		rc = nospc(fm(m), len - old, err);
-	else if (fdatasync(m->fd)) /* D11: the size is durable before it is used */
-		rc = io_error(fm(m), "sync", old, len - old, errno);
-	else
+	else /* D11: the size is durable before it is used */
+		rc = twz__file_datasync(fm(m), old, len - old);
+	if (!rc)
 		return probe_granularity(fm(m));
 	if (ftruncate(m->fd, (off_t)old))
 		return twz__err_in(rc, "%s: and it cannot be cut back to %llu bytes", m->path,
@@ -399,7 +377,7 @@ static int file_read(struct twz__media *m, void *buf, uint64_t off, uint64_t len
 		if (n < 0 && errno == EINTR)
 			continue;
 		if (n < 0)
-			return io_error(fm(m), "read", off, len, errno);
+			return twz__file_io_error(fm(m), "read", off, len, errno);
 		if (n == 0)
 			return twz__err(TWZ_E_TRUNCATED,
 					"%s: ends before offset %llu: restore it from a backup",
@@ -411,44 +389,14 @@ static int file_read(struct twz__media *m, void *buf, uint64_t off, uint64_t len
 	return 0;
 }
 
-/*
- * A sync has succeeded: was that true? When its device fails, xfs shuts down and drops changes of extents that are on their
- * way; a sync that waits for such a change (the first write to space that was only allocated has one) may find nothing
- * left to wait for and succeed, though the bytes will read as zeros. The mark that it has shut down is set before anything is
- * dropped, and from then on it answers no question any more: so one is asked (D17; tests/vm shows it).
- */
-static bool believed(struct file_media *f)
-{
-	struct stat st;
-
-	if (!f->shuts_down || !fstat(f->m.fd, &st))
-		return true;
-	errno = EIO;
-	return false;
-}
-
-/*
- * One request, one range made durable; a short count (a signal, a limit) goes on from where it
- * stopped.
- */
-static int write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off)
-{
-	ssize_t n;
-
-	do
-		n = pwritev2(f->m.fd, iov, cnt, (off_t)off, RWF_DSYNC);
-	while (n < 0 && errno == EINTR);
-	return n < 0 || !believed(f) ? -errno : (int)n;
-}
-
 static int file_write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
 {
 	while (len) {
 		struct iovec iov = {(void *)(uintptr_t)buf, len < (1u << 30) ? len : 1u << 30};
-		int n = write_dsync(fm(m), &iov, 1, off);
+		int n = twz__file_write_dsync(fm(m), &iov, 1, off);
 
 		if (n <= 0)
-			return io_error(fm(m), "write", off, len, n ? -n : EIO);
+			return twz__file_io_error(fm(m), "write", off, len, n ? -n : EIO);
 		buf = (const char *)buf + n;
 		off += (uint64_t)n;
 		len -= (uint64_t)n;
@@ -470,9 +418,9 @@ static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
 			iov[cnt].iov_len = rest < ZERO_BUF_LEN ? rest : ZERO_BUF_LEN;
 			rest -= iov[cnt].iov_len;
 		}
-		n = write_dsync(f, iov, cnt, off);
+		n = twz__file_write_dsync(f, iov, cnt, off);
 		if (n <= 0)
-			return io_error(f, "write", off, len, n ? -n : EIO);
+			return twz__file_io_error(f, "write", off, len, n ? -n : EIO);
 		off += (uint64_t)n;
 		len -= (uint64_t)n;
 	}
@@ -483,7 +431,7 @@ static int file_zero(struct twz__media *m, uint64_t off, uint64_t len)
 {
 	if (len >= ZERO_BY_EXTENT_LEN &&
 	    !fallocate(m->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))
-		return fdatasync(m->fd) ? io_error(fm(m), "sync", off, len, errno) : 0;
+		return twz__file_datasync(fm(m), off, len);
 	return write_zeros(fm(m), off, len);
 }
 
@@ -507,40 +455,6 @@ static void file_copy_nt(struct twz__media *m, void *dst, const void *src, size_
 		memcpy(dst, src, len);
 }
 
-static int file_sync_range(struct twz__media *m, void *addr, uint64_t len)
-{
-	uintptr_t from = (uintptr_t)addr & ~(uintptr_t)(TWZ_PAGE_SIZE - 1);
-
-	if (m->granularity != TWZ_GRAN_PAGE) {
-		file_flush(m, addr, len);
-		file_fence(m);
-		return 0;
-	}
-	if (msync((void *)from, (uintptr_t)addr + len - from, MS_SYNC) || !believed(fm(m)))
-		return io_error(fm(m), "sync", 0, len, errno);
-	return 0;
-}
-
-/* An error may have been reported by this for good: it is one of the sync. */
-static int file_write_back(struct twz__media *m, uint64_t off, uint64_t len)
-{
-	const unsigned flags = SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER;
-
-	if (m->granularity != TWZ_GRAN_PAGE ||
-	    !sync_file_range(m->fd, (off_t)off, (off_t)len, flags))
-		return 0;
-	return errno == ENOSYS ? 0 : io_error(fm(m), "write", off, len, errno);
-}
-
-static int file_sync_all(struct twz__media *m)
-{
-	if (m->granularity != TWZ_GRAN_PAGE) {
-		file_fence(m);
-		return 0;
-	}
-	return fdatasync(m->fd) || !believed(fm(m)) ? io_error(fm(m), "sync", 0, 0, errno) : 0;
-}
-
 static void file_close(struct twz__media *m)
 {
 	struct file_media *f = fm(m);
@@ -549,6 +463,7 @@ static void file_close(struct twz__media *m)
 		unlink(f->tmp_path);
 	if (f->probe)
 		pmem2_map_delete(&f->probe);
+	twz__file_ways_close(f);
 	if (m->fd >= 0)
 		close(m->fd);
 	free(f->tmp_path);
@@ -590,7 +505,7 @@ static int file_publish(struct twz__media *m)
 	if (!f->unnamed && !f->tmp_path)
 		return sync_dir(m->path);
 	if (fsync(m->fd))
-		return io_error(f, "sync", 0, 0, errno);
+		return twz__file_io_error(f, "sync", 0, 0, errno);
 	if (link_name(f)) {
 		if (errno == EEXIST)
 			return twz__err(TWZ_E_EXIST, "%s: exists already", m->path);
@@ -619,7 +534,7 @@ static int file_reset(struct twz__media *m)
 	if (f->probe)
 		pmem2_map_delete(&f->probe);
 	if (ftruncate(m->fd, 0) || fsync(m->fd))
-		return io_error(f, "truncate", 0, 0, errno);
+		return twz__file_io_error(f, "truncate", 0, 0, errno);
 	return 0;
 }
 
@@ -634,6 +549,7 @@ static void file_forked(struct twz__media *m)
 	if (f->probe)
 		file_unmap(m, pmem2_map_get_address(f->probe), pmem2_map_get_size(f->probe), 0);
 	f->probe = NULL;
+	twz__file_ways_close(f);
 	close(m->fd);
 	m->fd = -1;
 }
@@ -644,9 +560,9 @@ static const struct twz__media_ops file_ops = {
 	.unmap = file_unmap,
 	.read = file_read,
 	.write_sync = file_write_sync,
-	.sync_range = file_sync_range,
-	.sync_all = file_sync_all,
-	.write_back = file_write_back,
+	.sync_range = twz__file_sync_range,
+	.sync_all = twz__file_sync_all,
+	.write_back = twz__file_write_back,
 	.grow = file_grow,
 	.zero = file_zero,
 	.give = file_give,
@@ -809,6 +725,8 @@ static int file_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
 		rc = open_new(f, len);
 		*created = 1;
 	}
+	if (!rc)
+		rc = twz__file_ways_open(f);
 	if (rc) {
 		file_close(&f->m);
 		*created = 0;

@@ -14,7 +14,7 @@
 
 #define COMP_MAGIC "TWZ-LOCK" /* first 8 bytes */
 #define COMP_VERSION                                                                               \
-	1u /* raise with any change below, in struct twzc_shared, or in what a mutex protects */
+	2u /* raise with any change below, in struct twzc_shared, or in what a mutex protects */
 #define COMP_PAGE ((uint64_t)4096)
 
 #define COMP_PROCS_OFF COMP_PAGE
@@ -52,7 +52,8 @@ _Static_assert(sizeof(struct comp_mutex) == 64, "one line");
  *     72     4  seg_cnt: entries of the segment directory in use
  *     76     4  lock_cnt: object lock entries in use
  *     80     4  proc_end: process numbers from this one on were never used
- *     84    44  zero
+ *     84     4  lost: 1 = something stored to the file did not get to the medium (file_sync.c)
+ *     88    40  zero
  *    128    64  meta: the metadata lock of the store (core.h)
  *    192    64  reap: held while a dead process is cleaned up
  *    256    64  segs: the segment directory
@@ -75,7 +76,8 @@ struct comp_head_pm {
 	uint32_t seg_cnt;
 	uint32_t lock_cnt;
 	uint32_t proc_end;
-	uint32_t zero0[11];
+	uint32_t lost;
+	uint32_t zero0[10];
 	struct comp_mutex meta, reap, segs, locks, alloc;
 	uint64_t zero1[8];
 	union {

@@ -258,6 +258,7 @@ int twz_log_open(struct twz_store *s, twz_oid id, const struct twz_log_user *use
 		err = open_obj(l, o, restart);
 	if (err) {
 		twz_obj_close(o);
+		twz__log_group_close(l);
 		free(l->block);
 		free(l);
 		return err;

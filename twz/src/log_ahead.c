@@ -13,18 +13,17 @@
 
 #include "log_ring.h"
 
-#define SLICE_LEN   ((uint64_t)256 << 10)
-#define BUSY_US	    100 /* a slice that took less had nothing to write */
-#define MANY_STAGED 1024
+#define SLICE_LEN ((uint64_t)256 << 10)
+#define BUSY_US	  100 /* a slice that took less had nothing to write */
 
 static int lock(struct twz_log *l, pthread_mutex_t *m)
 {
-	int err = pthread_mutex_lock(m);
+	int err = twz__log_mutex_lock(m);
 
 	/* Its owner died between the medium and the segment, which is then behind: so nothing was reused. */
 	if (err == EOWNERDEAD)
 		err = pthread_mutex_consistent(m);
-	return err ? twz__err(-err, "log %s: locking its tail failed", l->ring.name) : 0;
+	return err ? twz__log_lock_failed(l, "tail", err) : 0;
 }
 
 int twz__log_tail_lock(struct twz_log *l)
@@ -64,44 +63,49 @@ static bool hurry(const struct twz_log *l)
 	return used(l) >= l->due_len / 4 * 3;
 }
 
-/* What has been staged meanwhile, and nobody waits for, would fill up. */
-static int pause_after(struct twz_log *l, uint64_t took)
+static void pause_after(uint64_t took)
 {
 	const struct timespec ts = {0, (long)(took < 20000 ? took : 20000) * 1000};
 
-	if (seg_get(&l->stage->put) - seg_get(&l->stage->applied) >= MANY_STAGED)
-		return twz_log_drain(l);
 	if (took >= BUSY_US)
 		nanosleep(&ts, NULL);
-	return 0;
 }
 
-static int write_slices(struct twz_log *l)
+static bool stopped(const uint32_t *stop)
+{
+	return stop && seg_get(stop);
+}
+
+static int write_slices(struct twz_log *l, const uint32_t *stop)
 {
 	struct twz__media *m = l->ring.store->media;
 	uint64_t len = 0;
 	int err = m->ops->write_back ? m->ops->len(m, &len) : 0;
 
-	for (uint64_t off = 0; off < len && !err && !hurry(l); off += SLICE_LEN) {
+	for (uint64_t off = 0; off < len && !err && !hurry(l) && !stopped(stop); off += SLICE_LEN) {
 		uint64_t start = now_us();
 
 		err = m->ops->write_back(m, off, SLICE_LEN < len - off ? SLICE_LEN : len - off);
 		if (!err)
-			err = pause_after(l, now_us() - start);
+			pause_after(now_us() - start);
 	}
 	return err;
 }
 
-static int ahead(struct twz_log *l)
+/* Every error here is one of the medium, and nothing is said to be durable before it is (D17). */
+static int ahead(struct twz_log *l, const uint32_t *stop)
 {
 	uint64_t to = seg_get(&l->seg->applied);
+	int err = write_slices(l, stop);
 
-	if (write_slices(l) || twz_sync_all(l->ring.store))
+	if (!err && stopped(stop))
+		return 0;
+	if (err || twz_sync_all(l->ring.store))
 		return twz__log_group_fail(l, "syncing the homes at a checkpoint");
 	return twz__log_tail_publish(l, to);
 }
 
-int twz_log_checkpoint_ahead(struct twz_log *l)
+int twz_log_checkpoint_ahead(struct twz_log *l, const uint32_t *stop)
 {
 	int err = twz__log_enter_ready(l);
 
@@ -112,7 +116,7 @@ int twz_log_checkpoint_ahead(struct twz_log *l)
 		err = pthread_mutex_consistent(&l->stage->ahead_mutex);
 	if (err)
 		return 0; /* somebody is at it */
-	err = ahead(l);
+	err = ahead(l, stop);
 	pthread_mutex_unlock(&l->stage->ahead_mutex);
 	return err;
 }

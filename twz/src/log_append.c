@@ -437,6 +437,14 @@ static int append_any(struct twz_log *l, const struct iovec *iov, int cnt, uint6
 	return err ? err : append_data(l, (struct spot){p.lsn, p.total}, len, lsn);
 }
 
+/* Page media: what is staged comes before it, and nobody writes where it goes. */
+static int settle(struct twz_log *l, uint64_t len)
+{
+	int err = twz_log_drain(l);
+
+	return err ? err : twz__log_lap_wait(l, len);
+}
+
 int twz_log_append_staged(struct twz_log *l, size_t len, uint64_t *lsn)
 {
 	struct iovec iov;
@@ -448,7 +456,7 @@ int twz_log_append_staged(struct twz_log *l, size_t len, uint64_t *lsn)
 	if (!err)
 		err = len_check(l, len);
 	if (twz__unlikely(l->stage && !err))
-		err = twz_log_drain(l);
+		err = settle(l, len);
 	if (twz__unlikely(err))
 		return err;
 	if (twz__likely(plan_plain(l, len, &sp)))
@@ -477,7 +485,7 @@ int twz_log_append(struct twz_log *l, const struct iovec *iov, int cnt, uint64_t
 	if (!err)
 		err = pieces_len(l, iov, cnt, &len);
 	if (twz__unlikely(l->stage && !err))
-		err = twz_log_drain(l);
+		err = settle(l, len);
 	if (twz__unlikely(err))
 		return err;
 	if (len <= l->plain_max) { /* unless it becomes an object */

@@ -34,13 +34,6 @@
 
 #define NAP_MS 20 /* how long a waiter trusts that those who write are alive */
 
-enum batch_state {
-	BATCH_FREE = 0,
-	BATCH_FROZEN = 1, /* its bytes are decided, and perhaps written */
-	BATCH_DONE = 2,	  /* durable, but perhaps not all before it */
-	BATCH_FAILED = 3, /* D17: nobody writes it again */
-};
-
 /* --- the segment --- */
 
 static int mutex_init(pthread_mutex_t *m)
@@ -69,31 +62,12 @@ static int stage_init(void *ptr, void *ctx)
 		err = mutex_init(&st->tail_mutex);
 	if (!err)
 		err = mutex_init(&st->ahead_mutex);
-	for (int i = 0; i < TWZ_LOG_BATCHES && !err; i++)
+	for (int i = 0; i < TWZ_LOG_BATCHES && !err; i++) {
 		err = mutex_init(&st->batch[i].mutex);
+		if (!err)
+			err = mutex_init(&st->batch[i].again);
+	}
 	return err;
-}
-
-int twz__log_group_open(struct twz_log *l)
-{
-	const twz_oid id = {{l->ring.id.w[0], l->ring.id.w[1] ^ TWZ_LOG_STAGE_ID}};
-	void *ptr;
-	int err;
-
-	if (l->ring.map || !l->user->staged)
-		return 0;
-	err = twz_shared_get(l->ring.store, id, sizeof(*l->stage), stage_init, NULL, &ptr, NULL);
-	if (!err)
-		l->stage = ptr;
-	return err;
-}
-
-void twz__log_group_close(struct twz_log *l)
-{
-	for (int i = 0; i < TWZ_LOG_BATCHES; i++)
-		free(l->bounce[i]);
-	free(l->body[0]);
-	free(l->body[1]);
 }
 
 static const struct twz__log_ent *entry(const struct twz__log_stage *st, uint64_t nr)
@@ -109,6 +83,65 @@ static uint64_t entry_end(const struct twz__log_ent *e)
 static uint64_t block_up(uint64_t lsn)
 {
 	return twz__log_align(lsn, TWZ_LOG_BLOCK_LEN);
+}
+
+static int bounce_get(struct twz_log *l, int i, uint64_t len)
+{
+	if (l->bounce_len[i] >= len)
+		return 0;
+	free(l->bounce[i]);
+	l->bounce_len[i] = 0;
+	l->bounce[i] = aligned_alloc(TWZ_LOG_BLOCK_LEN, len);
+	if (!l->bounce[i])
+		return twz__err(TWZ_E_NOMEM, "log %s: no memory for a batch of %llu bytes",
+				l->ring.name, (unsigned long long)len);
+	l->bounce_len[i] = len;
+	return 0;
+}
+
+/*
+ * All that making records durable and applying them needs, taken when there is somebody to be told that it is not to be
+ * had: a record that was submitted stands, so nobody may fail at it afterwards for want of memory.
+ */
+static int memory_take(struct twz_log *l)
+{
+	uint64_t batch =
+		TWZ_LOG_BATCH_MAX + block_up(TWZ_LOG_STAGE_REC_MAX) + 2 * TWZ_LOG_BLOCK_LEN;
+	int err = 0;
+
+	batch = batch < l->ring.ring_len ? batch : l->ring.ring_len;
+	for (int i = 0; i < TWZ_LOG_BATCHES && !err; i++)
+		err = bounce_get(l, i, batch);
+	for (int i = 0; i < 2 && !err; i++) {
+		l->body[i] = aligned_alloc(TWZ_LOG_BLOCK_LEN, block_up(TWZ_LOG_STAGE_REC_MAX));
+		if (!l->body[i])
+			err = twz__err(TWZ_E_NOMEM, "log %s: no memory for a record", l->ring.name);
+	}
+	return err;
+}
+
+int twz__log_group_open(struct twz_log *l)
+{
+	const twz_oid id = {{l->ring.id.w[0], l->ring.id.w[1] ^ TWZ_LOG_STAGE_ID}};
+	void *ptr;
+	int err;
+
+	if (l->ring.map || !l->user->staged)
+		return 0;
+	err = twz_shared_get(l->ring.store, id, sizeof(*l->stage), stage_init, NULL, &ptr, NULL);
+	if (!err)
+		err = memory_take(l);
+	if (!err)
+		l->stage = ptr;
+	return err;
+}
+
+void twz__log_group_close(struct twz_log *l)
+{
+	for (int i = 0; i < TWZ_LOG_BATCHES; i++)
+		free(l->bounce[i]);
+	free(l->body[0]);
+	free(l->body[1]);
 }
 
 /* Bytes of the staging area lie at their LSN modulo its length. */
@@ -130,23 +163,20 @@ static void stage_copy_out(const struct twz__log_stage *st, uint64_t lsn, void *
 	memcpy((uint8_t *)to + n, st->buf, len - n);
 }
 
-/* The body of an entry in one piece; COPY is used if it is not. NULL: no memory. */
+/* The body of an entry in one piece; COPY is used if it is not. */
 static const void *stage_body(struct twz_log *l, const struct twz__log_ent *e, int copy)
 {
 	uint64_t lsn = e->lsn + sizeof(struct log_rec_pm), at = lsn % TWZ_LOG_STAGE_LEN;
 
 	if (at + e->len <= TWZ_LOG_STAGE_LEN)
 		return l->stage->buf + at;
-	if (!l->body[copy])
-		l->body[copy] = aligned_alloc(TWZ_LOG_BLOCK_LEN, block_up(TWZ_LOG_STAGE_REC_MAX));
-	if (l->body[copy])
-		stage_copy_out(l->stage, lsn, l->body[copy], e->len);
+	stage_copy_out(l->stage, lsn, l->body[copy], e->len);
 	return l->body[copy];
 }
 
 /* --- waking --- */
 
-static void wake_all(struct twz__log_stage *st)
+void twz__log_wake_all(struct twz__log_stage *st)
 {
 	__atomic_fetch_add(&st->wake, 1, __ATOMIC_SEQ_CST);
 	if (__atomic_load_n(&st->waiters, __ATOMIC_SEQ_CST))
@@ -166,7 +196,7 @@ int twz__log_group_fail(struct twz_log *l, const char *what)
 {
 	int err = twz__log_fail(l, what);
 
-	wake_all(l->stage);
+	twz__log_wake_all(l->stage);
 	return err;
 }
 
@@ -198,15 +228,15 @@ static void stage_repair(struct twz_log *l)
 		seg_set(&l->seg->head, entry_end(entry(st, put - 1)));
 }
 
-static int stage_lock(struct twz_log *l)
+int twz__log_stage_lock(struct twz_log *l)
 {
-	int err = pthread_mutex_lock(&l->stage->mutex);
+	int err = twz__log_mutex_lock(&l->stage->mutex);
 
 	if (err == EOWNERDEAD) {
 		stage_repair(l);
 		err = pthread_mutex_consistent(&l->stage->mutex);
 	}
-	return err ? twz__err(-err, "log %s: locking its staging area failed", l->ring.name) : 0;
+	return err ? twz__log_lock_failed(l, "staging area", err) : 0;
 }
 
 /* True: the batch is ours. An orphaned one, too: its state says how far it got. */
@@ -223,8 +253,8 @@ static bool batch_lock(struct twz__log_batch *b)
  * The bytes of a batch: a pure function of its entries and of the checksum before it. *SUM: of its last
  * record, the only one that is rounded up to a block.
  */
-static void batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8_t *buf,
-			uint64_t *sum)
+void twz__log_batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8_t *buf,
+			  uint64_t *sum)
 {
 	const struct twz__log_stage *st = l->stage;
 	uint64_t generation = l->seg->generation;
@@ -244,20 +274,6 @@ static void batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8
 		memset(body + e->len, 0, end - e->lsn - sizeof(*rec) - e->len);
 		rec->sum = *sum = twz__log_rec_sum(rec, generation);
 	}
-}
-
-static int bounce_get(struct twz_log *l, int i, uint64_t len)
-{
-	if (l->bounce_len[i] >= len)
-		return 0;
-	free(l->bounce[i]);
-	l->bounce_len[i] = 0;
-	l->bounce[i] = aligned_alloc(TWZ_LOG_BLOCK_LEN, len);
-	if (!l->bounce[i])
-		return twz__err(TWZ_E_NOMEM, "log %s: no memory for a batch of %llu bytes",
-				l->ring.name, (unsigned long long)len);
-	l->bounce_len[i] = len;
-	return 0;
 }
 
 /* All entries that stand one behind the other in a lap; the batch's mutex is held, too. */
@@ -281,7 +297,7 @@ static int freeze(struct twz_log *l, int i)
 	err = bounce_get(l, i, b->to_lsn - b->from_lsn);
 	if (err)
 		return err;
-	batch_bytes(l, b, l->bounce[i], &b->sum);
+	twz__log_batch_bytes(l, b, l->bounce[i], &b->sum);
 	seg_set(&b->state, BATCH_FROZEN);
 	freeze_finish(l, b);
 	return 0;
@@ -296,7 +312,7 @@ static int adopt(struct twz_log *l, int i)
 
 	if (err)
 		return err;
-	batch_bytes(l, b, l->bounce[i], &sum);
+	twz__log_batch_bytes(l, b, l->bounce[i], &sum);
 	assert(sum == b->sum);
 	return 0;
 }
@@ -316,7 +332,7 @@ static bool worth_it(const struct twz__log_stage *st)
 static int batch_take(struct twz_log *l, int *i)
 {
 	struct twz__log_stage *st = l->stage;
-	int err = stage_lock(l), free_i = -1;
+	int err = twz__log_stage_lock(l), free_i = -1;
 
 	*i = -1;
 	if (err)
@@ -330,7 +346,8 @@ static int batch_take(struct twz_log *l, int *i)
 		if (state == BATCH_FROZEN) {
 			*i = k;
 			err = adopt(l, k);
-		} else if (state == BATCH_FREE && free_i < 0) {
+		} else if (state == BATCH_FREE && free_i < 0 &&
+			   twz__log_batch_let_go(&st->batch[k])) {
 			free_i = k;
 			continue;
 		}
@@ -353,7 +370,7 @@ static int batch_take(struct twz_log *l, int *i)
 static int retire(struct twz_log *l)
 {
 	struct twz__log_stage *st = l->stage;
-	int err = stage_lock(l);
+	int err = twz__log_stage_lock(l);
 	bool any = !err;
 
 	while (any) {
@@ -391,8 +408,6 @@ static int apply_next(struct twz_log *l, uint64_t nr)
 	const void *body = stage_body(l, e, 0);
 	int err;
 
-	if (!body)
-		return twz__err(TWZ_E_NOMEM, "log %s: no memory to apply a record", l->ring.name);
 	err = l->user->staged(l->user->ctx, e->lsn, body, e->len);
 	if (err) /* it is durable: nobody may go on as if it were not there */
 		return twz__log_group_fail(l, "applying a record");
@@ -413,18 +428,18 @@ static int apply_durable(struct twz_log *l)
 
 	if (seg_get(&st->applied) == seg_get(&st->durable))
 		return 0;
-	err = pthread_mutex_lock(&st->apply_mutex);
+	err = twz__log_mutex_lock(&st->apply_mutex);
 	if (err == EOWNERDEAD) /* the record it was at will be applied once more */
 		err = pthread_mutex_consistent(&st->apply_mutex);
 	if (err)
-		return twz__err(-err, "log %s: locking its apply lock failed", l->ring.name);
+		return twz__log_lock_failed(l, "homes", err);
 	while (!err && seg_get(&st->applied) < seg_get(&st->durable) && !seg_get(&l->seg->failed)) {
 		err = apply_next(l, seg_get(&st->applied));
 		did = 1;
 	}
 	pthread_mutex_unlock(&st->apply_mutex);
 	if (did)
-		wake_all(st);
+		twz__log_wake_all(st);
 	return err ? err : did;
 }
 
@@ -460,12 +475,14 @@ static int lead(struct twz_log *l)
 			err = retire(l);
 		if (err)
 			return err;
-	} else if (retire(l)) {
-		return TWZ_E_IO;
+	} else {
+		err = retire(l);
+		if (err)
+			return err;
 	}
 	err = apply_durable(l);
 	if (i >= 0 && !err)
-		wake_all(
+		twz__log_wake_all(
 			l->stage); /* there is a free batch; else those who wait have heard already */
 	return err < 0 ? err : i >= 0 || err;
 }
@@ -473,6 +490,7 @@ static int lead(struct twz_log *l)
 int twz_log_wait(struct twz_log *l, uint64_t nr)
 {
 	struct twz__log_stage *st = l->stage;
+	struct twz__log_patience patience = {0, 0};
 	int ret = 0;
 
 	while (ret >= 0 && st && seg_get(&st->applied) < nr) {
@@ -481,6 +499,8 @@ int twz_log_wait(struct twz_log *l, uint64_t nr)
 		ret = twz__log_enter(l);
 		if (!ret)
 			ret = lead(l);
+		if (!ret)
+			ret = twz__log_relieve(l, &patience);
 		if (!ret && seg_get(&st->applied) < nr)
 			doze(st, seen);
 	}
@@ -554,6 +574,8 @@ static int submit_room(struct twz_log *l, uint64_t total)
 		} else if (crosses(l, total)) {
 			err = twz_log_drain(l);
 			if (!err && crosses(l, total))
+				err = twz__log_lap_wait(l, 0);
+			if (!err && crosses(l, total))
 				err = twz__log_pad(l);
 		} else if (end - tail > l->due_len) {
 			err = twz_log_drain(l);
@@ -563,7 +585,7 @@ static int submit_room(struct twz_log *l, uint64_t total)
 			if (!err)
 				err = twz_log_checkpoint(l);
 		} else {
-			return 0;
+			return twz__log_lap_wait(l, total);
 		}
 	}
 	return err;
@@ -581,7 +603,7 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 	if (!err)
 		err = submit_room(l, total);
 	if (!err)
-		err = stage_lock(l);
+		err = twz__log_stage_lock(l);
 	if (err)
 		return err;
 	put = seg_get(&st->put);
@@ -620,11 +642,8 @@ int twz_log_pending_walk(struct twz_log *l, uint64_t from, uint64_t to,
 
 	for (; from < to && !ret; from++) {
 		const struct twz__log_ent *e = entry(l->stage, from);
-		const void *body = stage_body(l, e, 1);
 
-		ret = body ? fn(ctx, from + 1, body, e->len)
-			   : twz__err(TWZ_E_NOMEM, "log %s: no memory to read a record",
-				      l->ring.name);
+		ret = fn(ctx, from + 1, stage_body(l, e, 1), e->len);
 	}
 	return ret;
 }

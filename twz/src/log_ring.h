@@ -7,6 +7,7 @@
  *	log.c	       create, open
  *	log_append.c   append, checkpoint
  *	log_group.c    page media: staging, batches
+ *	log_stuck.c    page media: processes that are stopped in the middle of it
  *	log_ahead.c    page media: checkpoints beside commits
  *	log_recover.c  restart, takeover, walk, check
  */
@@ -137,10 +138,21 @@ struct twz__log_ent {
 	uint64_t lsn, len; /* bytes of the body */
 };
 
+enum twz__log_batch_state {
+	BATCH_FREE = 0,
+	BATCH_FROZEN = 1, /* its bytes are decided, and perhaps written */
+	BATCH_DONE = 2,	  /* durable, but perhaps not all before it */
+	BATCH_FAILED = 3, /* D17: nobody writes it again */
+};
+
 /* Written by the holder of its mutex; whoever freezes it has both. */
 struct twz__log_batch {
 	pthread_mutex_t mutex;
-	uint32_t state;		   /* enum batch_state */
+	pthread_mutex_t
+		again;	/* whoever writes it once more, its holder being stopped (log_stuck.c) */
+	uint32_t state; /* enum twz__log_batch_state */
+	uint32_t
+		held; /* 1: who wrote it may write it once more, later: as long as one of the mutexes is held */
 	uint64_t from, to;	   /* entries */
 	uint64_t from_lsn, to_lsn; /* whole blocks */
 	uint64_t prev_sum, sum;	   /* of the record before, of the last one */
@@ -151,7 +163,7 @@ struct twz__log_stage {
 	pthread_mutex_t mutex, apply_mutex;
 	pthread_mutex_t tail_mutex;  /* the tail, on the medium and in the segment */
 	pthread_mutex_t ahead_mutex; /* whoever checkpoints without the writer lock */
-	uint32_t wake, waiters; /* futex: something went on */
+	uint32_t wake, waiters;	     /* futex: something went on */
 	_Alignas(64) uint64_t put;
 	uint64_t frozen, durable;
 	uint64_t
@@ -286,6 +298,28 @@ int twz__log_enter_ready(struct twz_log *l);
 int twz__log_pad(struct twz_log *l);
 int twz__log_group_open(struct twz_log *l);
 void twz__log_group_close(struct twz_log *l);
+/* What log_group.c and log_stuck.c share. */
+int twz__log_stage_lock(struct twz_log *l);
+void twz__log_wake_all(struct twz__log_stage *st);
+void twz__log_batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8_t *buf,
+			  uint64_t *sum);
+/*
+ * Lock a robust mutex of the shared segment: 0, EOWNERDEAD, or TIMEDOUT when its holder has not let it go for so long that
+ * it must be stopped.
+ */
+int twz__log_mutex_lock(pthread_mutex_t *m);
+/* The message for what it has returned, and the error. */
+int twz__log_lock_failed(const struct twz_log *l, const char *what, int err);
+/* How long a waiter has seen nothing go on. Zeroed before its first look. */
+struct twz__log_patience {
+	uint64_t seen, since_ms;
+};
+/* It waits, and has found nothing to do: 1: there was something, after all; 0: wait on; TWZ_E_TIMEOUT; TWZ_E_IO. */
+int twz__log_relieve(struct twz_log *l, struct twz__log_patience *p);
+/* Its mutex is held: may batch B be used anew? */
+bool twz__log_batch_let_go(struct twz__log_batch *b);
+/* Before LEN bytes go to the ring as a record: until nobody can write there any more. Nothing is staged, or LEN is short. TWZ_E_TIMEOUT. */
+int twz__log_lap_wait(struct twz_log *l, uint64_t len);
 /* twz__log_fail(), and nobody goes on waiting. */
 int twz__log_group_fail(struct twz_log *l, const char *what);
 /* Around a change of the tail, which only grows. Nothing where nobody checkpoints beside the writer. */

@@ -481,6 +481,7 @@ static int enter_companion(struct twz_store *s)
 		rc = twz__comp_attach(s->media, s->core.super.uuid, &s->comp);
 	if (rc)
 		return rc;
+	s->media->lost = &s->comp->head->lost;
 	rc = twz__store_attach(s, &s->comp->head->shared);
 	if (rc)
 		return rc;
@@ -521,6 +522,7 @@ static void open_undo(struct twz_store *s, int rc)
 		stores_remove(s);
 	}
 	twz__window_close(&rt->win);
+	s->media->lost = NULL;
 	twz__comp_close(s->comp, rt->sole);
 	s->comp = NULL;
 	if (rt->fresh && s->media->ops->reset && s->media->ops->reset(s->media))
@@ -705,6 +707,7 @@ static int close_shared(struct twz_store *s)
 	int rc, rc2;
 
 	if (s->watch || s->media->alone) { /* its image, or what it looked at, goes with it */
+		s->media->lost = NULL;
 		twz__comp_close(s->comp, !s->watch);
 		return 0;
 	}
@@ -715,6 +718,7 @@ static int close_shared(struct twz_store *s)
 		rc = close_last(s);
 	if (last)
 		twz__scratch_sweep(s->media);
+	s->media->lost = NULL;
 	twz__comp_close(s->comp, last);
 	rc2 = last ? rc : 0;
 	twz__holders_drop(s->media);
@@ -742,6 +746,7 @@ int twz_store_close(struct twz_store *s)
 
 		rc = rc ? rc : rc2;
 	} else {
+		s->media->lost = NULL;
 		twz__comp_drop(s->comp);
 	}
 	store_free(s);

@@ -142,10 +142,13 @@ TWZ_API TWZ_MUST_CHECK int twz_log_append_staged(struct twz_log *l, size_t len, 
 TWZ_API bool twz_log_can_submit(const struct twz_log *l, size_t len);
 /*
  * *NR: what to wait for. Waits while the staging area is full, and runs checkpoints that are due. Errors: nothing
- * was submitted; TWZ_E_IO, TWZ_E_FAILED as twz_log_append().
+ * was submitted; TWZ_E_IO, TWZ_E_FAILED as twz_log_append(); TWZ_E_TIMEOUT as twz_log_wait().
  */
 TWZ_API TWZ_MUST_CHECK int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr);
-/* Any thread. TWZ_E_IO, TWZ_E_FAILED: the outcome is unknown (D17). */
+/*
+ * Any thread. TWZ_E_IO, TWZ_E_FAILED: the outcome is unknown (D17). TWZ_E_TIMEOUT, after ten seconds: another process is stopped where
+ * nobody can do its work; the record stands, and will be durable when that process goes on, or dies.
+ */
 TWZ_API TWZ_MUST_CHECK int twz_log_wait(struct twz_log *l, uint64_t nr);
 /* Wait for everything submitted so far. */
 TWZ_API TWZ_MUST_CHECK int twz_log_drain(struct twz_log *l);
@@ -180,9 +183,10 @@ TWZ_API TWZ_MUST_CHECK int twz_log_checkpoint(struct twz_log *l);
 /*
  * A log records are submitted to: a checkpoint by any thread, without the writer lock, beside commits. Writes homes
  * back in file order, a slice at a time, then does what twz_log_checkpoint() does, for what had been applied when it
- * began. Nothing, if less than a quarter of the ring is used, or another thread is at it. TWZ_E_IO: the log is failed (D17).
+ * began. It is given up when *STOP is not 0 any more (NULL: never). Nothing, if less than a quarter of the ring is used, or
+ * another thread is at it. TWZ_E_IO: the log is failed (D17).
  */
-TWZ_API TWZ_MUST_CHECK int twz_log_checkpoint_ahead(struct twz_log *l);
+TWZ_API TWZ_MUST_CHECK int twz_log_checkpoint_ahead(struct twz_log *l, const uint32_t *stop);
 /* Would that do something? */
 TWZ_API bool twz_log_checkpoint_soon(const struct twz_log *l);
 
