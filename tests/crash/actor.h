@@ -17,6 +17,7 @@ struct scene {
 	struct sim_log *log;	/* shared: points, progress; events if they are recorded */
 	char *said;		/* shared, SAID_LEN: why somebody failed */
 	uint64_t first, second; /* deaths; 0: none */
+	bool restart; /* nobody else had the store open: the heir opens it after the death */
 };
 
 struct actor {

@@ -31,6 +31,8 @@ void db_names(void)
 	setenv("TWZDB_HELPER", "0", 1);
 }
 
+uint64_t db_log_len = DB_LOG_LEN;
+
 int db_open_flags(struct crash *c, uint32_t flags)
 {
 	struct twz_store_options so = {.size = sizeof(so),
@@ -40,7 +42,7 @@ int db_open_flags(struct crash *c, uint32_t flags)
 				       .backend = c->backend};
 	struct twzdb_options opt = {.size = sizeof(opt),
 				    .flags = flags,
-				    .log_len = 16 << 10,
+				    .log_len = db_log_len,
 				    .initial_len = 256 << 10,
 				    .store_options = &so};
 	struct twzdb *db = NULL;
@@ -65,7 +67,7 @@ int db_close(struct crash *c)
 	return 0;
 }
 
-static int db_open(struct crash *c)
+int db_open(struct crash *c)
 {
 	if (!c->recovering) {
 		CRASH_DO(c, db_open_flags(c, TWZDB_CREATE));

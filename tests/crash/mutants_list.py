@@ -89,6 +89,14 @@ crash("D5", "tail-not-durable", "twz/src/log_append.c",
       "if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))\n\t\t\terr = twz__log_fail(l, \"publishing the tail\");\n\t\telse\n",
       "", "the space of old records is overwritten, the tail stays", "run log.laps engine.laps --limit 1500 --seed 1")
 
+# Checkpoints beside commits.
+crash("D5", "ahead-not-synced", "twz/src/log_ahead.c",
+      "if (write_slices(l) || twz_sync_all(l->ring.store))", "if (write_slices(l))",
+      "a checkpoint beside commits moves the tail past homes that are not durable", "run engine.ahead --media page --limit 1500 --seed 1")
+crash("D5", "ahead-of-what-is-applied", "twz/src/log_ahead.c",
+      "uint64_t to = seg_get(&l->seg->applied);", "uint64_t to = twz__log_align(seg_get(&l->seg->head), TWZ_LOG_BLOCK_LEN);",
+      "a checkpoint beside commits moves the tail past records no home has", "run engine.ahead --media page --limit 1500 --seed 1")
+
 # --- D6: live is said by apply only ---
 
 crash("D6", "live-when-built", "engine/src/record.c",
@@ -159,6 +167,22 @@ unit("D12", "failed-batch-is-done", "twz/src/log_group.c",
      "err = twz__log_group_fail(l, \"writing the log\");\n\t\tseg_set(&b->state, BATCH_FAILED);",
      "err = 0;\n\t\tseg_set(&b->state, BATCH_DONE);", "a batch whose write failed counts as done", "log_group")
 
+# Lazy commits: what is seen has been staged, what is said to be durable is, and they become so in order.
+crash("D12", "seen-before-staged", "engine/src/stage.c",
+      "uint64_t nr;\n\tint err = twz_log_submit(db->log, len, &nr);",
+      "uint64_t nr;\n\tint err;\n\n\tst64_rel(&db->sh->lazy_ts, tx->ts);\n\terr = twz_log_submit(db->log, len, &nr);",
+      "readers see a commit before it is staged", "run engine.batches --media kill --limit 40000 --kill-max 40000 --seed 1")
+crash("D12", "sync-does-nothing", "engine/src/stage.c",
+      "err = twz_log_drain(db->log);\n\treturn err ? twzdb__stage_failed(db, err) : 0;\n}\n\n/* Hints", "return 0;\n}\n\n/* Hints",
+      "twzdb_sync() returns before lazy commits are durable", "run engine.lazy --media page --limit 800 --seed 1")
+crash("D12", "in-any-order", "twz/src/log_group.c",
+      "if (seg_get(&b->state) != BATCH_DONE || b->from > seg_get(&st->durable))", "if (seg_get(&b->state) != BATCH_DONE)",
+      "a batch counts as durable although one before it is not", "run engine.batches --media page --limit 1500 --seed 1")
+crash("D12", "room-of-the-unapplied", "twz/src/log_group.c",
+      "from = seg_get(&st->put) > applied ? entry(st, applied)->lsn\n\t\t\t\t\t\t   : seg_get(&l->seg->applied);",
+      "from = seg_get(&l->seg->applied);",
+      "a staged record takes the room of one that has not been counted as applied", "run log.full --media kill --limit 80000 --kill-max 80000 --seed 1")
+
 # --- D13: restart and takeover ---
 
 crash("D13", "not-hardened", "twz/src/log_recover.c",
@@ -167,9 +191,19 @@ crash("D13", "not-hardened", "twz/src/log_recover.c",
 crash("D13", "retirement-not-hardened", "twz/src/txlog.c",
       "twz_persist(s, l->segs[0].addr, TWZ_TXLOG_RETIRE_OFF + sizeof(uint64_t));", "",
       "the heir takes an undo log whose retirement is in a cache only", "run tx --media kill --limit 20000 --kill-max 20000 --seed 3")
+crash("D13", "header-not-written-again", "twz/src/txreg.c",
+      "if (!err)\n\t\terr = twz__txlog_take(*out);\n", "",
+      "page media: the same", "run tx.commit tx.abort --media kill --limit 16000 --kill-max 16000 --seed 3")
 crash("D13", "no-replay-at-takeover", "twz/src/log_recover.c",
       "if (!err)\n\t\terr = replay(l, &sp, false);", "",
       "takeover does not finish what was begun", "run log engine.commit --media kill --limit 4000 --kill-max 4000 --seed 1")
+
+crash("D13", "blocks-not-written-again", "twz/src/log_recover.c",
+      "ret = harden_blocks(l, sp);", "ret = 0;",
+      "page media: a record that is in a cache only is applied", "run engine.batches --media kill --limit 40000 --kill-max 40000 --seed 1")
+crash("D13", "journal-not-written-again", "twz/core/journal.c",
+      "int err = last_reissue(c, rv->from, rv->generation);", "int err = 0;",
+      "a record of the journal that is in a cache only is applied", "run core.zeros --media kill --limit 40000 --kill-max 40000 --seed 1")
 
 # --- D14: mapped objects ---
 
@@ -207,6 +241,10 @@ crash("D19", "ring-of-lines", "twz/src/log_io.c",
       "return r->map ? TWZ_LOG_REC_ALIGN : TWZ_LOG_BLOCK_LEN;", "return TWZ_LOG_REC_ALIGN;",
       "page media: pads, tails and records begin anywhere, as on cache-line media",
       "run log engine.laps --media page --limit 1500 --seed 1")
+
+crash("D19", "orphan-counts", "twz/src/log_group.c",
+      "if (state == BATCH_FROZEN) {\n\t\t\t*i = k;\n\t\t\terr = adopt(l, k);", "if (state == BATCH_FROZEN) {\n\t\t\tseg_set(&st->batch[k].state, BATCH_DONE);",
+      "a batch of the dead counts as durable, and nobody writes it again", "run engine.batches --media kill --limit 40000 --kill-max 40000 --seed 1")
 
 # --- D20: reading only ---
 

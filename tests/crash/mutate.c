@@ -214,7 +214,7 @@ static void list_runs(struct all *a)
 
 			if (!crash_wanted(p, crash_workloads[i]) ||
 			    !(crash_workloads[i]->media & bit) || (p->media && !(p->media & bit)) ||
-			    a->run_cnt == RUN_MAX)
+			    a->run_cnt == RUN_MAX || crash_workloads[i]->killed)
 				continue;
 			a->run[a->run_cnt].w = crash_workloads[i];
 			a->run[a->run_cnt++].media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
@@ -633,6 +633,8 @@ static int mutants(struct all *a)
 		if (a->mo->list)
 			return list(a);
 		choose(a, a->mo->sample);
+		/* From here on: on a busy machine gathering alone may take as long. */
+		a->until = a->mo->seconds ? now() + (double)a->mo->seconds : 1e18;
 		try_all(a);
 		rc = summary(a);
 		if (!a->mo->sample && !a->mo->only && stale(a))
@@ -655,7 +657,6 @@ int crash_mutants(const struct crash_plan *p, const struct mutant_options *mo)
 		return 1;
 	a->p = p;
 	a->mo = mo;
-	a->until = mo->seconds ? now() + (double)mo->seconds : 1e18;
 	list_runs(a);
 	sites_len = (a->run_cnt + 1) * WHERES * sizeof(struct crash_sites);
 	a->mut = calloc(MUTANT_MAX + 1, sizeof(*a->mut));

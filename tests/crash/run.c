@@ -96,7 +96,7 @@ static void plan(struct jobs *j, const struct crash_plan *p)
 			unsigned int bit = m ? CRASH_PAGE : CRASH_LINE;
 
 			opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-			if (bits & bit)
+			if (bits & bit && !w->killed)
 				plan_one(j, w, &opt, crash_run, limit, IMAGE_SECONDS);
 			if (!(bits & CRASH_KILL) || !(w->media & bit))
 				continue;

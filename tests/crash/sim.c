@@ -32,8 +32,7 @@ void *__real_memset(void *dst, int c, size_t n);
 #define memmove __real_memmove
 #define memset	__real_memset
 
-#define SEG_MAX	    256 /* pages of one copy: 1 MiB */
-#define FOREIGN_MAX 8
+#define SEG_MAX 256 /* pages of one copy: 1 MiB */
 
 struct seg {
 	uint64_t off;
@@ -60,10 +59,8 @@ struct sim_state {
 	bool paused;  /* mapped and ready, somebody else is recording */
 	bool started;
 	uint64_t kill_at;
-	struct {
-		uintptr_t lo, hi;
-	} foreign[FOREIGN_MAX]; /* shared memory that is not the image: counted in kill mode */
-	unsigned int foreign_cnt;
+	void (*during)(void *ctx); /* the next write waits for it */
+	void *during_ctx;
 };
 
 static struct sim_state sim;
@@ -187,27 +184,8 @@ void sim_resume(void)
 
 void sim_kill_scan(const char *dir)
 {
-	char line[1024], path[512];
-	FILE *f;
-
-	if (!sim.killing && !sim.mortal)
-		return;
-	sim.foreign_cnt = 0;
-	f = fopen("/proc/self/maps", "r");
-	while (f && fgets(line, sizeof(line), f)) {
-		unsigned long lo, hi;
-
-		path[0] = 0;
-		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %511s", &lo, &hi, path) < 2)
-			continue;
-		if (strncmp(path, dir, strlen(dir)) || !strstr(path, "lock") ||
-		    sim.foreign_cnt == FOREIGN_MAX)
-			continue;
-		sim.foreign[sim.foreign_cnt].lo = lo;
-		sim.foreign[sim.foreign_cnt++].hi = hi;
-	}
-	if (f)
-		fclose(f);
+	if (sim.killing || sim.mortal)
+		sim_foreign_scan(dir);
 }
 
 /* --- coverage --- */
@@ -272,14 +250,6 @@ static void other_thread(uint64_t pc)
 	abort();
 }
 
-static bool is_foreign(uintptr_t at)
-{
-	for (unsigned int i = 0; i < sim.foreign_cnt; i++)
-		if (at >= sim.foreign[i].lo && at < sim.foreign[i].hi)
-			return true;
-	return false;
-}
-
 void sim_before(const void *addr, size_t len, uint64_t pc)
 {
 	uintptr_t at = (uintptr_t)addr;
@@ -292,7 +262,7 @@ void sim_before(const void *addr, size_t len, uint64_t pc)
 		uint64_t off = sim_tab_off((void *)at);
 
 		n = n < len ? n : len;
-		hit |= off != UINT64_MAX || ((sim.killing || sim.mortal) && is_foreign(at));
+		hit |= off != UINT64_MAX || ((sim.killing || sim.mortal) && sim_foreign_has(at));
 		if (off != UINT64_MAX && !sim.killing) {
 			if (!pthread_equal(pthread_self(), sim.owner))
 				other_thread(pc);
@@ -452,6 +422,25 @@ static int make_room(struct twz__media *m, uint64_t end)
 	return 0;
 }
 
+/* Bytes of a write, at OFF of the image. */
+static void put_bytes(const void *buf, uint64_t off, uint64_t len)
+{
+	buf ? memcpy(sim.img + off, buf, len) : memset(sim.img + off, 0, len);
+}
+
+/* Of a write that has not returned: nobody has synced the pages that got their bytes (D13, D19). */
+static void put_unsynced(const void *buf, uint64_t off, uint64_t len, uint32_t type)
+{
+	put_bytes(buf, off, len);
+	for (uint64_t at = off, end = off + len, n; recording() && at < end; at += n) {
+		n = SIM_PAGE - at % SIM_PAGE;
+		n = n < end - at ? n : end - at;
+		memcpy(sim.shadow + at, sim.img + at, n);
+		append(type == EV_WRITE ? EV_STORE : type, at, sim.img + at, n);
+	}
+}
+
+/* Three points to die at: before it, in the middle, after the last byte but before the sync. */
 static int put(struct twz__media *m, const void *buf, uint64_t off, uint64_t len, uint32_t type)
 {
 	int rc = make_room(m, off + len);
@@ -459,18 +448,45 @@ static int put(struct twz__media *m, const void *buf, uint64_t off, uint64_t len
 	if (rc)
 		return rc;
 	kill_point();
-	/* A killed process's write ends after any page, and the kernel finishes the sync of those. */
 	if (dies_next())
-		len = len / 2 & ~(uint64_t)(type == EV_WRITE ? SIM_PAGE - 1 : 7);
-	if (buf)
-		memcpy(sim.img + off, buf, len);
-	else
-		memset(sim.img + off, 0, len);
+		put_unsynced(buf, off, len / 2 & ~(uint64_t)(type == EV_WRITE ? SIM_PAGE - 1 : 7),
+			     type);
+	kill_point();
+	if (dies_next())
+		put_unsynced(buf, off, len, type);
+	kill_point();
+	put_bytes(buf, off, len);
 	if (recording()) {
 		memcpy(sim.shadow + off, sim.img + off, len);
 		append_bt(type, off, sim.img + off, len);
 	}
+	return 0;
+}
+
+void sim_during_write(void (*fn)(void *ctx), void *ctx)
+{
+	sim.during = fn;
+	sim.during_ctx = ctx;
+}
+
+static int write_slowly(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	void (*during)(void *ctx) = sim.during;
+	void **frame = sim.frame;
+	int rc = make_room(m, off + len);
+
+	sim.during = NULL;
+	if (rc)
+		return rc;
 	kill_point();
+	put_unsynced(buf, off, len, EV_WRITE);
+	during(sim.during_ctx);
+	sim.frame = frame;
+	kill_point();
+	if (recording()) {
+		sim_settle();
+		append_bt(EV_SYNC, off, NULL, len);
+	}
 	return 0;
 }
 
@@ -480,6 +496,8 @@ static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint6
 
 	if (recording())
 		sim_settle();
+	if (sim.during && sim.media == SIM_MEDIA_PAGE)
+		return write_slowly(m, buf, off, len);
 	if (sim.media == SIM_MEDIA_PAGE || off + len > sim.len)
 		return put(m, buf, off, len, EV_WRITE);
 	rc = put(m, buf, off, len, EV_NTSTORE);
@@ -774,6 +792,7 @@ void sim_mode(enum sim_media media, struct sim_log *log)
 	sim.media = media;
 	sim.log = log;
 	sim.killing = sim.mortal = sim.paused = false;
+	sim.during = NULL;
 	sim.owner = pthread_self();
 	sim_on = log != NULL;
 }

@@ -108,6 +108,11 @@ void sim_kill_at(struct sim_log *log, uint64_t n, bool record);
  */
 void sim_pause(void);
 void sim_resume(void);
+/*
+ * The next write of this process is on its way for as long as FN runs: what it writes can be seen, and nothing of it has been
+ * synced. Page media. What FN does may be what another thread does meanwhile.
+ */
+void sim_during_write(void (*fn)(void *ctx), void *ctx);
 /* Kill mode: hooks count stores to mappings of files below DIR as well (the companion). */
 void sim_kill_scan(const char *dir);
 

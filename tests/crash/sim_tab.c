@@ -5,7 +5,9 @@
  */
 #include "sim_tab.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define RUN_MAX 8192
 
@@ -80,4 +82,43 @@ uint64_t sim_tab_off(const void *addr)
 			return run[i].off + (at - run[i].lo);
 		}
 	return UINT64_MAX;
+}
+
+/* --- shared memory that is not the image --- */
+
+#define FOREIGN_MAX 8
+
+static struct {
+	uintptr_t lo, hi;
+} foreign[FOREIGN_MAX];
+static unsigned int foreign_cnt;
+
+void sim_foreign_scan(const char *dir)
+{
+	FILE *f = fopen("/proc/self/maps", "r");
+	char line[1024], path[512];
+
+	foreign_cnt = 0;
+	while (f && fgets(line, sizeof(line), f)) {
+		unsigned long lo, hi;
+
+		path[0] = 0;
+		if (sscanf(line, "%lx-%lx %*s %*s %*s %*s %511s", &lo, &hi, path) < 2)
+			continue;
+		if (strncmp(path, dir, strlen(dir)) || !strstr(path, "lock") ||
+		    foreign_cnt == FOREIGN_MAX)
+			continue;
+		foreign[foreign_cnt].lo = lo;
+		foreign[foreign_cnt++].hi = hi;
+	}
+	if (f)
+		fclose(f);
+}
+
+bool sim_foreign_has(uintptr_t at)
+{
+	for (unsigned int i = 0; i < foreign_cnt; i++)
+		if (at >= foreign[i].lo && at < foreign[i].hi)
+			return true;
+	return false;
 }

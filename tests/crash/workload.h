@@ -34,6 +34,7 @@ struct crash_workload {
 	bool plain; /* made durable by twz_sync alone: what another process saw may still be lost */
 	bool huge;  /* never crashed a second time: an image is dear */
 	bool once;  /* opening changes the state: never look twice */
+	bool killed;	 /* processes die, and the power may fail then: no power failures else */
 	uint32_t share;	 /* percent of --limit it gets; 0: all of it */
 	uint32_t second; /* one in so many images is crashed a second time; 0: as --second says */
 	const struct crash_kind *kind;

@@ -13,6 +13,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_reclaim,
 	&wl_grow,
 	&wl_reuse,
+	&wl_zeros,
 	&wl_table,
 	&wl_large_obj,
 	&wl_close,
@@ -45,6 +46,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_spill,
 	&wl_log_again,
 	&wl_log_whole,
+	&wl_log_full,
 	/* engine */
 	&wl_db_commit,
 	&wl_db_one,
@@ -71,6 +73,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_again,
 	&wl_db_lazy,
 	&wl_db_ahead,
+	&wl_db_batches,
 	&wl_db_create,
 	/* the VFS */
 	&wl_sql_txn,

@@ -8,18 +8,21 @@
 
 extern const struct crash_workload wl_store_create, wl_object, wl_reclaim, wl_grow, wl_laps,
 	wl_close, wl_reuse, wl_table, wl_large_obj, wl_tx_wide, wl_name_grow, wl_persist, wl_prim,
-	wl_core_again, wl_store_named;
+	wl_core_again, wl_store_named, wl_zeros;
 extern const struct crash_workload wl_ptr, wl_fot_grow, wl_fot_set, wl_late;
 extern const struct crash_workload wl_tx_commit, wl_tx_abort, wl_tx_nested, wl_tx_large,
 	wl_tx_again, wl_tx_abort_one;
 extern const struct crash_workload wl_alloc, wl_realloc, wl_arena;
 extern const struct crash_workload wl_name, wl_name_many;
 extern const struct crash_workload wl_log_append, wl_log_checkpoint, wl_log_laps, wl_log_pad,
-	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create;
+	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create, wl_log_full;
 
 extern const struct crash_kind db_kind;
 int db_open_flags(struct crash *c,
 		  uint32_t flags); /* enum twzdb_open_flags; a code of the engine */
+#define DB_LOG_LEN ((uint64_t)16 << 10)
+extern uint64_t db_log_len; /* of the ring of a new database: DB_LOG_LEN */
+int db_open(struct crash *c);
 int db_close(struct crash *c);
 int db_check(struct crash *c);
 int db_show(struct crash *c);
@@ -36,7 +39,7 @@ extern const struct crash_workload wl_db_commit, wl_db_one, wl_db_split, wl_db_m
 	wl_db_cut, wl_db_large, wl_db_checkpoint, wl_db_laps, wl_db_create, wl_db_values,
 	wl_db_changes, wl_db_keep, wl_db_reopen, wl_db_again, wl_db_savepoint, wl_db_range,
 	wl_db_kinds, wl_db_long, wl_db_give, wl_db_grows, wl_db_shrinks, wl_db_fills, wl_db_lazy,
-	wl_db_ahead, wl_db_append;
+	wl_db_ahead, wl_db_append, wl_db_batches;
 extern const struct crash_workload wl_sql_txn, wl_sql_savepoint, wl_sql_vacuum, wl_sql_native;
 extern const struct crash_workload wl_huge_tx, wl_huge_commit;
 

@@ -170,6 +170,12 @@ static int run_one(struct crash *c)
 	CRASH_OP(c, one(c, t, 3, -1, 0));
 	CRASH_OP(c, one(c, t, 4, -1, 0));
 	CRASH_OP(c, one(c, t, 40, 6, 1));
+	/* And those of transactions, which are built by another way. */
+	for (int i = 0; i < 6; i++)
+		CRASH_OP(c, db_rows(c, "t", 4 + 2 * (i % 2), 1, 1, 1 + i, i));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, db_rows(c, "t", 4, 1, 1, -1, 0));
+	CRASH_OP(c, db_rows(c, "t", 6, 1, 1, -1, 0));
 	return 0;
 }
 ENGINE_WL(wl_db_one, "one", "transactions in one call", CRASH_ALL, true, setup_one, run_one);

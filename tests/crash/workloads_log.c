@@ -60,19 +60,19 @@ static int flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
  * Word 1 and 2 of the home's first line hold the log's ID; words used by records start at
  * STRIDE.
  */
-static int make(struct crash *c, struct home *h)
+static int make(struct crash *c, struct home *h, uint64_t ring_len)
 {
 	uint64_t *w;
 	twz_oid id;
 
 	CRASH_DO(c, wl_create(c, 1, HOME_LEN, &h->obj));
-	CRASH_DO(c, twz_log_create(c->store, TWZ_LOG_LEN_MIN, &id));
+	CRASH_DO(c, twz_log_create(c->store, ring_len, &id));
 	w = twz_obj_data(h->obj);
 	memcpy(&w[1], &id, sizeof(id));
 	return twz_sync(c->store, &w[1], sizeof(id));
 }
 
-static int log_open_as(struct crash *c, const struct twz_log_user *as)
+static int log_open_as(struct crash *c, const struct twz_log_user *as, uint64_t ring_len)
 {
 	static struct twz_log_user user;
 	struct home *h = calloc(1, sizeof(*h));
@@ -84,7 +84,7 @@ static int log_open_as(struct crash *c, const struct twz_log_user *as)
 	h->c = c;
 	c->user[0] = h;
 	if (!c->recovering)
-		CRASH_DO(c, make(c, h));
+		CRASH_DO(c, make(c, h, ring_len));
 	else
 		CRASH_DO(c, twz_obj_open(c->store, wl_id(1), TWZ_READ | TWZ_WRITE, &h->obj));
 	memcpy(&id, (uint64_t *)twz_obj_data(h->obj) + 1, sizeof(id));
@@ -100,7 +100,7 @@ static int log_open(struct crash *c)
 {
 	static const struct twz_log_user user = {.version = 1, .apply = apply, .flush = flush};
 
-	return log_open_as(c, &user);
+	return log_open_as(c, &user, TWZ_LOG_LEN_MIN);
 }
 
 static int say_record(void *ctx, uint64_t lsn, const void *rec, size_t len)
@@ -404,7 +404,7 @@ static const struct twz_log_user whole_user = {
 
 static int whole_open(struct crash *c)
 {
-	return log_open_as(c, &whole_user);
+	return log_open_as(c, &whole_user, TWZ_LOG_LEN_MIN);
 }
 
 /* MARK tells this record from another one that names the same block. */
@@ -478,6 +478,130 @@ const struct crash_workload wl_log_whole = {
 	.run = whole_run,
 	.show = whole_show,
 	.again = whole_again};
+
+/* --- page media: the staging area is full, and somebody dies who applies what is in it (D12) --- */
+
+#define FULL_RING ((uint64_t)4 << 20)
+#define FULL_LEN  ((size_t)70000) /* of a record; the staging area has a MiB */
+#define FULL_CNT  14
+
+static int staged(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	return apply(ctx, lsn, rec, len, false);
+}
+
+static const struct twz_log_user full_user = {
+	.version = 1, .apply = apply, .flush = flush, .staged = staged};
+
+static int full_open(struct crash *c)
+{
+	return log_open_as(c, &full_user, FULL_RING);
+}
+
+/* A record of FULL_LEN bytes; it counts, but is not written yet. */
+static int submit(struct home *h, uint32_t a, uint32_t b, uint64_t value)
+{
+	struct rec *r = twz_log_stage(h->log, FULL_LEN);
+	uint64_t nr;
+
+	if (!r)
+		return TWZ_E_NOMEM;
+	*r = (struct rec){.word = {a, b}, .value = value};
+	memset(r->body, (int)(value % 251), FULL_LEN - sizeof(*r));
+	return twz_log_submit(h->log, FULL_LEN, &nr);
+}
+
+/* Words 0 and 63 are not shown, or as they were. */
+static int submit_unseen(struct home *h)
+{
+	return submit(h, 0, 63, *word(h, 63) - 1);
+}
+
+/*
+ * Whoever goes on begins with new records, more than there is room for, before anybody has applied what the dead was at:
+ * no record may take the room of one that is not applied.
+ */
+static int full_check(struct crash *c)
+{
+	struct home *h = c->user[0];
+	uint64_t cnt = 0;
+
+	for (int i = 0; i < FULL_CNT && !c->read_only; i++)
+		CRASH_DO(c, submit_unseen(h));
+	CRASH_DO(c, twz_log_drain(h->log));
+	CRASH_DO(c, twz_log_walk(h->log, say_record, &cnt));
+	return twz_kind_check(c);
+}
+
+static int full_probe(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	CRASH_DO(c, submit_unseen(h));
+	CRASH_DO(c, twz_log_drain(h->log));
+	return 0;
+}
+
+struct overlay {
+	uint64_t word[WORDS];
+};
+
+static int overlay_one(void *ctx, uint64_t nr, const void *rec, size_t len)
+{
+	struct overlay *o = ctx;
+	const struct rec *r = rec;
+
+	(void)nr;
+	o->word[r->word[0] % WORDS] = r->value;
+	o->word[r->word[1] % WORDS] = r->value + 1;
+	o->word[(r->word[1] + 1) % WORDS] = wl_sum(r->body, len - sizeof(*r));
+	return 0;
+}
+
+/* The words as the records that count say. */
+static int full_show(struct crash *c)
+{
+	struct home *h = c->user[0];
+	uint64_t applied, submitted;
+	struct overlay o;
+
+	twz_log_pending(h->log, &applied, &submitted);
+	for (uint32_t i = 0; i < WORDS; i++)
+		o.word[i] = *word(h, i);
+	CRASH_DO(c, twz_log_pending_walk(h->log, applied, submitted, overlay_one, &o));
+	for (uint32_t i = 1; i < WORDS; i++)
+		if (o.word[i])
+			crash_say(c, "%u:%llx ", i, (unsigned long long)o.word[i]);
+	crash_say(c, "\n");
+	return 0;
+}
+
+static const struct crash_kind full_kind = {full_open, full_check, log_close, full_probe,
+					    NULL,      true,	   log_settle};
+
+static int full_run(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	for (uint32_t v = 1; v <= FULL_CNT; v++) {
+		crash_begin(c);
+		CRASH_DO(c, submit(h, v, 30 + v * 2, v * 16));
+		if (crash_step(c))
+			return -1;
+	}
+	CRASH_OP(c, twz_log_drain(h->log));
+	return 0;
+}
+
+const struct crash_workload wl_log_full = {
+	.name = "log.full",
+	.what = "a death while a full staging area is being applied (D12)",
+	.media = CRASH_PAGE | CRASH_KILL,
+	.killed = true,
+	.share = 10,
+	.kind = &full_kind,
+	.run = full_run,
+	.show = full_show};
 
 /* --- a log comes into being --- */
 

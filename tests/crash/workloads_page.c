@@ -86,12 +86,27 @@ static int run_lazy(struct crash *c)
 	return 0;
 }
 
+/*
+ * Somebody who goes on after a death reads before anything else: what is staged may be what the dead was
+ * just applying.
+ */
+static int lazy_check(struct crash *c)
+{
+	int rc = c->read_only ? 0 : db_show(c);
+
+	c->text_len = 0;
+	return rc ? rc : db_check(c);
+}
+
+static const struct crash_kind lazy_kind = {db_open,   lazy_check, db_close, db_probe,
+					    db_inside, true,	   db_settle};
+
 const struct crash_workload wl_db_lazy = {.name = "engine.lazy",
 					  .what = "lazy commits: some of the last may be missing",
 					  .media = CRASH_ALL,
 					  .share = 72,
 					  .quick = true,
-					  .kind = &db_kind,
+					  .kind = &lazy_kind,
 					  .setup = setup_lazy,
 					  .run = run_lazy,
 					  .show = db_show};
@@ -109,6 +124,16 @@ static int ahead(struct crash *c)
 	return twz_log_checkpoint_ahead(((struct twzdb *)c->db)->log, NULL);
 }
 
+/* A ring in which checkpoints come beside commits, and not before them because it is half full. */
+static int ahead_open(struct crash *c)
+{
+	db_log_len = 4 * DB_LOG_LEN;
+	return db_open(c);
+}
+
+static const struct crash_kind ahead_kind = {ahead_open, db_check, db_close, db_probe,
+					     db_inside,	 true,	   db_settle};
+
 /* Homes are written back, the tail moves in the middle of a lap, and the ring goes round. */
 static int run_ahead(struct crash *c)
 {
@@ -116,8 +141,11 @@ static int run_ahead(struct crash *c)
 		if (i % 5 == 4)
 			LAZY(c, 10 + i, 12, 200, i);
 		CRASH_OP(c, rows(c, 0, i, 6, 300, i));
-		if (i % 3 == 2)
-			CRASH_OP(c, ahead(c));
+		if (i % 3 != 2)
+			continue;
+		/* What is staged meanwhile is in no home, and the tail stays before it. */
+		LAZY(c, 2 + i, 3, 100, i);
+		CRASH_DO(c, ahead(c));
 	}
 	return 0;
 }
@@ -125,7 +153,102 @@ static int run_ahead(struct crash *c)
 const struct crash_workload wl_db_ahead = {.name = "engine.ahead",
 					   .what = "checkpoints without the writer lock",
 					   .media = CRASH_PAGE | CRASH_KILL,
-					   .kind = &db_kind,
+					   .kind = &ahead_kind,
 					   .setup = setup_ahead,
 					   .run = run_ahead,
 					   .show = db_show};
+
+/* --- two batches on their way, of which the first is torn (D19) --- */
+
+static int help(struct crash *c)
+{
+	return twz_log_help(((struct twzdb *)c->db)->log);
+}
+
+struct beside {
+	struct crash *c;
+	int v, rc;
+};
+
+/*
+ * While the first batch is being written: as many records as it has, which is when another batch goes beside it. That is
+ * written whole, and synced.
+ */
+static int second_batch(struct crash *c, int v)
+{
+	LAZY(c, 3, 1, 44, v);
+	LAZY(c, 70 + v % 3, 3, 250, v);
+	CRASH_DO(c, help(c));
+	return 0;
+}
+
+static void beside(void *ctx)
+{
+	struct beside *b = ctx;
+
+	b->rc = second_batch(b->c, b->v);
+}
+
+/* Two lazy commits; what is staged then is written slowly. */
+static int two_batches(struct crash *c, int v)
+{
+	struct beside b = {c, v + 1, -1};
+
+	LAZY(c, 50, 3, 400, v);
+	LAZY(c, 60, 2, 400, v);
+	sim_during_write(beside, &b);
+	CRASH_DO(c, help(c));
+	return b.rc;
+}
+
+/* A ring in which neither a checkpoint nor its end comes in between: both wait until nothing is staged. */
+static int batches_open(struct crash *c)
+{
+	db_log_len = 8 * DB_LOG_LEN;
+	return db_open(c);
+}
+
+static const struct crash_kind batches_kind = {batches_open, lazy_check, db_close, db_probe,
+					       db_inside,    true,	 db_settle};
+
+/* Units for rows of all lengths: what needs another one waits until nothing is staged. */
+static int setup_batches(struct crash *c)
+{
+	CRASH_DO(c, rows(c, 0, 0, 20, 44, 1));
+	CRASH_DO(c, rows(c, 0, 50, 12, 400, 1));
+	CRASH_DO(c, rows(c, 0, 70, 6, 250, 1));
+	return 0;
+}
+
+static int run_batches(struct crash *c)
+{
+	for (int v = 0; v < 9; v += 3) {
+		CRASH_DO(c, twzdb_checkpoint(c->db));
+		if (two_batches(c, v))
+			return -1;
+		if (v != 3) /* the batches behind the others are durable with these */
+			CRASH_OP(c, twzdb_sync(c->db));
+	}
+	CRASH_OP(c, rows(c, 0, 4, 1, 60, 7));
+	return 0;
+}
+
+/* As long as what may have been dropped: its second batch lies behind these. */
+static int more_batches(struct crash *c)
+{
+	CRASH_OP(c, rows(c, 0, 50, 5, 480, 20));
+	CRASH_OP(c, rows(c, 0, 50, 5, 490, 21));
+	return 0;
+}
+
+const struct crash_workload wl_db_batches = {
+	.name = "engine.batches",
+	.what = "two batches of commits on their way, the first torn (D19)",
+	.media = CRASH_PAGE | CRASH_KILL,
+	.share = 30,
+	.second = 16,
+	.kind = &batches_kind,
+	.setup = setup_batches,
+	.run = run_batches,
+	.show = db_show,
+	.again = more_batches};

@@ -93,6 +93,47 @@ const struct crash_workload wl_reuse = {.name = "core.reuse",
 					.run = run_reuse,
 					.show = show_fragments};
 
+/* --- an object grows into pages that were another's, which must read as zeros --- */
+
+#define ZEROS_CNT 8 /* pages of the other one */
+
+static int setup_zeros(struct crash *c)
+{
+	struct twz_obj *o[2];
+
+	for (uint64_t i = 0; i < 2; i++)
+		CRASH_DO(c, wl_create(c, i + 1, TWZ_PAGE_SIZE, &o[i]));
+	CRASH_DO(c, twz_obj_resize(o[1], ZEROS_CNT * TWZ_PAGE_SIZE));
+	memset(twz_obj_data(o[1]), 0x55, ZEROS_CNT * TWZ_PAGE_SIZE);
+	CRASH_DO(c, twz_sync(c->store, twz_obj_data(o[1]), ZEROS_CNT * TWZ_PAGE_SIZE));
+	twz_obj_close(o[1]);
+	CRASH_DO(c, twz_obj_delete(c->store, wl_id(2)));
+	c->user[0] = o[0];
+	return 0;
+}
+
+static int show_zeros(struct crash *c)
+{
+	return wl_show_objects(c, true);
+}
+
+static int run_zeros(struct crash *c)
+{
+	CRASH_OP(c, twz_obj_resize(c->user[0], 4 * TWZ_PAGE_SIZE));
+	CRASH_OP(c, twz_obj_resize(c->user[0], 2 * TWZ_PAGE_SIZE));
+	CRASH_OP(c, twz_obj_resize(c->user[0], (2 + ZEROS_CNT) * TWZ_PAGE_SIZE));
+	return 0;
+}
+
+const struct crash_workload wl_zeros = {.name = "core.zeros",
+					.what = "an object grows into pages that were another's",
+					.media = CRASH_ALL,
+					.share = 25,
+					.kind = &twz_kind,
+					.setup = setup_zeros,
+					.run = run_zeros,
+					.show = show_zeros};
+
 /* --- the object table grows: buckets overflow, split, and get another run of pages --- */
 
 static int many(struct crash *c, uint64_t from, uint64_t cnt)

@@ -162,13 +162,18 @@ int twz__txlog_open(struct twz_store *s, twz_oid id, struct twz__txlog **out)
 	/*
 	 * D13: whoever stored header or retirement word may have died before the fence. We
 	 * believe them, so they must be durable before a new entry stands behind the one and
-	 * overwrites those the other voids. (Page media: a synchronous write is finished by the
-	 * kernel, killed or not.)
+	 * overwrites those the other voids. (Page media: twz__txlog_take().)
 	 */
 	if (l->segs[0].addr)
 		twz_persist(s, l->segs[0].addr, TWZ_TXLOG_RETIRE_OFF + sizeof(uint64_t));
 	*out = l;
 	return 0;
+}
+
+int twz__txlog_take(struct twz__txlog *l)
+{
+	return l->segs[0].addr ? 0
+			       : twz__txseg_write(l->store, &l->segs[0], 0, l->page, TWZ_PAGE_SIZE);
 }
 
 /* --- retiring --- */

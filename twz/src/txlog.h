@@ -79,6 +79,11 @@ int twz__txlog_make(struct twz_store *s, uint32_t k);
  * head just made, or whose maker died, gets its header now.
  */
 int twz__txlog_open(struct twz_store *s, twz_oid id, struct twz__txlog **out);
+/*
+ * Before the first entry behind an open, by the owner of its slot. D13, page media: what was read from the header page may be
+ * in a cache only, for its writer may have died before the sync; so exactly that is written once more.
+ */
+int twz__txlog_take(struct twz__txlog *l);
 /* Give up the handle; the objects stay, but overflow objects of a retired log are deleted. */
 void twz__txlog_close(struct twz__txlog *l);
 /*

@@ -140,6 +140,19 @@ static int make_upto(struct twz_store *s, struct twz__txreg *reg, uint32_t idx)
 	return err;
 }
 
+static int log_take(struct twz_store *s, uint32_t idx, struct twz__txlog **out)
+{
+	int err = twz__txlog_open(s, twz__txlog_id(s, idx), out);
+
+	if (!err)
+		err = twz__txlog_take(*out);
+	if (!err || !*out)
+		return err;
+	twz__txlog_close(*out);
+	*out = NULL;
+	return err;
+}
+
 static int acquire_slow(struct twz_store *s, struct twz__tx_rt *rt, struct twz__txlog **out)
 {
 	uint32_t idx;
@@ -153,7 +166,7 @@ static int acquire_slow(struct twz_store *s, struct twz__tx_rt *rt, struct twz__
 			twz__txreg_set_free(slot);
 			return err;
 		}
-		err = twz__txlog_open(s, twz__txlog_id(s, idx), out);
+		err = log_take(s, idx, out);
 		if (!err) {
 			(*out)->reg_idx = idx;
 			return 0;
