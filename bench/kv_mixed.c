@@ -36,8 +36,7 @@ static void *write_on(void *arg)
 		const struct kv_op *op = &w->ops[w->done];
 		struct drv_kv kv = {op->key, (const char *)&f, KEY_LEN, FIELD_LEN};
 
-		bench_field(&f, bench_key_word(op->key, KEY_LEN), 0, w->p->written + 1 + w->done,
-			    op->id);
+		bench_field(&f, op->word, 0, w->p->written + 1 + w->done, op->id);
 		if (d->put(th, w->what == INSERTS ? DRV_INSERT : DRV_UPDATE, &kv)) {
 			atomic_store(&w->failed, true);
 			break;
@@ -92,7 +91,7 @@ static int writer_stop(struct writer *w)
 /* The value may be any version: key and proof must fit. */
 static bool some_version(const struct kv_op *op, const char *buf, int len)
 {
-	return len == FIELD_LEN && bench_value_ok(buf, FIELD_LEN, bench_key_word(op->key, KEY_LEN));
+	return len == FIELD_LEN && bench_value_ok(buf, FIELD_LEN, op->word);
 }
 
 static double read_on(struct kv *k, struct kv_peer *p, uint32_t n)
@@ -165,7 +164,7 @@ static double slice_update_latency(struct kv *k, struct kv_peer *p, const struct
 		uint64_t t = bench_ticks();
 		int err;
 
-		bench_field(&f, bench_key_word(op->key, KEY_LEN), 0, p->written + 1 + cnt, op->id);
+		bench_field(&f, op->word, 0, p->written + 1 + cnt, op->id);
 		err = p->drv->put(p->th, DRV_UPDATE, &kv);
 		t = bench_ticks() - t;
 		samples[cnt++] = t > UINT32_MAX ? UINT32_MAX : (uint32_t)t;

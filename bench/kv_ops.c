@@ -125,7 +125,7 @@ int kv_section_reads(struct kv *k)
 
 static void fill_value(struct field *f, const struct kv_op *op, uint32_t version)
 {
-	bench_field(f, bench_key_word(op->key, KEY_LEN), 0, version, op->id);
+	bench_field(f, op->word, 0, version, op->id);
 }
 
 /* Runs the stream's operations by FN until the slice is over; how many, or a negative error. */

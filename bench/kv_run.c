@@ -40,6 +40,8 @@ void kv_op_make(struct kv_op *op, uint32_t id, uint32_t version)
 	op->key[KEY_LEN] = 0;
 	op->id = id;
 	op->version = version;
+	op->word = bench_key_word(op->key, KEY_LEN);
+	op->proof = bench_proof(op->word, version);
 }
 
 uint32_t kv_stream(struct kv *k, struct kv_peer *p, enum kv_dist dist)
