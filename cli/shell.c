@@ -447,7 +447,7 @@ static const char *comment_end(const char *s, size_t n)
 /* Anything but blanks and finished comments? */
 bool shell_is_pending(const struct pending *p)
 {
-	const char *s = p->sql.p, *end = s + p->sql.n;
+	const char *s = p->sql.p, *end = s ? s + p->sql.n : NULL;
 
 	while (s < end) {
 		if (end - s > 1 && (!memcmp(s, "--", 2) || !memcmp(s, "/*", 2))) {

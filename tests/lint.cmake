@@ -1,6 +1,6 @@
 # tests of this area: see CMakeLists.txt; the rules are in lint/README.md
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
-foreach(rule headers symbols layers freestanding flush simd media readme leftovers spdx length)
+foreach(rule headers symbols layers freestanding flush simd media readme leftovers spdx length promises)
 	add_test(NAME lint.${rule} COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/lint/lint.py ${rule}
 		--build ${CMAKE_BINARY_DIR} --cc ${CMAKE_C_COMPILER} --cxx ${CMAKE_CXX_COMPILER})
 	set_tests_properties(lint.${rule} PROPERTIES LABELS "lint;quick" TIMEOUT 120)

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT
- * mutate.c -- libFuzzer's side of fuzz_store and fuzz_log: where it mutates, and a corpus to begin with
+ * mutate.c -- libFuzzer's side of fuzz_store and fuzz_dump: where it mutates, and a corpus to begin with
  *
  * The first folder given is the corpus. Its file "seed" is a real, unclean store (made when it is missing); what has a
  * checksum in it is known from then on (fix.h). A mutation changes a few bytes inside one of these things, or anywhere,
- * and then, mostly, all checksums are made right. With TWZ_FUZZ_LOG set it changes records of logs only.
+ * and then, mostly, all checksums are made right. With TWZ_FUZZ_LOG set it changes records of logs only, with
+ * TWZ_FUZZ_DUMP half of the time bytes that have no checksum, as those of nodes.
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -23,6 +24,7 @@ size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t max_size, unsi
 static struct fix_item *items;
 static size_t item_cnt;
 static unsigned int wanted = ~0u;
+static unsigned int anywhere = 8; /* one in so many mutations is not in something with a checksum */
 
 static void learn(const char *path)
 {
@@ -49,6 +51,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 
 	if (getenv("TWZ_FUZZ_LOG"))
 		wanted = FIX_LOGHEAD | FIX_LOGREC;
+	if (getenv("TWZ_FUZZ_DUMP")) /* nodes have none */
+		anywhere = 2;
 	for (int i = 1; i < *argc; i++) {
 		struct stat st;
 
@@ -71,7 +75,7 @@ static size_t window(size_t size, unsigned int r, size_t *off)
 	size_t len = size;
 
 	*off = 0;
-	if (item_cnt && (wanted != ~0u || r % 8)) {
+	if (item_cnt && (wanted != ~0u || r % anywhere)) {
 		const struct fix_item *it = &items[(r >> 3) % item_cnt];
 
 		while (!(it->kind & wanted))

@@ -3,6 +3,7 @@
 """Rules of the house that a compiler does not check. README.md lists them; `lint.py --help` tells how to run them."""
 
 import argparse
+import fnmatch
 import os
 import re
 import subprocess
@@ -300,6 +301,35 @@ def rule_length(tree, args):
                 start = None
 
 
+def tests_of(build):
+    """Names of all tests ctest knows."""
+    names = set()
+    for base, dirs, files in os.walk(build):
+        dirs[:] = [d for d in dirs if d != "CMakeFiles"]
+        if "CTestTestfile.cmake" in files:
+            with open(os.path.join(base, "CTestTestfile.cmake"), encoding="utf-8") as f:
+                names |= set(re.findall(r"^add_test\((?:\[=*\[)?([^\s\]]+)", f.read(), re.M))
+    return names
+
+
+def rule_promises(tree, args):
+    """each promise names a test, and there is that test"""
+    path = "docs/promises.md"
+    known = tests_of(args.build)
+    for p in tree.files("tests/crash", ext=(".c",)):
+        if os.path.basename(p).startswith("workloads"):
+            known |= set(re.findall(r'\.name = "([a-z]+\.\w+)"', tree.text(p)))
+            # a macro makes those of one file: "sql." id
+            known |= {m + n for m in re.findall(r'\.name = "([a-z]+\.)" id', tree.text(p)) for n in re.findall(r'_WL\(\w+, "(\w+)"', tree.text(p))}
+    for no, text in enumerate(tree.text(path).splitlines(), 1):
+        row = re.match(r"\|\s*\d+\s*\|", text) and text.rstrip("| ").split(" | ")
+        if row and not re.search(r"`\w+\.[\w.*]+`|\bas \d", row[-1]):
+            found(f"{path}:{no}", "names no test")
+        for name in re.findall(r"`((?:[a-z_]+|\*)\.[a-z0-9_.*-]+)`", text):
+            if not fnmatch.filter(known, name):
+                found(f"{path}:{no}", f"there is no test, and no crash workload, {name}")
+
+
 RULES = {n[5:]: f for n, f in list(globals().items()) if n.startswith("rule_")}
 
 
@@ -323,6 +353,11 @@ BAD = {
     "readme": {"twz/core/x.c": ""},
     "leftovers": {"twz/src/a.c": "/* TO" + "DO later */\n"},
     "spdx": {"twz/src/a.c": "int x;\n"},
+    "promises": {
+        "CTestTestfile.cmake": "add_test([=[unit.a]=] \"x\")\nadd_test(unit.b \"x\")\n",
+        "tests/crash/workloads_x.c": 'w = {.name = "core.x"};\n',
+        "docs/promises.md": "| 1 | a | `unit.a`, `unit.*`, `core.x` |\n| 2 | a | `unit.c` |\n| 3 | a | none |\n| 4 | a | as 1 |\n| 5 | `*.again` | `unit.b` |\n",
+    },
     "length": {"twz/src/a.c": "void f(void)\n{\n" + "\tx();\n" * 90 + "}\n"},
 }
 # Rules that look at built files: what to compile before they look.
@@ -331,7 +366,7 @@ BUILT = {
                 ("lib/libtwzdb.so", "int twzdb_ok, twz_not_mine;", ("-shared", "-fPIC"))),
     "freestanding": (("twz/core/a.o", "void *malloc(unsigned long n); void *twzc_x(void) { return malloc(1); }", ("-c",)),),
 }
-WANT = {"headers": 2, "symbols": 3, "freestanding": 2, "layers": 4, "media": 5, "readme": 3}
+WANT = {"headers": 2, "symbols": 3, "freestanding": 2, "layers": 4, "media": 5, "readme": 3, "promises": 3}
 
 
 def sample(rule, args, root):

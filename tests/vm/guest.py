@@ -5,9 +5,11 @@ A Guest boots QEMU with an initramfs put together here, and runs shell commands 
 workload acknowledges, line by line, out of the machine. kill() is SIGKILL for QEMU: the machine stops between two
 instructions, its memory is gone, its disks (disk.py) have what reached them.
 """
+import ctypes
 import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -21,6 +23,11 @@ TOOLS = ["/bin/busybox", "dmsetup", "mkfs.ext4", "mkfs.xfs", "e2fsck", "xfs_repa
 
 class Failed(Exception):
     pass
+
+
+def die_with_parent():
+    """In a child: an emulator must not outlive a test that was killed."""
+    ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
 
 
 # --- the initramfs: a cpio archive, format newc ---
@@ -166,18 +173,21 @@ class Guest:
         ports = ["control"] + [f"ack{i}" for i in range(len(acks))]
         args = ["qemu-system-x86_64", "-M", machine, "-accel", "tcg,thread=multi", "-cpu", "max", "-smp", str(smp), "-m", str(memory),
                 "-nographic", "-nodefaults", "-no-reboot", "-kernel", kernel.image, "-initrd", initramfs,
-                "-append", "console=ttyS0 loglevel=7 panic=-1 oops=panic random.trust_cpu=on " + append,
-                "-serial", f"file:{self.console}", "-monitor", "none", "-device", "virtio-serial-pci"]
-        for i, p in enumerate(ports):
+                "-append", "console=ttyS0 loglevel=7 panic=-1 oops=panic unknown_nmi_panic=1 random.trust_cpu=on " + append,
+                "-serial", f"file:{self.console}", "-monitor", f"unix:{dir_}/monitor,server=on,wait=off", "-device", "virtio-serial-pci"]
+        for i, p in enumerate(["monitor"] + ports):
             path = f"{dir_}/{p}"
             if os.path.exists(path):
                 os.unlink(path)
-            args += ["-chardev", f"socket,id={p},path={path},server=on,wait=off", "-device", f"virtserialport,chardev={p},nr={i + 1}"]
+            if p == "monitor":
+                continue
+            args += ["-chardev", f"socket,id={p},path={path},server=on,wait=off", "-device", f"virtserialport,chardev={p},nr={i}"]
         for d in disks:
             args += ["-drive", f"file=nbd:unix:{nbd}:exportname={d},format=raw,if=none,id={d},cache=none,discard=ignore",
                      "-device", f"virtio-blk-pci,drive={d},serial={d}"]
         self.log = open(f"{dir_}/qemu.log", "w")
-        self.proc = subprocess.Popen(args + list(extra), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log)
+        self.proc = subprocess.Popen(args + list(extra), stdin=subprocess.DEVNULL, stdout=self.log, stderr=self.log,
+                                     preexec_fn=die_with_parent)
         try:
             self.control = Line(f"{dir_}/control", self.heard)
             self.acks = [Line(f"{dir_}/ack{i}", fn) for i, fn in enumerate(acks)]
@@ -205,9 +215,28 @@ class Guest:
                         return got, ln
                 left = until - time.monotonic()
                 if self.gone or left <= 0:
-                    raise Failed(f"the guest {'stopped' if self.gone else 'does not answer'}; it said {self.lines[-20:]}\n"
-                                 + self.tail())
+                    where = "" if self.gone else self.where()
+                    raise Failed(f"the guest {'stopped' if self.gone else f'has not answered for {timeout} s'}; it said {self.lines[-20:]}\n"
+                                 + self.tail() + where)
                 self.cond.wait(min(left, 1))
+
+    def where(self):
+        """Where a guest is that says nothing: its processors, and, on its console, the stacks its kernel prints when it gets an NMI."""
+        out = b""
+        try:
+            with socket.socket(socket.AF_UNIX) as m:
+                m.settimeout(3)
+                m.connect(f"{self.dir}/monitor")
+                m.sendall(b"info status\ninfo registers -a\nnmi\n")
+                while True:
+                    data = m.recv(65536)
+                    if not data:
+                        break
+                    out += data
+        except OSError:
+            pass  # enough
+        said = [ln for ln in re.sub(r"\x1b\[\w", "", out.decode(errors="replace")).splitlines() if re.search(r"VM status|CPU#|[ER]IP=", ln)]
+        return "\nThe emulator: " + " | ".join(said) + "\n" + self.tail()
 
     def tail(self):
         out = open(self.console, errors="replace").read()[-3000:] if os.path.exists(self.console) else ""

@@ -9,16 +9,24 @@ import os
 import signal
 import sys
 import time
+import traceback
 
 sys.dont_write_bytecode = True  # leave nothing in the source tree
 import broken
 import guest
 import logwrites
 import nvdimm
+import oom
 import powercut
 
 SCENARIOS = {"eio": broken.main_eio, "full": broken.main_full,
-             "logwrites": logwrites.main, "nvdimm": nvdimm.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
+             "logwrites": logwrites.main, "nvdimm": nvdimm.main, "oom": oom.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
+
+
+def too_long(*_):
+    """Where it is, then: the traceback says what was waited for, the guest where it is."""
+    what = "".join(traceback.format_stack(limit=8))
+    raise guest.Failed(f"it takes longer than --limit allows; it was at\n{what}")
 
 
 def main():
@@ -33,11 +41,14 @@ def main():
     ap.add_argument("--seconds", type=float, default=4, help="of work")
     ap.add_argument("--points", type=int, default=25, help="logwrites: points of the log to be judged, per file system")
     ap.add_argument("--all", action="store_true", help="logwrites: all of them (hours)")
+    ap.add_argument("--limit", type=int, default=0, help="seconds it may take at most (0: no limit)")
     ap.add_argument("--keep", action="store_true", help="keep the folder with consoles and disks")
     a = ap.parse_args()
     a.build = os.path.abspath(a.build)
     a.kernel = a.kernel or f"{a.build}/vm-kernel"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended from outside"))  # tidies up
+    signal.signal(signal.SIGALRM, too_long)
+    signal.alarm(a.limit)
     print(f"vm {a.scenario} SEED={a.seed}", flush=True)
     try:
         return SCENARIOS[a.scenario](a)

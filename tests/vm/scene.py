@@ -104,12 +104,15 @@ class Scene:
             try:
                 self.guest = Guest(self.dir, self.kernel, f"{self.dir}/initramfs", f"{self.dir}/nbd", disks, [x.line for x in acks],
                                    smp=self.a.smp, **kw)
+                self.guest.run("mkdir -p /mnt/x " + " ".join(f"/mnt/{d}" for d in disks), timeout=60)
                 break
             except Failed as e:
                 if not left:
                     raise
                 self.say(f"boots again: {e}")
-        self.guest.run("mkdir -p /mnt/x " + " ".join(f"/mnt/{d}" for d in disks))
+                if self.guest:
+                    self.guest.kill()
+                    self.guest = None
         return self.guest
 
     def device(self, disks, name):

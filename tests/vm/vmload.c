@@ -2,11 +2,12 @@
  * vmload.c -- runs in the guest: a workload that is cut off, and the judge of what is left
  *
  * usage: vmload work STORE [--ack FILE] [--seconds S] [--log BYTES] [--keep ROWS] [--procs P] [--threads T] [--no-sql]
- *			    [--no-tx] [--reader] [--endure] [--mark DMDEVICE]
+ *			    [--no-tx] [--reader] [--endure] [--hog] [--mark DMDEVICE]
  *	  vmload judge STORE [--keep ROWS]
  *
  * work: P processes of T threads change the engine's rows, one each SQLite's and an object by undo transactions. What
- * was acknowledged goes to FILE, line by line. judge: recovers, checks, prints "F ACTOR N" per actor and "BAD ..."
+ * was acknowledged goes to FILE, line by line. --hog: each takes more and more memory while it works, until the kernel kills
+ * it; then another one takes its place. judge: recovers, checks, prints "F ACTOR N" per actor and "BAD ..."
  * per fault; then commits, closes, opens and looks again. Ends with 0 if nothing is wrong.
  */
 #include <errno.h>
@@ -18,6 +19,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -148,8 +150,40 @@ static int engine_process(const struct load *l, int nr)
 	return twzdb_close(db) ? 3 : 0;
 }
 
+/* Takes memory, now quickly, now slowly, until there is none. */
+static void *hog_main(void *arg)
+{
+	uint64_t rng = (uint64_t)getpid() * 2654435761u | 1;
+	size_t len = 1 << 20;
+
+	(void)arg;
+	while (!load_over()) {
+		struct timespec ts = {0, (long)load_rand(&rng, 100) * 1000000};
+		char *p =
+			mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+		if (p != MAP_FAILED)
+			memset(p, 1, len);
+		nanosleep(&ts, NULL);
+	}
+	return NULL;
+}
+
+/* Whoever takes the memory is killed for it, and not the parent, whose own score they inherit. */
+static void hog_start(void)
+{
+	int fd = open("/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+	pthread_t id;
+
+	if (fd < 0 || write(fd, "0", 1) != 1 || pthread_create(&id, NULL, hog_main, NULL))
+		_exit(3);
+	close(fd);
+}
+
 /* Children: the engine's processes, the reader, SQLite, undo transactions. */
 #define CHILDREN (ENGINE_MAX + 3)
+
+static pid_t child[CHILDREN];
 
 static void start(const struct load *l, int i)
 {
@@ -159,8 +193,11 @@ static void start(const struct load *l, int i)
 	if (!wanted)
 		return;
 	fflush(NULL);
-	if (fork())
+	child[i] = fork();
+	if (child[i])
 		return;
+	if (l->hog)
+		hog_start();
 	if (i == CHILDREN - 2)
 		sql_actor(l);
 	else if (i == CHILDREN - 1)
@@ -170,13 +207,30 @@ static void start(const struct load *l, int i)
 	_exit(0);
 }
 
+/* Killed by the kernel, for want of memory: another one goes on. */
+static bool killed(const struct load *l, pid_t pid, int status)
+{
+	if (!l->hog || !WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
+		return false;
+	for (int i = 0; i < CHILDREN; i++)
+		if (child[i] == pid) {
+			say("K %d", i);
+			if (!load_over())
+				start(l, i);
+		}
+	return true;
+}
+
 static int work(const struct load *l)
 {
 	int rc = 0, status;
+	pid_t pid;
 
 	for (int i = 0; i < CHILDREN; i++)
 		start(l, i);
-	while (wait(&status) > 0) {
+	while ((pid = wait(&status)) > 0) {
+		if (killed(l, pid, status))
+			continue;
 		if (WIFSIGNALED(status))
 			say("E -1 a process ended by signal %d", WTERMSIG(status));
 		if (status && !l->endure)
@@ -299,6 +353,8 @@ int main(int argc, char **argv)
 			l.reader = true;
 		else if (!strcmp(argv[i], "--endure"))
 			l.endure = true;
+		else if (!strcmp(argv[i], "--hog"))
+			l.hog = true;
 		else if (i + 1 == argc || option(&l, argv[i], argv[i + 1]))
 			return usage();
 		else

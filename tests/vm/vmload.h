@@ -29,6 +29,7 @@ struct load {
 	bool endure;	    /* errors are told and the change tried again; else the actor ends */
 	int procs, threads; /* of the engine's actors */
 	bool sql, tx, reader;
+	bool hog; /* memory, until they are killed */
 };
 
 /* To those outside; one line, one write. */
