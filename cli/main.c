@@ -8,6 +8,7 @@
 #include <twz/store.h>
 #include <unistd.h>
 
+#include "admin.h"
 #include "shell.h"
 
 struct args {
@@ -48,6 +49,12 @@ static const char help_text[] =
 	"                    recovers, checks; in STORE, or in a temporary store\n"
 	"  -help, -version   this text; versions of twzdb, SQLite and store format\n"
 	"Options may be written with one dash or two; '--' ends them.\n"
+	"\n"
+	"  twzdb backup SOURCE COPY\n"
+	"                    copy a whole store while others use it\n"
+	"  twzdb recover STORE [--db NAME] [--resolve commit|abort]\n"
+	"                    recover and check a database; decide about a transaction\n"
+	"                    whose other database is lost\n"
 	"\n"
 	"examples:\n"
 	"  twzdb app.twz                              an interactive session\n"
@@ -299,6 +306,8 @@ int main(int argc, char **argv)
 	storage_watch();
 	if (argc == 3 && !strcmp(argv[1], DEMO_VICTIM))
 		return demo_victim(argv[2]);
+	if (admin_run(argc, argv, &rc))
+		return rc;
 	shell_init(&sh);
 	sh.no_colour = no_colour && *no_colour;
 	shell_signals(&sh);

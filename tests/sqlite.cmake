@@ -16,6 +16,16 @@ foreach(t use open)
 	set_tests_properties(sqlite.${t} PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
 endforeach()
 
+# Attached databases, and processes that are killed: on both media
+add_executable(test_vfs_group sqlite/test_vfs_group.c)
+target_link_libraries(test_vfs_group PRIVATE twz_t twzvfs_static)
+set_target_properties(test_vfs_group PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME sqlite.group.page COMMAND test_vfs_group)
+add_test(NAME sqlite.group.line COMMAND test_vfs_group)
+set_tests_properties(sqlite.group.page PROPERTIES LABELS sqlite TIMEOUT 120)
+set_tests_properties(sqlite.group.line PROPERTIES LABELS sqlite TIMEOUT 120
+	ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE;TMPDIR=/dev/shm")
+
 # Native tables: the same statements on one and on an ordinary table of SQLite's own
 add_executable(test_native_diff sqlite/test_native_diff.c)
 target_link_libraries(test_native_diff PRIVATE twz_t twzvfs_static)

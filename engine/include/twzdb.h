@@ -59,7 +59,8 @@ extern "C" {
 	X(FULL, -21012, "too many readers or databases")                                           \
 	X(MISMATCH, -21013, "the row is not as expected")                                          \
 	X(ORDER, -21014, "key is not greater than the last one")                                   \
-	X(KIND, -21015, "table is of another kind")
+	X(KIND, -21015, "table is of another kind")                                                \
+	X(DOUBT, -21016, "waits for the decision of another database")
 
 enum twzdb_err {
 #define TWZDB__ERR_ENUM(name, value, text) TWZDB_E_##name = (value),
@@ -208,6 +209,38 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_keep(struct twzdb_txn *txn);
  * this followed by twzdb_downgrade.)
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_next(struct twzdb_txn *txn);
+/*
+ * One transaction over several databases, in one store or in several: all of it is committed, or nothing, also across a
+ * crash of all of them (D16 in docs/durability.md). Begin: a write transaction of each of CNT (1 to TWZDB_GROUP_MAX)
+ * different databases, OUT[i] for DB[i]; the locks are taken in an order that is the same for everybody. FLAGS: 0 or
+ * TWZDB_TRY; TIMEOUT_MS: in all, < 0 for ever. On an error none has begun; errors of twzdb_begin_timed().
+ */
+#define TWZDB_GROUP_MAX 128
+TWZDB_API TWZDB_MUST_CHECK int twzdb_group_begin(struct twzdb *const db[], size_t cnt,
+						 uint32_t flags, int timeout_ms,
+						 struct twzdb_txn *out[]);
+/*
+ * Commit CNT write transactions of different databases together, wherever they were begun. 0: all are durable. Otherwise nothing
+ * is, but with TWZDB_E_IO, whose outcome is unknown until all are closed and opened again, then the same for all. They end whatever
+ * the result; TWZDB_E_INVAL, TWZDB_E_STATE (one is no writer): nothing has happened. Readers see the databases' shares one after the
+ * other: there is no snapshot of several. Costs about three commits for each. A database that is
+ * there twice in one process, by two handles, is TWZDB_E_INVAL.
+ *
+ * When the process dies in the middle, or power fails, the next one that opens or writes a participant asks the database with the
+ * lowest ID for the decision: it looks for its store at the path it had, and beside its own. As long as that cannot be asked,
+ * writers get TWZDB_E_DOUBT, and readers see what was before.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_group_commit(struct twzdb_txn *const txn[], size_t cnt);
+/* The same; all go on as writers, as with twzdb_commit_next(). */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_group_commit_next(struct twzdb_txn *const txn[], size_t cnt);
+TWZDB_API void twzdb_group_abort(struct twzdb_txn *const txn[], size_t cnt);
+/* 0, or TWZDB_E_DOUBT: a prepared transaction waits for its decision; the message says whose, and what can be done. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_doubt(struct twzdb *db);
+/*
+ * Decide about it by hand, because who had to is lost: COMMIT, or drop it. The other databases of the
+ * transaction are not asked, and may have been told otherwise. TWZDB_E_STATE: nothing is in doubt.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_resolve(struct twzdb *db, bool commit);
 /*
  * End without committing. NULL is allowed. A transaction that has ended answers TWZDB_E_STATE until
  * its handle is given to another one.
@@ -507,6 +540,30 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_dump(struct twzdb *db, uint32_t flags, void
  * TWZDB_E_IO: a sync failed; the log still has everything (D17).
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_checkpoint(struct twzdb *db);
+
+/*
+ * Online backup: a new store at DST with all databases of the store at SRC, as they were at one moment, while others read and write
+ * them. It is written to DST.part, and gets its name when it is whole and durable, so there is a whole DST or none; what a
+ * backup that was killed has left there is written anew. Rows are copied in order, so the copy is as dense as a store can be.
+ *
+ * Writers are held up for the moment only in which the snapshots are taken (with more than TWZDB_GROUP_MAX databases, or where SRC may not
+ * be written, they are not, and each database is of a moment of its own). Deleted rows keep their space in SRC meanwhile. The copies are
+ * databases of their own, with new IDs: they take no part in transactions of several databases that the originals have
+ * begun. Objects of the store that are no databases are not copied.
+ *
+ * TWZDB_E_EXIST: there is a DST. TWZDB_E_NOSPC: its disk is full; DST.part is deleted, as after any error. TWZDB_E_DOUBT: a database waits
+ * for a decision, so what belongs into the copy is not known. What twzdb_open(SRC) says.
+ */
+struct twzdb_backup_options {
+	size_t size; /* sizeof(struct twzdb_backup_options) */
+	/* May be NULL. Rows done, of so many; other than 0 ends the backup and is returned. */
+	int (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+	int timeout_ms;		   /* for the moment without writers; 0 = 10 s */
+	const void *store_options; /* struct twz_store_options for DST, or NULL */
+};
+TWZDB_API TWZDB_MUST_CHECK int twzdb_backup(const char *src, const char *dst,
+					    const struct twzdb_backup_options *opt);
 
 struct twzdb_stats {
 	size_t size; /* in */

@@ -7,6 +7,7 @@
  */
 #include "apply.h"
 #include "find.h"
+#include "group.h"
 
 #define FETCH_AHEAD 8 /* items */
 #define PTR_WORDS                                                                                  \
@@ -271,6 +272,8 @@ static int lone_check(struct twzdb *db, const struct lone_pm *l, size_t len, uin
 
 int twzdb__lrec_check(struct twzdb *db, const void *rec, size_t len)
 {
+	if (twzdb__is_group(rec, len))
+		return twzdb__group_check(db, rec, len, ld64(&db->root->ts));
 	return twzdb__lrec_check_after(db, rec, len, ld64(&db->root->ts));
 }
 
@@ -487,6 +490,10 @@ void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 		replay_one(db, rec, len);
 		return;
 	}
+	if (twzdb__is_group(rec, len)) {
+		twzdb__group_apply(db, rec);
+		return;
+	}
 	for (unsigned i = 0; i < FETCH_AHEAD; i++)
 		fetch_home(db, rec, &ahead);
 	while (twzdb__item_next(rec, &pos, &it, &payload)) {
@@ -638,6 +645,8 @@ int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
 		return TWZ_E_CORRUPT;
 	if (twzdb__is_one(rec, len))
 		return one_whole(db, rec, len);
+	if (twzdb__is_group(rec, len))
+		return 1; /* what it names was durable before it was appended */
 	while (twzdb__item_next(rec, &pos, &it, &payload))
 		for (uint64_t i = 0;
 		     it->type == TWZDB_IT_REC_LIVE && i < it->len / sizeof(struct rec_live_pm); i++)
@@ -757,6 +766,8 @@ int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len)
 		flush_one(db, rec, len);
 		return 0;
 	}
+	if (twzdb__is_group(rec, len))
+		return twzdb__group_flush(db, rec);
 	while (twzdb__item_next(rec, &pos, &it, &payload))
 		flush_item(db, it, payload);
 	return 0;

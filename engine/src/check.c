@@ -5,7 +5,7 @@
  * reachable ones. Everything is bounds-checked by hand here; a broken structure is reported and
  * not followed further.
  */
-#include "internal.h"
+#include "group.h"
 
 #include <stdarg.h>
 
@@ -326,6 +326,18 @@ static void check_units(struct checker *c, uint32_t i)
 	}
 }
 
+/* I23: what is prepared is whole, and could be committed. */
+static void check_prepared(struct checker *c)
+{
+	const struct prep_pm *p;
+	int err = twzdb__prep_get(c->db, &p);
+
+	if (!err && p)
+		err = twzdb__prep_check(c->db, p);
+	if (err)
+		found(c, DB_PTR(offsetof(struct db_pm, prepared)), "I23: %s", twzdb_errmsg());
+}
+
 static void check_all(struct checker *c)
 {
 	int err;
@@ -344,6 +356,7 @@ static void check_all(struct checker *c)
 		found(c, DB_PTR(offsetof(struct db_pm, obj_cnt)), "I19: number of data objects");
 	for (uint32_t i = 0; i < twzdb__obj_cnt(c->db) && !c->err; i++)
 		check_units(c, i);
+	check_prepared(c);
 }
 
 int twzdb_check(struct twzdb *db, void (*fn)(void *ctx, const char *where, const char *what),

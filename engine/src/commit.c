@@ -11,7 +11,7 @@
  * is complete before a word leads to it, and what is old is marked dead after the last word that
  * led to it is gone. README.md has the argument.
  */
-#include "internal.h"
+#include "group.h"
 
 #include <sys/uio.h>
 
@@ -459,6 +459,69 @@ static uint32_t purge_share(const struct twzdb_txn *tx)
 	return cnt < TWZDB_PURGE_MAX ? (uint32_t)cnt : TWZDB_PURGE_MAX;
 }
 
+/* All that is to be in the record is private nodes. On an error the tombstones to purge wait on: nothing was added meanwhile. */
+static int gather(struct twzdb_txn *tx)
+{
+	uint32_t head = tx->db->purge_head, cnt = tx->db->purge_cnt;
+	int err = twzdb__purge_some(tx, purge_share(tx));
+
+	if (!err && tx->one.kind)
+		err = twzdb__one_expand(tx);
+	if (err) {
+		tx->db->purge_head = head;
+		tx->db->purge_cnt = cnt;
+	}
+	return err;
+}
+
+int twzdb__prepare(struct twzdb_txn *tx, const struct twzdb__chair *chair)
+{
+	struct buf b = {.log = tx->db->log};
+	bool carry;
+	int err = tx->broken;
+
+	if (tx->sp)
+		twzdb__sp_end(tx);
+	if (!err)
+		err = gather(tx);
+	if (!err)
+		err = make_durable(tx, &carry);
+	if (!err)
+		err = build(tx, &b, carry);
+	return err ? err : twzdb__prep_write(tx->db, chair, b.p, b.len);
+}
+
+void twzdb__prepared_leave(struct twzdb_txn *tx)
+{
+	uint64_t none = 0;
+
+	/* A failed log stays so: restart recovery will find what is prepared. */
+	__atomic_compare_exchange_n(&tx->db->sh->failed, &none, TWZDB__IN_DOUBT, false,
+				    __ATOMIC_SEQ_CST, __ATOMIC_RELAXED);
+	forget(tx, false);
+}
+
+int twzdb__prepared_end(struct twzdb_txn *tx, bool commit)
+{
+	const struct prep_pm *p;
+	const void *rec = NULL;
+	int err = twzdb__prep_get(tx->db, &p);
+
+	if (!err && p)
+		err = twzdb__prep_end(tx->db, p, commit, &rec);
+	if (err) { /* who has the lock next will find out */
+		twzdb__prepared_leave(tx);
+		return err;
+	}
+	if (commit) {
+		if (rec && tx->splits && !tx->db->page_media)
+			twzdb__apply_hints(tx->db, rec);
+		publish(tx);
+	}
+	forget(tx, commit);
+	return 0;
+}
+
 int twzdb__commit(struct twzdb_txn *tx)
 {
 	bool changed = tx->mods != tx->mods0;
@@ -475,9 +538,7 @@ int twzdb__commit(struct twzdb_txn *tx)
 	} else if (!err && changed) {
 		uint32_t head = tx->db->purge_head, cnt = tx->db->purge_cnt;
 
-		err = twzdb__purge_some(tx, purge_share(tx));
-		if (!err && tx->one.kind)
-			err = twzdb__one_expand(tx);
+		err = gather(tx);
 		if (!err)
 			err = commit_changes(tx);
 		if (err) { /* they wait on: nothing was added meanwhile */

@@ -5,7 +5,7 @@
  * builds all of them first; binding the name is the commit point. What a crash leaves before it
  * is unreachable and swept by the next creation.
  */
-#include "internal.h"
+#include "group.h"
 
 #include <limits.h>
 #include <unistd.h>
@@ -246,7 +246,7 @@ static int number_obj(struct twzdb *db, struct twz_obj *fresh, uint32_t no)
 	return err ? err : twz_fot_set(db->map[TWZDB_NO_ROOT].obj, no, id, TWZ_READ | TWZ_WRITE);
 }
 
-static int obj_create(struct twz_store *s, uint32_t kind, uint64_t len, struct twz_obj **o)
+int twzdb__obj_create(struct twz_store *s, uint32_t kind, uint64_t len, struct twz_obj **o)
 {
 	struct twz_obj_options oo = {
 		.size = sizeof(oo), .len = len, .flags = TWZ_OBJ_ENGINE, .kind = kind};
@@ -258,10 +258,6 @@ static int obj_create(struct twz_store *s, uint32_t kind, uint64_t len, struct t
  * --- the store-wide lock for creating databases and objects: a sweep must not meet an object
  * just being made ---
  */
-
-struct sh_create {
-	pthread_mutex_t mutex;
-};
 
 static int create_init(void *ptr, void *ctx)
 {
@@ -279,7 +275,7 @@ static int create_init(void *ptr, void *ctx)
 	return -err;
 }
 
-static int create_lock(struct twz_store *s, struct sh_create **out)
+int twzdb__create_lock(struct twz_store *s, struct sh_create **out)
 {
 	const twz_oid id = {{0x6372656174656462ULL, 0x747a776474777a64ULL}};
 	void *ptr;
@@ -304,10 +300,10 @@ int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len)
 	/* A crash between numbering it and counting it leaves an object to use now. */
 	if (!twz_fot_get(db->map[TWZDB_NO_ROOT].obj, no, &fot) && !twz_oid_is_null(fot.id))
 		return twzdb__map_obj(db, no);
-	err = create_lock(db->s, &lock);
+	err = twzdb__create_lock(db->s, &lock);
 	if (err)
 		return err;
-	err = obj_create(db->s, KIND_DATA, len, &o);
+	err = twzdb__obj_create(db->s, KIND_DATA, len, &o);
 	if (!err)
 		err = number_obj(db, o, no);
 	pthread_mutex_unlock(&lock->mutex);
@@ -345,6 +341,8 @@ static int reach_db(void *ctx, const char *name, twz_oid id)
 	root = twz_obj_data(o);
 	reach_add(r, id.w[0], id.w[1]);
 	reach_add(r, root->log[0], root->log[1]);
+	if (twzdb__prep_is_there(o, &fot))
+		reach_add(r, fot.id.w[0], fot.id.w[1]);
 	for (uint32_t no = TWZDB_NO_DATA; no < TWZDB_NO_DATA + TWZDB_OBJ_MAX; no++) {
 		if (twz_fot_get(o, no, &fot) || twz_oid_is_null(fot.id))
 			break;
@@ -424,10 +422,10 @@ static int create_parts(struct twz_store *s, const char *name, const struct twzd
 	struct twz_obj *root = NULL, *data = NULL;
 	uint64_t len = opt->initial_len ? opt->initial_len : INITIAL_LEN;
 	twz_oid log = {{0}};
-	int err = obj_create(s, KIND_ROOT, TWZ_OBJ_SIZE_MIN, &root);
+	int err = twzdb__obj_create(s, KIND_ROOT, TWZ_OBJ_SIZE_MIN, &root);
 
 	if (!err)
-		err = obj_create(s, KIND_DATA, len, &data);
+		err = twzdb__obj_create(s, KIND_DATA, len, &data);
 	if (!err)
 		err = twz_log_create_flags(s, opt->log_len, TWZ_OBJ_ENGINE, &log);
 	if (!err)
@@ -450,7 +448,7 @@ static int create(struct twz_store *s, const char *name, const struct twzdb_opti
 {
 	struct sh_create *lock;
 	twz_oid id;
-	int err = create_lock(s, &lock);
+	int err = twzdb__create_lock(s, &lock);
 
 	if (err)
 		return err;
@@ -594,6 +592,8 @@ static void db_free(struct twzdb *db)
 	twzdb__views_close(db);
 	twz_log_close(db->log);
 	twzdb__watch_close(db);
+	twzdb__prep_close(db);
+	u64vec_free(&db->decided);
 	for (uint32_t i = TWZDB_NO_ROOT; i < TWZDB_NO_DATA + TWZDB_OBJ_MAX; i++)
 		twz_obj_close(db->map[i].obj);
 	pthread_mutex_destroy(&db->mutex);
@@ -679,11 +679,59 @@ static int check_options(const char *path, const struct twzdb_options *opt, cons
 	return 0;
 }
 
+static int open_as(const char *path, const struct twzdb_options *o, struct twzdb **out)
+{
+	struct twzdb__store *st = NULL;
+	int err;
+
+	pthread_mutex_lock(&stores_mutex);
+	err = store_get(path, o, &st);
+	if (!err) {
+		err = open_in(st, o, o->name, out);
+		twz_store_let(st->s);
+		if (err)
+			(void)store_put(st);
+	}
+	pthread_mutex_unlock(&stores_mutex);
+	return err;
+}
+
+int twzdb__names(const char *path, uint32_t open_flags,
+		 int (*fn)(void *ctx, const char *name, twz_oid id), void *ctx)
+{
+	struct twzdb_options o = {.size = sizeof(o), .flags = open_flags};
+	struct twzdb__store *st;
+	int err, ret = 0;
+
+	pthread_mutex_lock(&stores_mutex);
+	err = store_get(path, &o, &st);
+	if (!err) {
+		err = twz_name_list(st->s, "db", fn, ctx);
+		twz_store_let(st->s);
+		ret = store_put(st);
+	}
+	pthread_mutex_unlock(&stores_mutex);
+	if (err == TWZ_E_NOENT && ret == 0 && twz_store_exists(path))
+		err = 0; /* no database */
+	return err ? twzdb__from_twz(err, "names of databases") : ret;
+}
+
+int twzdb__open_asking(const char *path, const char *name, const void *backend, uint32_t flags,
+		       struct twzdb **out)
+{
+	struct twz_store_options so = {.size = sizeof(so), .backend = backend};
+	struct twzdb_options o = {
+		.size = sizeof(o), .flags = flags, .name = name, .store_options = &so};
+	int err = check_options(path, &o, name);
+
+	*out = NULL;
+	return err ? err : open_as(path, &o, out);
+}
+
 int twzdb_open(const char *path, const struct twzdb_options *opt, struct twzdb **out)
 {
 	static pthread_once_t once = PTHREAD_ONCE_INIT;
 	struct twzdb_options o = {.size = sizeof(o)};
-	struct twzdb__store *st = NULL;
 	int err;
 
 	if (!out || (opt && !opt->size))
@@ -698,17 +746,11 @@ int twzdb_open(const char *path, const struct twzdb_options *opt, struct twzdb *
 		return err;
 	pthread_once(&once, register_fork);
 	err = twzdb__simd_choose();
-	if (err)
-		return err;
-	pthread_mutex_lock(&stores_mutex);
-	err = store_get(path, &o, &st);
-	if (!err) {
-		err = open_in(st, &o, o.name, out);
-		twz_store_let(st->s);
-		if (err)
-			(void)store_put(st);
-	}
-	pthread_mutex_unlock(&stores_mutex);
+	if (!err)
+		err = open_as(path, &o, out);
+	/* Readers are to see the decision, if it is to be had; if not, what was before, and writers hear of it. */
+	if (!err && !(*out)->read_only)
+		(void)twzdb__doubt_settle(*out, TWZDB__ASK_MS);
 	return err;
 }
 
@@ -728,6 +770,8 @@ int twzdb_close(struct twzdb *db)
 		return twzdb__err(TWZDB_E_STATE, "close: %u transactions of database '%s' are open",
 				  txns, db->name);
 	st = db->st;
+	if (db->decided.cnt)
+		twzdb__decisions_close(db);
 	synced = db->read_only ? 0 : twzdb_sync(db);
 	twzdb__helper_stop(db); /* it may be at something long: others open and close meanwhile */
 	pthread_mutex_lock(&stores_mutex);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * dump.c -- a database as text: root, tables, nodes, log records
  */
-#include "internal.h"
+#include "group.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -155,6 +155,37 @@ static void dump_one(const struct dump *d, const struct lone_pm *l)
 		show_ptr(d->f, "old", l->old), fputc('\n', d->f);
 }
 
+static void dump_group(const struct dump *d, const struct group_pm *g)
+{
+	static const char *const kinds[] = {"PREPARE", "RESOLVED", "DROPPED"};
+
+	fprintf(d->f,
+		" kind=%s ts=%" PRIu64 " group=%016" PRIx64 "%016" PRIx64 " off=0x%" PRIx64
+		" len=%" PRIu64 "\n",
+		kinds[g->kind - TWZDB_LREC_PREPARE], g->ts, g->group[0], g->group[1], g->what.off,
+		g->what.len);
+}
+
+/* What waits for another database's decision. */
+static void dump_prepared(const struct dump *d)
+{
+	const struct prep_pm *p;
+	char *path, *name;
+
+	if (twzdb__prep_get(d->db, &p)) {
+		fprintf(d->f, "  prepared: unreadable: %s\n", twzdb_errmsg());
+		return;
+	}
+	if (!p || twzdb__prep_names(p, &path, &name))
+		return;
+	fprintf(d->f,
+		"  prepared: group=%016" PRIx64 "%016" PRIx64 " len=%" PRIu64
+		" waits for database '%s' %016" PRIx64 "%016" PRIx64 " of %s\n",
+		p->group[0], p->group[1], p->len, name, p->coordinator[0], p->coordinator[1], path);
+	free(path);
+	free(name);
+}
+
 static int dump_lrec(void *ctx, uint64_t lsn, const void *rec, size_t len)
 {
 	const struct dump *d = ctx;
@@ -170,6 +201,10 @@ static int dump_lrec(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	}
 	if (twzdb__is_one(rec, len)) {
 		dump_one(d, rec);
+		return 0;
+	}
+	if (twzdb__is_group(rec, len)) {
+		dump_group(d, rec);
 		return 0;
 	}
 	fprintf(d->f, " kind=%s ts=%" PRIu64 " items=%" PRIu64 "\n",
@@ -194,6 +229,7 @@ int twzdb_dump(struct twzdb *db, uint32_t flags, void *file)
 	if (err)
 		return err;
 	dump_root(&d);
+	dump_prepared(&d);
 	if (flags & (TWZDB_DUMP_TABLES | TWZDB_DUMP_NODES))
 		err = twzdb_table_list(d.tx, dump_table, &d);
 	if (!err && flags & TWZDB_DUMP_LOG)

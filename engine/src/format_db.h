@@ -23,6 +23,8 @@
 #define TWZDB_NO_ROOT 1			    /* local number of the root object */
 #define TWZDB_NO_DATA 2			    /* local number of the first data object */
 #define TWZDB_OBJ_MAX 256		    /* data objects of a database: 256 GiB */
+/* in the root's FOT alone: the object prepared transactions lie in; there is none before the first */
+#define TWZDB_NO_PREP (TWZDB_NO_DATA + TWZDB_OBJ_MAX)
 
 /*
  * A table's anchor. The catalog's lies in struct db_pm, the others are values of TWZDB_TABLE
@@ -48,6 +50,23 @@ _Static_assert(offsetof(struct table_pm, root) == 8, "table_pm.root");
 _Static_assert(offsetof(struct table_pm, zero) == 16, "table_pm.zero");
 
 /*
+ * Where the prepared transaction lies in the database's object TWZDB_NO_PREP.
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 len: bytes of struct prep_pm and all behind it; 0: none
+ *      8    8 off: of struct prep_pm, from the object's first byte of data; a multiple of 64
+ *     16    8 sum: prep_pm.sum
+ */
+struct prepared_pm {
+	uint64_t len;
+	uint64_t off;
+	uint64_t sum;
+};
+_Static_assert(sizeof(struct prepared_pm) == 24, "prepared_pm");
+_Static_assert(offsetof(struct prepared_pm, off) == 8, "prepared_pm.off");
+_Static_assert(offsetof(struct prepared_pm, sum) == 16, "prepared_pm.sum");
+
+/*
  * At TWZ_DATA_OFF of the root object.
  *
  * OFFSET SIZE MEANING
@@ -65,7 +84,8 @@ _Static_assert(offsetof(struct table_pm, zero) == 16, "table_pm.zero");
  *    128    8 ts: last applied commit (home of a word every commit record implies)
  *    136    8 obj_cnt: data objects
  *    144    8 next_table: id of the next table
- *    152   40 zero
+ *    152   24 prepared: a transaction of several databases that is not decided here yet (D16), zeros: none
+ *    176   16 zero
  *    192   32 catalog: table of tables, name -> struct catalog_pm
  *    224  288 zero
  *    512 2048 units[i]: units in use, from the first, of data object TWZDB_NO_DATA + i
@@ -82,13 +102,15 @@ struct db_pm {
 	uint64_t ts;
 	uint64_t obj_cnt;
 	uint64_t next_table;
-	uint64_t zero1[5];
+	struct prepared_pm prepared;
+	uint64_t zero1[2];
 	struct table_pm catalog;
 	uint64_t zero2[36];
 	uint64_t units[TWZDB_OBJ_MAX];
 };
 _Static_assert(offsetof(struct db_pm, sum) == 124, "db_pm.sum");
 _Static_assert(offsetof(struct db_pm, ts) == 128, "db_pm.ts");
+_Static_assert(offsetof(struct db_pm, prepared) == 152, "db_pm.prepared");
 _Static_assert(offsetof(struct db_pm, catalog) == 192, "db_pm.catalog");
 _Static_assert(offsetof(struct db_pm, units) == 512, "db_pm.units");
 _Static_assert(sizeof(struct db_pm) == 2560, "db_pm");
@@ -308,6 +330,11 @@ enum twzdb_lrec_kind {
 	TWZDB_LREC_UPD1 = 3, /* a row gets a newer version */
 	TWZDB_LREC_DEL1 = 4, /* a row gets a tombstone */
 	TWZDB_LREC_INS1 = 5, /* a leaf gets a row */
+	/* transactions of several databases (D16): struct group_pm */
+	TWZDB_LREC_PREPARE =
+		6, /* of a participant: what lies in TWZDB_NO_PREP waits for the decision */
+	TWZDB_LREC_RESOLVED = 7, /* it is committed; ts is its number */
+	TWZDB_LREC_DROPPED = 8,	 /* it is not */
 };
 
 /*
@@ -382,6 +409,68 @@ _Static_assert(offsetof(struct lone_pm, rec) == 24, "lone_pm.rec");
 _Static_assert(offsetof(struct lone_pm, old) == 32, "lone_pm.old");
 _Static_assert(offsetof(struct lone_pm, ins.perm) == 40, "lone_pm.perm");
 _Static_assert(offsetof(struct lone_pm, ins.n) == 68, "lone_pm.n");
+
+#define TWZDB_GROUP_MAGIC 0x50524744U /* "DGRP" */
+
+/*
+ * A step of a transaction of several databases, in a participant's log. The coordinator has none: its decision is a
+ * row of table TWZDB_DECISIONS, committed with its own share of the transaction.
+ *
+ * OFFSET SIZE MEANING
+ *      0    4 magic
+ *      4    2 version: 0
+ *      6    2 kind: TWZDB_LREC_PREPARE, RESOLVED or DROPPED
+ *      8    8 ts: of the commit; PREPARE, DROPPED: 0
+ *     16   24 what: where the transaction lies
+ *     40   16 group: its number in all participants
+ */
+struct group_pm {
+	uint32_t magic;
+	uint16_t version;
+	uint16_t kind;
+	uint64_t ts;
+	struct prepared_pm what;
+	uint64_t group[2];
+};
+_Static_assert(sizeof(struct group_pm) == 56, "group_pm");
+_Static_assert(offsetof(struct group_pm, kind) == 6, "group_pm.kind");
+_Static_assert(offsetof(struct group_pm, what) == 16, "group_pm.what");
+_Static_assert(offsetof(struct group_pm, group) == 40, "group_pm.group");
+
+/*
+ * A participant's share of the transaction, in object TWZDB_NO_PREP. No log record names these bytes but those of the
+ * same transaction, and they are overwritten only past a checkpoint behind its last one (D2d).
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 sum: XXH3-64 of all that follows
+ *      8    8 len: bytes, from sum to the end
+ *     16   16 group
+ *     32   16 coordinator: ID of its database
+ *     48   16 store: ID of the coordinator's store
+ *     64    4 path_len: of a path of that store, a hint
+ *     68    4 name_len: of the coordinator's name in it
+ *     72      path, name, zeros up to a multiple of 8, then a log record of kind COMMIT (struct lrec_pm)
+ */
+struct prep_pm {
+	uint64_t sum;
+	uint64_t len;
+	uint64_t group[2];
+	uint64_t coordinator[2];
+	uint64_t store[2];
+	uint32_t path_len;
+	uint32_t name_len;
+};
+_Static_assert(sizeof(struct prep_pm) == 72, "prep_pm");
+_Static_assert(offsetof(struct prep_pm, group) == 16, "prep_pm.group");
+_Static_assert(offsetof(struct prep_pm, coordinator) == 32, "prep_pm.coordinator");
+_Static_assert(offsetof(struct prep_pm, store) == 48, "prep_pm.store");
+_Static_assert(offsetof(struct prep_pm, path_len) == 64, "prep_pm.path_len");
+
+/*
+ * Table of a coordinator's decisions: key = group (16 bytes), value = the IDs (16 bytes each) of the databases
+ * that need the answer. No such row: not committed.
+ */
+#define TWZDB_DECISIONS "twzdb.decisions"
 
 /*
  * Items are applied in the order they have in the record; commit.c says why in which order it

@@ -170,6 +170,9 @@ struct twzdb {
 	uint32_t slot_cnt;
 	uint16_t slots[TWZDB_SLOTS_KEPT];
 	struct twzdb__map map[TWZDB_NO_DATA + TWZDB_OBJ_MAX];
+	struct twz_obj *prep; /* TWZDB_NO_PREP, or NULL (prepare.c) */
+	struct u64vec
+		decided; /* with mutex: groups whose decision nobody needs any more (group.c) */
 	/* records (tombstones) to purge when no snapshot needs them: pairs {table, record} */
 	uint64_t *purge;
 	uint32_t purge_head, purge_cnt, purge_cap;
@@ -355,6 +358,22 @@ void *twzdb__at_slow(struct twzdb *db, uint64_t p, uint64_t len);
 /* Map data object NO (local number) here if it exists. */
 int twzdb__map_obj(struct twzdb *db, uint32_t no);
 int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len);
+#define TWZDB__KIND_PREP 3 /* twz_obj_stat.kind; others are db.c's */
+int twzdb__obj_create(struct twz_store *s, uint32_t kind, uint64_t len, struct twz_obj **o);
+/* The store's lock for creating databases and objects: locked, until OUT's mutex is unlocked. */
+struct sh_create {
+	pthread_mutex_t mutex;
+};
+int twzdb__create_lock(struct twz_store *s, struct sh_create **out);
+/* prepare.c: have object TWZDB_NO_PREP open; LEN: make it so long if there is none. */
+int twzdb__prep_open(struct twzdb *db, uint64_t len);
+bool twzdb__prep_is_there(struct twz_obj *root, struct twz_fot_info *fot);
+/* Names of the databases of a store; OPEN_FLAGS: 0 or TWZDB_READONLY. */
+int twzdb__names(const char *path, uint32_t open_flags,
+		 int (*fn)(void *ctx, const char *name, twz_oid id), void *ctx);
+/* As twzdb_open(), but a database in doubt stays so; BACKEND: of its store, or NULL. */
+int twzdb__open_asking(const char *path, const char *name, const void *backend, uint32_t flags,
+		       struct twzdb **out);
 extern uint64_t twzdb__fork_gen __attribute__((
 	visibility("hidden"))); /* raised in a forked child: handles from before are not its own */
 int twzdb__forked(void);	/* TWZ_E_FORKED, with its message */
@@ -792,6 +811,11 @@ int twzdb__writable(struct twzdb *db);
  * TWZDB_E_BUSY.
  */
 int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out);
+/*
+ * To see all that was committed by those dead by now, durably: as the writer, or beside one that has nothing to finish. TWZDB_E_BUSY:
+ * somebody is just finishing it.
+ */
+int twzdb__begin_past(struct twzdb *db, struct twzdb_txn **out);
 
 /* --- savepoint.c: to be told only while tx->sp_open --- */
 /* PN is about to change. */

@@ -48,6 +48,7 @@ static inline void twzdb__lock_rest(struct twzdb *db, uint64_t token)
 		twzdb__lock_unkeep(db, token);
 }
 /* For readers stuck at a half-changed node: is the writer dead? */
+bool twzdb__lock_settled(struct twzdb *db);
 bool twzdb__lock_owner_dead(struct twzdb *db);
 /* Bring the database to its last commit, under the lock (open, takeover). */
 int twzdb__recover(struct twzdb *db);

@@ -5,7 +5,7 @@
 #ifndef TWZDB_SHARED_H
 #define TWZDB_SHARED_H
 
-#define TWZDB_SHARED_MAGIC  0x3376736244575454ULL
+#define TWZDB_SHARED_MAGIC  0x3476736244575454ULL
 #define TWZDB_READERS	    4096
 #define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
@@ -87,11 +87,14 @@ struct sh_stats {
 struct twzdb__shared {
 	uint64_t magic;
 	uint64_t len;
-	uint64_t ready;		   /* restart recovery has run: ts is valid */
-	uint64_t failed;	   /* a log write failed: no writers until restart (D17) */
+	uint64_t ready; /* restart recovery has run: ts is valid */
+	uint64_t
+		failed; /* 1: a log write failed: no writers until restart (D17); TWZDB__IN_DOUBT: not before a decision (D16) */
 	uint64_t cut_seq;	   /* odd: units are changing their type (runs.c) */
 	uint64_t alone, alone_inc; /* asks all others to keep out, and its incarnation (alone.c) */
 	uint64_t stage_stamp;	   /* page media: stamps below it are no staged commit's */
+	uint64_t
+		prep_next; /* records since the tail name bytes of TWZDB_NO_PREP below it (prepare.c) */
 	uint64_t ts __attribute__((aligned(64))); /* latest commit, published */
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
 	uint64_t

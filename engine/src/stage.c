@@ -377,7 +377,7 @@ int twzdb__log_staged(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	struct twzdb *db = ctx;
 
 	(void)lsn;
-	if (twzdb__lrec_check(db, rec, len))
+	if (twzdb__lrec_check_after(db, rec, len, ld64(&db->root->ts)))
 		return TWZ_E_CORRUPT;
 	twzdb__apply_begin(db->sh);
 	twzdb__apply_placed(db, rec, len);

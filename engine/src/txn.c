@@ -11,9 +11,10 @@
  * Handles outlive their transactions (handle.c); between two of them, all that belongs to a writer
  * is zero.
  */
-#include "internal.h"
+#include "group.h"
 
 #define LOOK_MS 2000
+#define DOUBTS	3 /* prepared transactions somebody left, one after the other */
 
 /* Of this transaction alone. */
 static uint64_t next_stamp(struct twzdb *db)
@@ -64,25 +65,58 @@ static int become_reader(struct twzdb_txn *tx)
 
 int twzdb__writable(struct twzdb *db)
 {
-	if (!ld64_acq(&db->sh->failed))
+	uint64_t failed = ld64_acq(&db->sh->failed);
+
+	if (likely(!failed))
 		return 0;
+	if (failed == TWZDB__IN_DOUBT)
+		return twzdb__doubt_error(db, "nobody has asked yet");
 	return twzdb__err(
 		TWZDB_E_IO,
 		"%s: a log write of database '%s' failed with unknown outcome: close it in all processes and open it again",
 		twz_store_path(db->s), db->name);
 }
 
-static int begin_writer(struct twzdb_txn *tx, int timeout_ms)
+/*
+ * With the writer lock, and the right to write. Who died may have left a prepared transaction, which only shows when
+ * the lock is had. LOOK: that does not matter.
+ */
+static int writer_lock(struct twzdb_txn *tx, bool look, int timeout_ms, uint64_t *token)
+{
+	struct twzdb *db = tx->db;
+	int err = 0;
+
+	for (int i = 0; i < DOUBTS; i++) {
+		if (!look && unlikely(ld64_acq(&db->sh->failed) == TWZDB__IN_DOUBT))
+			err = twzdb__doubt_settle(db, timeout_ms);
+		if (!err && !look)
+			err = twzdb__writable(db);
+		if (!err)
+			err = twzdb__lock_take(db, tx->rd, timeout_ms, token);
+		if (err)
+			return err;
+		if (look && ld64_acq(&db->sh->failed) == TWZDB__IN_DOUBT)
+			return 0;
+		err = twzdb__writable(db);
+		if (likely(!err))
+			return 0;
+		twzdb__lock_drop(db, tx->rd, *token);
+		if (err != TWZDB_E_DOUBT)
+			return err;
+		err = 0;
+	}
+	return twzdb__err(TWZDB_E_BUSY, "database '%s': its writers die one after the other",
+			  db->name);
+}
+
+static int begin_writer(struct twzdb_txn *tx, bool look, int timeout_ms)
 {
 	struct twzdb *db = tx->db;
 	uint64_t token;
-	int err = twzdb__writable(db);
+	int err = writer_lock(tx, look, timeout_ms, &token);
 
-	if (!err)
-		err = twzdb__lock_take(db, tx->rd, timeout_ms, &token);
 	if (err)
 		return err;
-	err = twzdb__writable(db);
 	if (unlikely(db->page_media) && !err)
 		err = twzdb__stage_begin(tx);
 	if (err) {
@@ -173,7 +207,7 @@ static int begin(struct twzdb *db, uint32_t flags, bool look, int timeout_ms,
 		err = twzdb__snap_take(tx);
 		twzdb__use_renew(tx);
 	} else {
-		err = begin_writer(tx, flags & TWZDB_TRY ? 0 : timeout_ms);
+		err = begin_writer(tx, look, flags & TWZDB_TRY ? 0 : timeout_ms);
 	}
 	if (err)
 		end(tx);
@@ -212,6 +246,22 @@ int twzdb__begin_look(struct twzdb *db, const char *what, struct twzdb_txn **out
 		what, db->name, LOOK_MS);
 }
 
+int twzdb__begin_past(struct twzdb *db, struct twzdb_txn **out)
+{
+	int err = begin(db, TWZDB_TRY, true, 0, out);
+
+	if (!err) {
+		err = twzdb__stage_settle(*out);
+		if (err)
+			twzdb_abort(*out);
+		return err;
+	}
+	if (err != TWZDB_E_BUSY || !twzdb__lock_settled(db))
+		return err;
+	err = twzdb_sync(db);
+	return err ? err : twzdb_begin(db, TWZDB_RDONLY, out);
+}
+
 static int stale(const struct twzdb_txn *tx)
 {
 	return twzdb__err(
@@ -220,7 +270,7 @@ static int stale(const struct twzdb_txn *tx)
 		(unsigned long long)tx->snap, (unsigned long long)twzdb_latest_ts(tx->db));
 }
 
-int twzdb_upgrade(struct twzdb_txn *tx)
+static int upgrade(struct twzdb_txn *tx)
 {
 	uint64_t token;
 	int err = twzdb__txn_enter(tx, "upgrade");
@@ -255,6 +305,20 @@ int twzdb_upgrade(struct twzdb_txn *tx)
 	}
 	become_writer(tx, token);
 	return 0;
+}
+
+int twzdb_upgrade(struct twzdb_txn *tx)
+{
+	int err = upgrade(tx);
+
+	/* Who died may have left a prepared transaction, which only shows when the lock is had. */
+	for (int i = 0; i < DOUBTS && unlikely(err == TWZDB_E_DOUBT); i++) {
+		err = twzdb__doubt_settle(tx->db, 0);
+		if (err)
+			break;
+		err = upgrade(tx);
+	}
+	return err;
 }
 
 int twzdb_downgrade(struct twzdb_txn *tx)
@@ -349,20 +413,44 @@ int twzdb_commit_keep(struct twzdb_txn *tx)
 	return err ? err : ret;
 }
 
-int twzdb_commit_next(struct twzdb_txn *tx)
+static int go_on_writing(struct twzdb_txn *tx, int err)
 {
-	bool ran;
-	int err = commit_on(tx, "commit_next", true, &ran);
-
-	if (ran && unlikely(tx->db->page_media)) {
+	if (unlikely(tx->db->page_media)) {
 		int begun = twzdb__stage_begin(tx);
 
 		tx->broken = begun;
 		err = err ? err : begun;
 	}
-	if (ran)
-		become_writer(tx, tx->token);
+	become_writer(tx, tx->token);
 	return err;
+}
+
+int twzdb_commit_next(struct twzdb_txn *tx)
+{
+	bool ran;
+	int err = commit_on(tx, "commit_next", true, &ran);
+
+	return ran ? go_on_writing(tx, err) : err;
+}
+
+int twzdb__group_next(struct twzdb_txn *tx, int err)
+{
+	struct twzdb__shared *sh = tx->db->sh;
+
+	if (ld64_acq(&sh->ts) > tx->snap) {
+		tx->snap = ld64_acq(&sh->ts);
+		twzdb__snap_set_to(tx->rd, tx->snap);
+	}
+	err = go_on_writing(tx, err);
+	/* What waits for its decision must not be built upon. */
+	if (unlikely(ld64_acq(&sh->failed)) && !tx->broken)
+		tx->broken = twzdb__writable(tx->db);
+	return err;
+}
+
+void twzdb__group_over(struct twzdb_txn *tx)
+{
+	end(tx);
 }
 
 void twzdb_abort(struct twzdb_txn *tx)

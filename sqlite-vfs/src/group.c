@@ -2,9 +2,10 @@
  * group.c -- transactions over several attached databases
  *
  * With journal_mode=DELETE, SQLite's commit point for several attached files is the deletion of
- * the super-journal; errors of the calls after it are ignored. So the members commit there. Each
- * member commits by itself: after a crash between two members one may be committed and the other
- * not (docs/durability.md D16 is not in use yet).
+ * the super-journal; errors of the calls after it are ignored. So the members commit there. Where there is no
+ * super-journal (journal_mode=MEMORY), all of them have been through phase one before the first is told phase two: so they commit
+ * there. The engine makes one transaction of theirs (docs/durability.md D16): all or none, across a crash too. A connection
+ * takes writer locks by trying, or waits for a bounded time, so two that want them in different orders do not wait for ever.
  */
 #include <pthread.h>
 
@@ -117,13 +118,67 @@ static int collect(const char *super, struct twzvfs_file **out)
 	return n;
 }
 
+/* Those without a super-journal that F's connection has brought as far. */
+static int collect_beside(struct twzvfs_file *f, struct twzvfs_file **out)
+{
+	struct twzvfs_file *o;
+	int n = 0;
+
+	out[n++] = f;
+	pthread_mutex_lock(&mutex);
+	for (o = files; o && n < MEMBERS_MAX; o = o->next)
+		if (o != f && same_connection(o, f) && !o->super &&
+		    ((o->prepared && o->dirty) || (o->rows_dirty && *o->conn == committing)))
+			out[n++] = o;
+	pthread_mutex_unlock(&mutex);
+	return n;
+}
+
+/* All or none: what happened to one of them has happened to all. */
+static int commit_members(struct twzvfs_file **member, int n)
+{
+	struct twzdb_txn *txn[MEMBERS_MAX];
+	int cnt = 0, err = 0, rc = SQLITE_OK, i;
+	bool wanted;
+
+	for (i = 0; i < n; i++) {
+		int begun = twzvfs__commit_begin(member[i], &wanted);
+
+		err = err ? err : begun;
+		if (wanted) {
+			txn[cnt] = member[i]->txn;
+			member[cnt++] = member[i];
+		}
+	}
+	if (!cnt)
+		return SQLITE_OK;
+	if (!err)
+		err = cnt == 1 ? twzdb_commit_next(txn[0])
+			       : twzdb_group_commit_next(txn, (size_t)cnt);
+	else
+		for (i = 0; i < cnt; i++)
+			twzvfs__commit_drop(member[i]);
+	for (i = 0; i < cnt; i++) {
+		int one = twzvfs__commit_end(member[i], err);
+
+		rc = rc ? rc : one;
+	}
+	return rc;
+}
+
 int twzvfs__group_commit(const char *super)
 {
 	struct twzvfs_file *member[MEMBERS_MAX];
-	int n = collect(super, member);
-	int rc = SQLITE_OK, i;
 
-	for (i = 0; i < n && rc == SQLITE_OK; i++)
-		rc = twzvfs__commit(member[i]);
-	return rc;
+	return commit_members(member, collect(super, member));
+}
+
+int twzvfs__group_phase_two(struct twzvfs_file *f)
+{
+	struct twzvfs_file *member[MEMBERS_MAX];
+
+	/* The usual connection has main and temp alone. */
+	if (!f->conn || !*f->conn || f->super || !sqlite3_db_name(*f->conn, 2))
+		return twzvfs__commit(f);
+	return commit_members(member, collect_beside(f, member));
 }

@@ -103,6 +103,13 @@ int twzvfs__check_reserved(sqlite3_file *file, int *out);
  */
 int twzvfs__commit(struct twzvfs_file *f);
 /*
+ * The same in steps, for several files (group.c): begin; if it is WANTED at all: the engine's commit, or drop after an error; end,
+ * which gets that error and makes it one of SQLite's.
+ */
+int twzvfs__commit_begin(struct twzvfs_file *f, bool *wanted);
+void twzvfs__commit_drop(struct twzvfs_file *f);
+int twzvfs__commit_end(struct twzvfs_file *f, int err);
+/*
  * Make F a writer for an xWrite that came without a lock (nolock=1, exclusive mode after a
  * commit).
  */
@@ -125,10 +132,11 @@ int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len);
 int twzvfs__pages_reopen(struct twzvfs_file *f);
 int twzvfs__pages_seal(struct twzvfs_file *f); /* before commit: change counter and header row */
 
-/* group.c: files whose commit point is the deletion of one super-journal */
+/* group.c: files that commit together */
 void twzvfs__group_add(struct twzvfs_file *f);
 void twzvfs__group_remove(struct twzvfs_file *f);
-int twzvfs__group_commit(const char *super);
+int twzvfs__group_commit(const char *super);	    /* at the deletion of their super-journal */
+int twzvfs__group_phase_two(struct twzvfs_file *f); /* COMMIT_PHASETWO */
 /*
  * The buffer of the handle whose journal has this name (SQLite's own string), or NULL when that
  * handle is not known or has a journal open.

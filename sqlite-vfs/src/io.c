@@ -187,7 +187,7 @@ static int io_control(sqlite3_file *file, int op, void *arg)
 	case SQLITE_FCNTL_SYNC:
 		return note_sync(f, arg);
 	case SQLITE_FCNTL_COMMIT_PHASETWO: /* the commit point: see twzvfs__commit */
-		return twzvfs__commit(f);
+		return twzvfs__group_phase_two(f);
 	case SQLITE_FCNTL_PDB:
 		f->conn = arg;
 		twzvfs__group_join(f);

@@ -197,30 +197,37 @@ int twzvfs__writer(struct twzvfs_file *f)
  * version. It stays the writer until SQLite unlocks, because in exclusive locking mode it never
  * does and writes again without asking.
  */
-int twzvfs__commit(struct twzvfs_file *f)
+int twzvfs__commit_begin(struct twzvfs_file *f, bool *wanted)
 {
-	int err = 0, load_err = 0, rc;
+	int err = 0;
 
 	sqlite3_free(f->super);
 	f->super = NULL;
 	f->prepared = false;
-	if (!f->txn || (!f->dirty && !f->rows_dirty) || !twzdb_txn_is_writer(f->txn)) {
+	*wanted = f->txn && (f->dirty || f->rows_dirty) && twzdb_txn_is_writer(f->txn);
+	if (!*wanted) {
 		if (f->txn && f->lock == SQLITE_LOCK_NONE)
 			twzvfs__end(f);
-		return SQLITE_OK;
+		return 0;
 	}
 	if (f->dirty)
 		err = twzvfs__pages_seal(f);
-	if (!err)
-		err = twzvfs__native_pin(f);
-	if (err)
-		/*
-		 * A failing commit discards the changes itself: in exclusive locking mode
-		 * nothing else would (README, "Failing commits").
-		 */
-		(void)twzdb_downgrade(f->txn);
-	else
-		err = twzdb_commit_next(f->txn);
+	return err ? err : twzvfs__native_pin(f);
+}
+
+/*
+ * A failing commit discards the changes itself: in exclusive locking mode nothing else would (README, "Failing
+ * commits").
+ */
+void twzvfs__commit_drop(struct twzvfs_file *f)
+{
+	(void)twzdb_downgrade(f->txn);
+}
+
+int twzvfs__commit_end(struct twzvfs_file *f, int err)
+{
+	int load_err = 0, rc;
+
 	twzvfs__native_reset(f);
 	if (f->dirty)
 		load_err = twzvfs__pages_load(f);
@@ -233,4 +240,18 @@ int twzvfs__commit(struct twzvfs_file *f)
 	if (rc && (rc & 0xff) != SQLITE_FULL)
 		rc = (rc & 0xff) == SQLITE_IOERR ? rc : SQLITE_IOERR;
 	return rc;
+}
+
+int twzvfs__commit(struct twzvfs_file *f)
+{
+	bool wanted;
+	int err = twzvfs__commit_begin(f, &wanted);
+
+	if (!wanted)
+		return SQLITE_OK;
+	if (err)
+		twzvfs__commit_drop(f);
+	else
+		err = twzdb_commit_next(f->txn);
+	return twzvfs__commit_end(f, err);
 }

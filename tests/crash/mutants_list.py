@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: MIT
 """mutants_list.py -- the rules of docs/durability.md, each broken in at least two ways (mutants.py)
 
-D15 and D16 are not in use yet: there is no code to break.
+D15 is not in use yet: there is no code to break.
 """
 import collections
 
@@ -213,6 +213,21 @@ unit("D14", "no-refresh", "engine/src/db.c",
      "a process that meets an offset beyond what it has mapped calls the pointer bad", "engine_kill")
 unit("D14", "freed-while-open", "twz/src/obj.c", "if (!twz__comp_is_open(s->comp, id, false) && !twzc_obj_reclaim(&s->core, id.w))\n\t\t\t__atomic", "if (!twzc_obj_reclaim(&s->core, id.w))\n\t\t\t__atomic",
      "a deleted object's space returns while somebody has it open", "obj")
+
+# --- D16: several databases ---
+
+crash("D16", "prepared-not-synced", "engine/src/prepare.c",
+      "err = twz_sync(db->s, p, all);", "err = 0;",
+      "PREPARE counts before the share it names is durable", "run engine.group engine.group_first --limit 3000 --seed 1")
+crash("D16", "nobody-asks", "engine/src/lock.c",
+      "if (db->root->prepared.len && !ld64(&sh->failed))", "if (0)",
+      "who recovers does not notice that something is prepared", "run engine.group --limit 2000 --seed 1")
+crash("D16", "space-too-soon", "engine/src/prepare.c",
+      "*off = 0;\n\terr = twz_log_checkpoint(db->log);", "*off = 0;\n\terr = 0;",
+      "prepared bytes are overwritten while the log still names them", "run engine.group_space --limit 12000 --seed 1")
+unit("D16", "told-too-soon", "engine/src/group.c",
+     "err = decide(g); /* the commit point (D3) */", "for (size_t i = 1; i < g->cnt; i++)\n\t\t(void)!twzdb__prepared_end(g->tx[i], true);\n\terr = decide(g);",
+     "participants apply before the coordinator has committed", "engine_group_kill")
 
 # --- D17: failed writes ---
 

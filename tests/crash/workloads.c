@@ -74,6 +74,9 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_lazy,
 	&wl_db_ahead,
 	&wl_db_batches,
+	&wl_db_group_first,
+	&wl_db_group,
+	&wl_db_group_space,
 	&wl_db_create,
 	/* the VFS */
 	&wl_sql_txn,

@@ -82,6 +82,16 @@ TWZ_API TWZ_MUST_CHECK int twz_store_open(const char *path, const struct twz_sto
 					  struct twz_store **out);
 
 /*
+ * Give a store that nobody has open another name, durably; its companion file goes. TWZ_E_EXIST: there is a TO already,
+ * and nothing has changed; TWZ_E_INVAL; -errno.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_store_move(const char *from, const char *to);
+/* Is there a file of that name, whatever it is? */
+TWZ_API int twz_store_exists(const char *path);
+/* Delete the file of a store, and its companion. TWZ_E_NOENT; TWZ_E_INVAL; -errno. */
+TWZ_API TWZ_MUST_CHECK int twz_store_remove(const char *path);
+
+/*
  * Close every object of this handle still open and the handle itself. The last process to close
  * makes the store clean
  * (an empty metadata journal). S is gone whatever the result; NULL is allowed.
