@@ -150,12 +150,13 @@ static int dump_table(struct dump *d, const char *name, const char *sql)
 	return dump_rows(d, name);
 }
 
+/* SQLite's own tables last, by name: which of them was made first is no property of the database. */
 static int dump_tables(struct dump *d)
 {
 	sqlite3_stmt *st = shell_prepare(
 		d->sh,
 		"SELECT name, sql FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL "
-		"AND name LIKE %Q ORDER BY name LIKE 'sqlite\\_%%' ESCAPE '\\', rowid",
+		"AND name LIKE %Q ORDER BY iif(name LIKE 'sqlite\\_%%' ESCAPE '\\', name, ''), rowid",
 		d->like);
 	int rc = st ? 0 : 1;
 
