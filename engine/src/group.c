@@ -74,17 +74,29 @@ int twzdb__decisions_done(struct twzdb_txn *tx, struct twzdb_table t)
 	return err;
 }
 
+int twzdb__decisions_forget(struct twzdb_txn *tx)
+{
+	struct twzdb_table t;
+	bool any;
+	int err;
+
+	pthread_mutex_lock(&tx->db->mutex);
+	any = tx->db->decided.cnt;
+	pthread_mutex_unlock(&tx->db->mutex);
+	if (!any)
+		return 0;
+	err = decisions_open(tx, &t);
+	return err ? err : twzdb__decisions_done(tx, t);
+}
+
 void twzdb__decisions_close(struct twzdb *db)
 {
 	struct twzdb_txn *tx;
-	struct twzdb_table t;
 	int err;
 
 	if (db->read_only || twzdb_begin(db, TWZDB_TRY | TWZDB_LAZY, &tx))
 		return;
-	err = decisions_open(tx, &t);
-	if (!err)
-		err = twzdb__decisions_done(tx, t);
+	err = twzdb__decisions_forget(tx);
 	if (err)
 		twzdb_abort(tx);
 	else

@@ -66,6 +66,7 @@ int twzdb__doubt_error(struct twzdb *db,
 /* --- group.c --- */
 /* Forget decisions nobody needs any more, in writer TX of the coordinator. */
 int twzdb__decisions_done(struct twzdb_txn *tx, struct twzdb_table t);
+int twzdb__decisions_forget(struct twzdb_txn *tx); /* the same, whether there are any or not */
 void twzdb__decisions_close(struct twzdb *db);
 /* Participant ID has its answer about GROUP. */
 int twzdb__decision_told(struct twzdb *coordinator, const uint64_t group[2], const uint64_t id[2]);

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * stat.c -- counters, and sizes by walking the units
  */
-#include "internal.h"
+#include "group.h"
 
 struct usage {
 	uint64_t used_len, node_cnt, record_cnt;
@@ -142,6 +142,8 @@ int twzdb_checkpoint(struct twzdb *db)
 		return err;
 	(void)twzdb__min_now(tx);
 	err = twzdb__purge_some(tx, UINT32_MAX);
+	if (!err)
+		err = twzdb__decisions_forget(tx);
 	if (!err)
 		err = commit_and_wait(tx);
 	else

@@ -222,9 +222,9 @@ crash("D16", "prepared-not-synced", "engine/src/prepare.c",
 crash("D16", "nobody-asks", "engine/src/lock.c",
       "if (db->root->prepared.len && !ld64(&sh->failed))", "if (0)",
       "who recovers does not notice that something is prepared", "run engine.group --limit 2000 --seed 1")
-crash("D16", "space-too-soon", "engine/src/prepare.c",
-      "*off = 0;\n\terr = twz_log_checkpoint(db->log);", "*off = 0;\n\terr = 0;",
-      "prepared bytes are overwritten while the log still names them", "run engine.group_space --limit 12000 --seed 1")
+unit("D16", "space-too-soon", "engine/src/prepare.c",
+     "*off = 0;\n\terr = twz_log_checkpoint(db->log);", "*off = 0;\n\terr = 0;",
+     "prepared bytes are overwritten while the log still names them", "engine_group")
 unit("D16", "told-too-soon", "engine/src/group.c",
      "err = decide(g); /* the commit point (D3) */", "for (size_t i = 1; i < g->cnt; i++)\n\t\t(void)!twzdb__prepared_end(g->tx[i], true);\n\terr = decide(g);",
      "participants apply before the coordinator has committed", "engine_group_kill")

@@ -121,6 +121,50 @@ static void many_groups_share_the_space_of_their_log(void)
 	}
 }
 
+/* One group after the other, each of many new rows, until their space begins anew; then the process ends as if killed. */
+static int fill_space(void)
+{
+	struct twzdb_txn *tx[2];
+	uint64_t was = 0, k = 0;
+	int err = open_all(&sc), more = 2;
+
+	while (!err && more) {
+		err = twzdb_group_begin(sc.db, 2, 0, -1, tx);
+		for (uint64_t i = 0; i < 1500 && !err; i++) {
+			err = put_row(tx[0], k + i, 8);
+			if (!err)
+				err = put_row(tx[1], k + i, 8);
+		}
+		k += 1500;
+		if (!err)
+			err = twzdb_group_commit(tx, 2);
+		more -= more < 2 || sc.db[1]->sh->prep_next < was;
+		was = sc.db[1]->sh->prep_next;
+	}
+	return err;
+}
+
+static void their_space_is_used_again_when_the_log_does_not_name_it(void)
+{
+	for (int m = ET_PAGE; m <= ET_LINE; m++) {
+		int status = -1;
+		pid_t pid;
+
+		T_REQ(scene_open((enum et_media)m, false));
+		T_REQ(close_all(&sc));
+		fflush(NULL);
+		pid = fork();
+		if (pid == 0)
+			_exit(fill_space() != 0);
+		waitpid(pid, &status, 0);
+		T_EQ(status, 0);
+		T_REQ(open_all(&sc));
+		T_TRUE(has(sc.db[0], 4000, 8) && has(sc.db[1], 4000, 8));
+		all_clean();
+		scene_close();
+	}
+}
+
 static void wrong_calls_change_nothing(void)
 {
 	struct twzdb_txn *tx[DBS], *r, *w;
@@ -399,6 +443,7 @@ int main(int argc, char **argv)
 	const struct t_case cases[] = {
 		T_CASE(groups_are_committed),
 		T_CASE(many_groups_share_the_space_of_their_log),
+		T_CASE(their_space_is_used_again_when_the_log_does_not_name_it),
 		T_CASE(wrong_calls_change_nothing),
 		T_CASE(the_coordinator_decides_at_restart),
 		T_CASE(the_coordinator_decides_at_takeover),
