@@ -128,7 +128,7 @@ static void one(struct scene *sc, struct crash_result *res, uint64_t limit)
 
 static void all(struct scene *sc, struct crash_result *res)
 {
-	uint64_t rng = sc->opt->seed | 1, total, deaths = sc->opt->limit / 50 + 2;
+	uint64_t rng = sc->opt->seed | 1, total, pairs = sc->opt->limit / 100 + 1;
 	char why[1100];
 
 	if (play(sc, why, sizeof(why))) {
@@ -137,11 +137,11 @@ static void all(struct scene *sc, struct crash_result *res)
 		return;
 	}
 	total = sc->log->points;
-	deaths = deaths < total ? deaths : total;
-	for (uint64_t i = 0; i < deaths && !res->failed; i++) {
-		sc->first = 1 + i * total / deaths + crash_rand(&rng) % (total / deaths);
+	pairs = pairs < total ? pairs : total;
+	for (uint64_t i = 0; i < 2 * pairs && !res->failed; i++) {
+		sc->first = 1 + i / 2 * total / pairs + crash_rand(&rng) % (total / pairs);
 		sc->restart = i % 2;
-		one(sc, res, sc->opt->limit / deaths + 1);
+		one(sc, res, sc->opt->limit / (2 * pairs) + 1);
 	}
 }
 

@@ -91,7 +91,7 @@ crash("D5", "tail-not-durable", "twz/src/log_append.c",
 
 # Checkpoints beside commits.
 crash("D5", "ahead-not-synced", "twz/src/log_ahead.c",
-      "if (write_slices(l) || twz_sync_all(l->ring.store))", "if (write_slices(l))",
+      "if (err || twz_sync_all(l->ring.store))", "if (err)",
       "a checkpoint beside commits moves the tail past homes that are not durable", "run engine.ahead --media page --limit 1500 --seed 1")
 crash("D5", "ahead-of-what-is-applied", "twz/src/log_ahead.c",
       "uint64_t to = seg_get(&l->seg->applied);", "uint64_t to = twz__log_align(seg_get(&l->seg->head), TWZ_LOG_BLOCK_LEN);",

@@ -49,6 +49,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_full,
 	/* engine */
 	&wl_db_commit,
+	&wl_db_last,
 	&wl_db_one,
 	&wl_db_split,
 	&wl_db_append,

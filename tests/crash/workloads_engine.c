@@ -109,6 +109,15 @@ static int run_commit(struct crash *c)
 }
 ENGINE_WL(wl_db_commit, "commit", "one-row transactions", CRASH_ALL, true, setup_rows, run_commit);
 
+/* So few stores that a death at each can be tried: just before the fence, the heir makes record and blocks durable (D13). */
+static int run_last(struct crash *c)
+{
+	CRASH_OP(c, db_rows(c, "t", 3, 1, 1, 40, 5));
+	CRASH_OP(c, db_rows(c, "t", 4, 2, 3, 50, 6));
+	return 0;
+}
+ENGINE_WL_SHARE(wl_db_last, "last", "few stores", CRASH_ALL, false, setup_rows, run_last, 30);
+
 /* --- the same in one call, by the way that is usual where one thread writes for a while --- */
 
 static struct twzdb_table one_table(struct crash *c)
