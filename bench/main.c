@@ -52,6 +52,8 @@ static int usage(FILE *f)
 	      "  --big          20 million records, and the bars for them\n"
 	      "sql:\n"
 	      "  --peers LIST   rollback,wal,memory,vfs,native\n"
+	      "  --only LIST    sections: key,ycsb,queries\n"
+	      "  --workload L, --ops N   of ycsb (20000 operations a round, with scans 2000)\n"
 	      "ycsb:\n"
 	      "  --workload L   workloads: a,b,c,d,e,f (default all)\n"
 	      "  --threads L    numbers of threads (default 1,2)\n"

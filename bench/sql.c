@@ -4,15 +4,14 @@
  * One connection, prepared statements, autocommit; a table of a text key and 100 bytes. The same keys go
  * to every peer, slice by slice, and every answer is checked.
  */
-#include <sqlite3.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <time.h>
 #include <unistd.h>
 
-#include "bench.h"
 #include "drv.h"
 #include "keys.h"
+#include "sql.h"
 
 #define RECORDS	   1000000u
 #define ROUNDS_MAX 99
@@ -22,18 +21,13 @@
 enum op { OP_SELECT, OP_UPDATE };
 enum dist { UNIFORM, ZIPF };
 
-static const struct kind {
-	const char *name, *what;
-	const char *vfs; /* NULL: SQLite's own */
-	bool native, memory;
-} kinds[] = {
+const struct sql_kind sql_kinds[SQL_KINDS] = {
 	{"rollback", "SQLite, its defaults", NULL, false, false},
 	{"wal", "SQLite, journal_mode=WAL", NULL, false, false},
 	{"memory", "SQLite, :memory:", NULL, false, true},
 	{"vfs", "SQLite on the VFS twz, defaults", "twz", false, false},
 	{"native", "native table on the VFS twz", "twz", true, false},
 };
-#define KINDS ((int)(sizeof(kinds) / sizeof(kinds[0])))
 
 static const struct row {
 	const char *key, *what;
@@ -63,7 +57,7 @@ static const struct bar {
 #define BARS ((int)(sizeof(bars) / sizeof(bars[0])))
 
 struct peer {
-	const struct kind *kind;
+	const struct sql_kind *kind;
 	sqlite3 *db;
 	sqlite3_stmt *st[2];
 	uint32_t *version;
@@ -79,22 +73,50 @@ static struct sql {
 	struct zipf zipf;
 	uint64_t slice_ns;
 	int rounds;
-	struct peer peer[sizeof(kinds) / sizeof(kinds[0])];
+	struct peer peer[SQL_KINDS];
 	int cnt;
 } s;
 
-static int failed(struct peer *p, const char *what)
+int sql_failed(sqlite3 *db, const char *who, const char *what)
 {
-	return drv_fail("%s: %s: %s", p->kind->name, what, sqlite3_errmsg(p->db));
+	return drv_fail("%s: %s: %s", who, what, sqlite3_errmsg(db));
 }
 
-static uint64_t now(void)
+static int failed(struct peer *p, const char *what)
+{
+	return sql_failed(p->db, p->kind->name, what);
+}
+
+uint64_t sql_now(bool page)
 {
 	struct timespec ts;
 
 	/* Behind a page cache the time is the device's, not the processor's. */
-	clock_gettime(s.opt->page ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &ts);
+	clock_gettime(page ? CLOCK_MONOTONIC : CLOCK_THREAD_CPUTIME_ID, &ts);
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+static uint64_t now(void)
+{
+	return sql_now(s.opt->page);
+}
+
+sqlite3 *sql_open(const struct sql_kind *k, const char *dir, const char *file)
+{
+	char path[400];
+	sqlite3 *db = NULL;
+
+	snprintf(path, sizeof(path), "%s/%s.%s", dir, file, k->name);
+	if (sqlite3_open_v2(k->memory ? ":memory:" : path, &db,
+			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, k->vfs) ||
+	    (!strcmp(k->name, "wal") &&
+	     sqlite3_exec(db, "PRAGMA journal_mode=WAL", NULL, NULL, NULL)) ||
+	    sqlite3_exec(db, "PRAGMA synchronous=FULL", NULL, NULL, NULL)) {
+		sql_failed(db, k->name, path);
+		sqlite3_close(db);
+		return NULL;
+	}
+	return db;
 }
 
 /* --- peers --- */
@@ -134,18 +156,12 @@ static int make_table(struct peer *p)
 
 static int open_peer(struct peer *p)
 {
-	char path[400];
 	int err;
 
-	snprintf(path, sizeof(path), "%s/%s", s.dir, p->kind->name);
-	if (sqlite3_open_v2(p->kind->memory ? ":memory:" : path, &p->db,
-			    SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE, p->kind->vfs))
-		return failed(p, path);
-	if (!strcmp(p->kind->name, "wal") && exec(p, "PRAGMA journal_mode=WAL"))
+	p->db = sql_open(p->kind, s.dir, "kv");
+	if (!p->db)
 		return DRV_FAIL;
-	err = exec(p, "PRAGMA synchronous=FULL");
-	if (!err)
-		err = make_table(p);
+	err = make_table(p);
 	if (err ||
 	    sqlite3_prepare_v2(p->db, "SELECT v FROM kv WHERE k = ?1", -1, &p->st[OP_SELECT],
 			       NULL) ||
@@ -368,7 +384,7 @@ static void print_bars(void)
 	}
 }
 
-static int report(void)
+static void report(void)
 {
 	char note[400];
 
@@ -383,7 +399,6 @@ static int report(void)
 	report_section("By key, prepared, autocommit");
 	print_rows();
 	print_bars();
-	return report_end();
 }
 
 /* --- set-up --- */
@@ -405,18 +420,18 @@ static int load_vfs(void)
 
 static int set_up(void)
 {
-	int err = load_vfs();
+	int err = 0;
 
 	zipf_init(&s.zipf, s.records);
 	s.sorted = keys_sorted(s.records);
-	if (err || !s.sorted || dir_make_temporary(s.dir))
+	if (!s.sorted)
 		return DRV_FAIL;
-	for (int i = 0; i < KINDS && !err; i++) {
+	for (int i = 0; i < SQL_KINDS && !err; i++) {
 		struct peer *p = &s.peer[s.cnt];
 
-		if (!bench_in_list(s.opt->peers, kinds[i].name))
+		if (!bench_in_list(s.opt->peers, sql_kinds[i].name))
 			continue;
-		p->kind = &kinds[i];
+		p->kind = &sql_kinds[i];
 		p->version = calloc(s.records, sizeof(*p->version));
 		s.cnt++;
 		err = p->version ? open_peer(p) : drv_fail("no memory");
@@ -424,6 +439,22 @@ static int set_up(void)
 			err = load(p);
 	}
 	return err || s.cnt ? err : drv_fail("no such peer: %s", s.opt->peers);
+}
+
+static int by_key(void)
+{
+	int err = set_up();
+
+	if (!err)
+		err = measure();
+	for (int i = 0; i < s.cnt && !err; i++)
+		err = verify(&s.peer[i]);
+	for (int i = 0; i < s.cnt; i++)
+		close_peer(&s.peer[i]);
+	free(s.sorted);
+	if (!err)
+		report();
+	return err;
 }
 
 int bench_sql(const struct bench_opt *opt)
@@ -440,18 +471,21 @@ int bench_sql(const struct bench_opt *opt)
 	s.slice_ns = (o.slice_ms ? o.slice_ms : o.quick ? 100 : 300) * (uint64_t)1000000;
 	snprintf(s.dir, sizeof(s.dir), "%s/twzbench-%d", o.dir, (int)getpid());
 	bench_medium(&o);
-	report_begin(&o, "twzbench sql: a table of a text key and 100 bytes, one connection",
-		     bench_granularity());
+	report_begin(
+		&o,
+		"twzbench sql: key and 100 bytes, YCSB's ten fields, the paper's queries; one connection",
+		bench_granularity());
 	printf("records  %u\nSQLite   %s\nfigures  medians of %d rounds; %s\n", s.records,
 	       sqlite3_libversion(), s.rounds, o.page ? "elapsed time" : "thread CPU time");
-	err = set_up();
-	if (!err)
-		err = measure();
-	for (int i = 0; i < s.cnt && !err; i++)
-		err = verify(&s.peer[i]);
-	for (int i = 0; i < s.cnt; i++)
-		close_peer(&s.peer[i]);
+	err = load_vfs();
+	if (dir_make_temporary(s.dir))
+		return 1;
+	if (!err && bench_in_list(o.only, "key"))
+		err = by_key();
+	if (!err && bench_in_list(o.only, "ycsb"))
+		err = sql_ycsb(&o, s.dir);
+	if (!err && bench_in_list(o.only, "queries"))
+		err = sql_queries(&o, s.dir);
 	dir_remove(s.dir);
-	free(s.sorted);
-	return err ? 1 : report();
+	return err ? 1 : report_end();
 }

@@ -33,6 +33,24 @@ set_target_properties(test_native_diff PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMA
 add_test(NAME sqlite.native_diff COMMAND test_native_diff)
 set_tests_properties(sqlite.native_diff PROPERTIES LABELS sqlite TIMEOUT 180)
 
+# The VFS and SQLite's own beside each other, one connection each, and killed; long: UNITS=100000 KILLS=100000 build/tests/test_vfs_diff
+add_executable(test_vfs_diff sqlite/test_vfs_diff.c)
+target_link_libraries(test_vfs_diff PRIVATE twz_t twzvfs_static)
+set_target_properties(test_vfs_diff PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME sqlite.vfs_diff.page COMMAND test_vfs_diff)
+add_test(NAME sqlite.vfs_diff.line COMMAND test_vfs_diff)
+set_tests_properties(sqlite.vfs_diff.page PROPERTIES LABELS sqlite TIMEOUT 180)
+set_tests_properties(sqlite.vfs_diff.line PROPERTIES LABELS sqlite TIMEOUT 180 ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE")
+
+# Processes on one database, some killed; long: SECONDS=3600 PROCS=16 build/tests/test_vfs_stress
+add_executable(test_vfs_stress sqlite/test_vfs_stress.c)
+target_link_libraries(test_vfs_stress PRIVATE twz_t twzvfs_static)
+set_target_properties(test_vfs_stress PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME sqlite.vfs_stress.page COMMAND test_vfs_stress)
+add_test(NAME sqlite.vfs_stress.line COMMAND test_vfs_stress)
+set_tests_properties(sqlite.vfs_stress.page PROPERTIES LABELS sqlite TIMEOUT 180)
+set_tests_properties(sqlite.vfs_stress.line PROPERTIES LABELS sqlite TIMEOUT 180 ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE")
+
 foreach(t native native_kv)
 	add_executable(test_${t} sqlite/test_${t}.c)
 	target_link_libraries(test_${t} PRIVATE twz_t twzvfs_static)

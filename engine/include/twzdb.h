@@ -391,6 +391,12 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_put_many(struct twzdb_txn *txn, struct twzd
 					      const struct twzdb_slice values[], uint32_t flags,
 					      size_t *done);
 /*
+ * *VALUE = where the value lies that this writer put last by twzdb_put(): what twzdb_get() of its key would give, without looking
+ * for it. Of plain tables (see twzdb_table_open()). TWZDB_E_STATE: nothing was put so since the transaction began, committed or
+ * rolled back, or it is deleted, or twzdb_put_many() came after it.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_last_put(struct twzdb_txn *txn, struct twzdb_slice *value);
+/*
  * A transaction of its own for one row: begin, put, commit, in one call, with the errors of all three; quicker than the
  * three, because nothing but this row is to be kept in mind. Durable when it returns, as after twzdb_commit(). Waits for the
  * writer lock as twzdb_begin() does: a thread that has a write transaction open would wait for itself.

@@ -31,6 +31,8 @@ void twzdb_let_in(struct twzdb *db)
 	if (!db || db->watch || twzdb__enter(db))
 		return;
 	mine = self(db);
+	if (likely(ld64(&db->sh->alone) != mine))
+		return; /* a locked instruction would wait for the last commit's fence */
 	__atomic_compare_exchange_n(&db->sh->alone, &mine, 0, false, __ATOMIC_RELEASE,
 				    __ATOMIC_RELAXED);
 }

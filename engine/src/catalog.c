@@ -139,6 +139,7 @@ static int table_create(struct twzdb_txn *tx, const char *name, uint32_t kind,
 		return twzdb__break(tx, err);
 	c = (struct catalog_pm){out->h, t.id};
 	err = twzdb__put(tx, twzdb__catalog(), name_key(name), &c, sizeof(c), TWZDB_INSERT);
+	tx->put = NULL; /* a row of no table that is known outside */
 	return err ? twzdb__break(tx, err) : 0;
 }
 
@@ -234,6 +235,7 @@ int twzdb_table_rename(struct twzdb_txn *tx, const char *from, const char *to)
 		return err;
 	c = (struct catalog_pm){t.h, t.tag ^ tx->db->id[0]};
 	err = twzdb__put(tx, twzdb__catalog(), name_key(to), &c, sizeof(c), TWZDB_INSERT);
+	tx->put = NULL; /* a row of no table that is known outside */
 	if (err == TWZDB_E_EXIST)
 		return twzdb__err(err, "table_rename: there is a table '%s' already", to);
 	return err ? err : twzdb__break(tx, twzdb__del(tx, twzdb__catalog(), name_key(from)));

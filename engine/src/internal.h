@@ -269,7 +269,8 @@ struct twzdb_txn {
 	uint64_t stamp;
 	uint64_t min; /* writer: oldest snapshot, valid if min_known */
 	bool writer, min_known;
-	int broken;	   /* writer: a change failed half-way; only abort is left */
+	int broken;		  /* writer: a change failed half-way; only abort is left */
+	const struct rec_pm *put; /* the row filled last, or NULL */
 	bool from_reserve; /* the block wanted is a delete's: it may come from the reserve (runs.c) */
 	uint64_t mods;	   /* changes so far: invalidates cursor hints */
 	uint64_t mods0;	   /* mods when it became the writer */

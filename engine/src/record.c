@@ -50,6 +50,8 @@ static void fill_long(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, stru
 	uint8_t *k = r->data + sizeof(struct rec_long_pm), *v = k + key.len;
 
 	begin_life(tx, r);
+	if (kind == TWZDB_ROW)
+		tx->put = r;
 	r->prev = prev;
 	if (!value)
 		memset(v, 0, vlen);
@@ -77,6 +79,8 @@ static inline uint64_t begin_row(struct twzdb_txn *tx, struct rec_pm *r, uint32_
 	uint64_t hash = 0;
 
 	begin_life(tx, r);
+	if (kind == TWZDB_ROW)
+		tx->put = r;
 	__atomic_store_n(&r->vlf, vlen | TWZDB_VLF_KIND(kind), __ATOMIC_RELAXED);
 	__atomic_store_n(&r->klt, key.len | TWZDB_KLT_TABLE(tag), __ATOMIC_RELAXED);
 	if (given)
@@ -229,6 +233,8 @@ int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p)
 	 */
 	if (!twzdb__is_rec(tx->db, p))
 		return twzdb__corrupt(tx->db, p, "pointer to a record names no record block");
+	if (r == tx->put)
+		tx->put = NULL;
 	if (rec_is_own(tx, r)) {
 		/* Nobody but us ever saw it: without the stamp the block is simply free. */
 		if (twzdb__sp_fixed(tx, p))

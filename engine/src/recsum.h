@@ -11,10 +11,16 @@
 #endif
 #include <xxhash.h>
 
+#define SUM_LONG 240 /* up to here xxHash uses no vectors: bytes */
+
 /* Of what the user gave, wherever it stands. */
 static inline uint64_t recsum_data(const void *key, uint32_t klen, const void *value, uint32_t vlen)
 {
-	return XXH3_64bits_withSeed(value, vlen, XXH3_64bits(key, klen));
+	uint64_t seed = XXH3_64bits(key, klen);
+
+	if (vlen > SUM_LONG)
+		return twzdb__simd_now()->sum(value, vlen, seed);
+	return XXH3_64bits_withSeed(value, vlen, seed);
 }
 
 /* VLF: without LIVE. HASH: of the data. */

@@ -251,6 +251,7 @@ static void undo_nodes(struct twzdb_txn *tx, const struct mark *m)
 	tx->chunk = m->chunk;
 	tx->chunk_used = m->chunk_used;
 	tx->tail = NULL;
+	tx->put = NULL;
 }
 
 static void undo_recs(struct twzdb_txn *tx, const struct mark *m)

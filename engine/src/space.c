@@ -12,8 +12,9 @@
  */
 #include "space.h"
 
-#define USE_SHARE  8 /* a unit is searched when 1/USE_SHARE of its blocks are free */
-#define USED_TRIES 4 /* such units searched before a new one is formatted */
+#define USE_SHARE  8  /* a unit is searched when 1/USE_SHARE of its blocks are free */
+#define SCAN_WORTH 16 /* blocks that may be reusable, for which the readers are asked */
+#define USED_TRIES 4  /* such units searched before a new one is formatted */
 
 /* --- hints --- */
 
@@ -256,6 +257,20 @@ static uint64_t take_larger(struct twzdb_txn *tx, unsigned cls)
 	return p;
 }
 
+/*
+ * Asking all readers for the oldest snapshot costs as much as a few blocks: not for one that died
+ * just now. A hot row's old versions go round in a pool this large.
+ */
+static bool scan_pays(struct twzdb *db, unsigned cls)
+{
+	const struct sh_quarantine *q = &db->sh->quar;
+	const struct sh_class *c = &db->sh->cls[cls];
+	uint64_t ahead = (uint64_t)c->fresh_cnt * twzdb__block_cnts[cls];
+
+	return c->free && (q->tail - q->head >= SCAN_WORTH ||
+			   (c->free > ahead && (c->free - ahead) * USE_SHARE >= c->total));
+}
+
 static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
@@ -265,7 +280,7 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	c->virgin = 0;
 	(void)twzdb__learn_some(tx->db);
 	*p = search_used(tx, cls);
-	if (!*p && c->free && twzdb__min_now(tx)) {
+	if (!*p && scan_pays(tx->db, cls) && twzdb__min_now(tx)) {
 		*p = take_used(tx, cls);
 		if (!*p)
 			*p = search_used(tx, cls);
@@ -275,6 +290,8 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	if (*p)
 		return 0;
 	err = twzdb__unit_new(tx, cls, 1, &g);
+	if (err == TWZDB_E_NOSPC)
+		(void)twzdb__min_now(tx);
 	if (err == TWZDB_E_NOSPC && tx->from_reserve)
 		*p = take_larger(tx, cls);
 	if (err == TWZDB_E_NOSPC && (*p || search_all(tx, cls, p)))

@@ -179,6 +179,7 @@ int twzdb_put_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
 			if (err)
 				break;
 		}
+	tx->put = NULL; /* the last of many is not kept in mind */
 	if (done)
 		*done = n;
 	return err;
@@ -196,6 +197,22 @@ int twzdb_put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key
 	err = twzdb__one_put(tx, t.h, twzdb__tag_in(tx, t), k, value.ptr, (uint32_t)value.len,
 			     flags);
 	return err <= 0 ? err : put_any(tx, t.h, k, value, flags);
+}
+
+int twzdb_last_put(struct twzdb_txn *tx, struct twzdb_slice *value)
+{
+	int err;
+
+	if (!value)
+		return twzdb__err(TWZDB_E_INVAL, "last_put: no place for the value");
+	*value = (struct twzdb_slice){NULL, 0};
+	err = twzdb__txn_use(tx, "last_put", true);
+	if (err)
+		return err;
+	if (!tx->put)
+		return twzdb__err(TWZDB_E_STATE, "last_put: no row was put");
+	*value = (struct twzdb_slice){rec_val(tx->put), rec_vlen(tx->put)};
+	return 0;
 }
 
 /* Is the key's value EXPECTED (NULL: is there none)? 0, TWZDB_E_MISMATCH, TWZDB_E_NOTFOUND. */

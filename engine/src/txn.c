@@ -39,6 +39,7 @@ static void become_writer(struct twzdb_txn *tx, uint64_t token)
 		tx->levels = levels;
 	}
 	tx->stamp = next_stamp(tx->db);
+	tx->put = NULL;
 	tx->min_known = false;
 	tx->mods0 = ++tx->mods;
 	twzdb__use_renew(tx);
@@ -401,7 +402,10 @@ static int commit_on(struct twzdb_txn *tx, const char *what, bool lazy, bool *ra
 		err = lazy && is_lazy(tx, err) ? go_on(tx) : twzdb__stage_wait(tx);
 	/* Nothing changed: nothing was published, the snapshot is the latest commit still. */
 	tx->snap = err ? before : ld64_acq(&tx->db->sh->ts);
-	twzdb__snap_set_to(tx->rd, tx->snap);
+	/*
+	 * A scan that still sees the older one keeps more than it must. An exchange would wait for the commit's fence.
+	 */
+	st64_rel(&tx->rd->snap, tx->snap);
 	return err;
 }
 

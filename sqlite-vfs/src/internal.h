@@ -22,6 +22,12 @@ struct twzvfs_buf {
 	bool in_use; /* by one open journal file at a time */
 };
 
+/* map.c: where the pages lie, as far as it is known; true of the pages as loaded. */
+struct twzvfs_map {
+	uint64_t *e; /* by page number */
+	uint64_t cap, state;
+};
+
 /*
  * A main database file.
  *
@@ -41,8 +47,9 @@ struct twzvfs_file {
 	char *path;
 	dev_t dev;
 	ino_t ino;
-	sqlite3 **conn; /* FCNTL_PDB; dereferenced at use */
-	int lock;	/* SQLITE_LOCK_* */
+	uint64_t seen_at; /* when the file was last seen to have its name: ns */
+	sqlite3 **conn;	  /* FCNTL_PDB; dereferenced at use */
+	int lock;	  /* SQLITE_LOCK_* */
 	bool readonly;
 	bool immutable;	 /* the user's word: nobody changes it */
 	bool early;	 /* writer before SQLite asked for it */
@@ -56,13 +63,14 @@ struct twzvfs_file {
 	/* the page table as this transaction sees it */
 	bool loaded; /* what follows is that of commit loaded_ts */
 	uint64_t loaded_ts;
-	unsigned char
-		version[16]; /* bytes 24..39 of page 1: SQLite asks for them in every transaction */
+	/* bytes 24..39 of page 1, this transaction's changes included: SQLite asks for them in every one */
+	unsigned char version[16];
 	bool have_table;
 	struct twzdb_table table;
 	uint32_t page_size; /* 0: empty database */
 	uint64_t page_cnt;
-	uint32_t base_counter; /* change counter of the snapshot the writer started from */
+	uint32_t skew; /* of the change counter, beside the number of the commit */
+	struct twzvfs_map map;
 	sqlite3_int64 mmap_size;
 	int fetched; /* pages handed out by xFetch */
 	struct twzvfs_buf journal;
@@ -120,8 +128,8 @@ int twzvfs__read(struct twzvfs_file *f);
 void twzvfs__end(struct twzvfs_file *f);
 
 /* pages.c: all need f->txn; engine errors */
-int twzvfs__pages_load(struct twzvfs_file *f);	/* after every begin, commit and downgrade */
-void twzvfs__pages_same(struct twzvfs_file *f); /* after a commit that changed no page */
+int twzvfs__pages_load(struct twzvfs_file *f);	    /* after every begin, commit and downgrade */
+int twzvfs__pages_committed(struct twzvfs_file *f); /* after a commit */
 /* past the end: zeros */
 int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, uint64_t off);
 int twzvfs__pages_fetch(struct twzvfs_file *f, uint64_t off, uint32_t len, const void **out);
@@ -130,7 +138,13 @@ int twzvfs__pages_write(struct twzvfs_file *f, const unsigned char *buf, uint64_
 int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len);
 /* The transaction was rolled back to a savepoint: is the table still there? */
 int twzvfs__pages_reopen(struct twzvfs_file *f);
-int twzvfs__pages_seal(struct twzvfs_file *f); /* before commit: change counter and header row */
+int twzvfs__pages_seal(struct twzvfs_file *f); /* before commit: the header row */
+
+/* map.c */
+const unsigned char *twzvfs__map_get(const struct twzvfs_file *f, uint64_t pgno); /* or NULL */
+void twzvfs__map_set(struct twzvfs_file *f, uint64_t pgno, const void *page); /* NULL: not known */
+void twzvfs__map_forget(struct twzvfs_file *f);
+void twzvfs__map_free(struct twzvfs_file *f);
 
 /* group.c: files that commit together */
 void twzvfs__group_add(struct twzvfs_file *f);

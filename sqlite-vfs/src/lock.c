@@ -229,10 +229,10 @@ int twzvfs__commit_end(struct twzvfs_file *f, int err)
 	int load_err = 0, rc;
 
 	twzvfs__native_reset(f);
-	if (f->dirty)
+	if (!err)
+		load_err = twzvfs__pages_committed(f);
+	else if (f->dirty)
 		load_err = twzvfs__pages_load(f);
-	else
-		twzvfs__pages_same(f);
 	if (f->lock == SQLITE_LOCK_NONE)
 		twzvfs__end(f);
 	rc = twzvfs__rc(err ? err : load_err, "commit", f->path);

@@ -16,9 +16,18 @@
 
 int twzvfs__native_reader(struct native *n, struct twzdb_txn **tx, bool *own)
 {
-	*own = !n->f->txn;
-	*tx = n->f->txn;
-	return *own ? twzdb_begin(n->f->db, TWZDB_RDONLY, tx) : 0;
+	struct twzvfs_file *f = n->f;
+	int err;
+
+	*own = !f->txn;
+	*tx = f->txn;
+	if (!*own)
+		return 0;
+	err = twzvfs__read(
+		f); /* which opens a store again that has been opened for writing since */
+	*tx = f->txn;
+	f->txn = NULL;
+	return err;
 }
 
 int twzvfs__native_writer(struct native *n, struct twzdb_txn **tx)

@@ -57,9 +57,12 @@ static int page_get(struct twzvfs_file *f, uint64_t pgno, const unsigned char **
 {
 	unsigned char key[4];
 	struct twzdb_slice val;
-	int err = twzdb_get(f->txn, f->table, key_of(key, pgno), &val);
+	int err;
 
-	*p = NULL;
+	*p = twzvfs__map_get(f, pgno);
+	if (*p)
+		return 0;
+	err = twzdb_get(f->txn, f->table, key_of(key, pgno), &val);
 	if (err == TWZDB_E_NOTFOUND)
 		return 0;
 	if (err)
@@ -67,7 +70,45 @@ static int page_get(struct twzvfs_file *f, uint64_t pgno, const unsigned char **
 	if (val.len != f->page_size)
 		return corrupt(f, "a page has another length than the header says");
 	*p = val.ptr;
+	twzvfs__map_set(f, pgno, val.ptr);
 	return 0;
+}
+
+/*
+ * The change counter, by which other connections learn that their caches are stale, is the number of the
+ * commit (README, "Change counter"): no commit has to write page 1 for it.
+ */
+static uint32_t counter(const struct twzvfs_file *f)
+{
+	return (uint32_t)f->loaded_ts + f->skew;
+}
+
+/* BUF holds the N bytes from FROM on of P1, page 1. What it says of its counter at 92 stays as true as it is. */
+static void stamp(const struct twzvfs_file *f, const unsigned char *p1, unsigned char *buf,
+		  uint64_t from, uint64_t n)
+{
+	uint32_t was = get_be32(p1 + HDR_CHANGE_COUNTER), off = get_be32(p1 + HDR_VALID_FOR) - was;
+	unsigned char c[4], v[4];
+
+	put_be32(c, counter(f));
+	put_be32(v, counter(f) + off);
+	for (uint64_t i = 0; i < 4; i++) {
+		if (HDR_CHANGE_COUNTER + i >= from && HDR_CHANGE_COUNTER + i < from + n)
+			buf[HDR_CHANGE_COUNTER + i - from] = c[i];
+		if (HDR_VALID_FOR + i >= from && HDR_VALID_FOR + i < from + n)
+			buf[HDR_VALID_FOR + i - from] = v[i];
+	}
+}
+
+/* Are both page 1 with the same contents but for the counter? */
+static bool same_page1(const unsigned char *a, const unsigned char *b, uint32_t len)
+{
+	return get_be32(a + HDR_VALID_FOR) - get_be32(a + HDR_CHANGE_COUNTER) ==
+		       get_be32(b + HDR_VALID_FOR) - get_be32(b + HDR_CHANGE_COUNTER) &&
+	       !memcmp(a, b, HDR_CHANGE_COUNTER) &&
+	       !memcmp(a + HDR_CHANGE_COUNTER + 4, b + HDR_CHANGE_COUNTER + 4,
+		       HDR_VALID_FOR - HDR_CHANGE_COUNTER - 4) &&
+	       !memcmp(a + HDR_VALID_FOR + 4, b + HDR_VALID_FOR + 4, len - HDR_VALID_FOR - 4);
 }
 
 static bool all_zero(const unsigned char *p, size_t len)
@@ -82,14 +123,21 @@ static bool all_zero(const unsigned char *p, size_t len)
 static int page_put(struct twzvfs_file *f, uint64_t pgno, const void *page)
 {
 	unsigned char key[4];
-	struct twzdb_slice val = {page, f->page_size};
+	struct twzdb_slice val = {page, f->page_size}, put;
 	int err;
 
+	if (pgno == 1)
+		memcpy(f->version, (const unsigned char *)page + HDR_CHANGE_COUNTER,
+		       sizeof(f->version));
+	twzvfs__map_set(f, pgno, NULL);
 	if (all_zero(page, f->page_size)) {
 		err = twzdb_del(f->txn, f->table, key_of(key, pgno));
 		return err == TWZDB_E_NOTFOUND ? 0 : err;
 	}
-	return twzdb_put(f->txn, f->table, key_of(key, pgno), val, 0);
+	err = twzdb_put(f->txn, f->table, key_of(key, pgno), val, 0);
+	if (!err && !twzdb_last_put(f->txn, &put))
+		twzvfs__map_set(f, pgno, put.ptr);
+	return err;
 }
 
 static int hdr_load(struct twzvfs_file *f)
@@ -121,6 +169,7 @@ static int load(struct twzvfs_file *f)
 	const unsigned char *p1;
 	int err;
 
+	twzvfs__map_forget(f);
 	memset(f->version, 0, sizeof(f->version));
 	f->have_table = false;
 	f->page_size = 0;
@@ -128,7 +177,6 @@ static int load(struct twzvfs_file *f)
 	f->hdr_dirty = false;
 	f->dirty = false;
 	f->prepared = false;
-	f->base_counter = 0;
 	err = twzdb_table_open(f->txn, TWZVFS_TABLE, 0, &f->table);
 	if (err == TWZDB_E_NOTFOUND)
 		return 0;
@@ -140,8 +188,8 @@ static int load(struct twzvfs_file *f)
 		return err;
 	err = page_get(f, 1, &p1);
 	if (!err && p1) {
-		f->base_counter = get_be32(p1 + HDR_CHANGE_COUNTER);
 		memcpy(f->version, p1 + HDR_CHANGE_COUNTER, sizeof(f->version));
+		put_be32(f->version, counter(f));
 	}
 	return err;
 }
@@ -154,15 +202,27 @@ int twzvfs__pages_load(struct twzvfs_file *f)
 
 	if (f->loaded && f->loaded_ts == ts && !f->dirty)
 		return 0;
+	f->loaded_ts = ts;
 	err = load(f);
 	f->loaded = !err;
-	f->loaded_ts = ts;
 	return err;
 }
 
-void twzvfs__pages_same(struct twzvfs_file *f)
+/* What is known of the pages is what was committed: nothing is read. */
+int twzvfs__pages_committed(struct twzvfs_file *f)
 {
-	f->loaded_ts = twzdb_txn_ts(f->txn);
+	uint64_t ts = twzdb_txn_ts(f->txn);
+
+	if (!f->dirty) /* rows of native tables: SQLite's cache of pages is as good as before */
+		f->skew -= (uint32_t)(ts - f->loaded_ts);
+	if (!f->loaded)
+		return twzvfs__pages_load(f);
+	f->loaded_ts = ts;
+	put_be32(f->version, counter(f));
+	f->hdr_dirty = false;
+	f->dirty = false;
+	f->prepared = false;
+	return 0;
 }
 
 int twzvfs__pages_reopen(struct twzvfs_file *f)
@@ -170,6 +230,8 @@ int twzvfs__pages_reopen(struct twzvfs_file *f)
 	int err = twzdb_table_open(f->txn, TWZVFS_TABLE, 0, &f->table);
 
 	f->have_table = !err;
+	f->loaded = false; /* after the commit, all of it again */
+	twzvfs__map_forget(f);
 	return err == TWZDB_E_NOTFOUND ? 0 : err;
 }
 
@@ -197,7 +259,9 @@ int twzvfs__pages_read(struct twzvfs_file *f, unsigned char *buf, uint64_t len, 
 			return err;
 		if (page)
 			memcpy(buf, page + in, n);
-		else
+		if (page && off < f->page_size)
+			stamp(f, page, buf, in, n);
+		if (!page)
 			memset(buf, 0, n);
 		buf += n;
 		off += n;
@@ -212,7 +276,7 @@ int twzvfs__pages_fetch(struct twzvfs_file *f, uint64_t off, uint32_t len, const
 	int err;
 
 	*out = NULL;
-	if (!f->have_table || len != f->page_size || off % len || off / len >= f->page_cnt)
+	if (!f->have_table || !off || len != f->page_size || off % len || off / len >= f->page_cnt)
 		return 0;
 	err = page_get(f, off / len + 1, &page);
 	*out = page;
@@ -232,6 +296,7 @@ static int rechunk(struct twzvfs_file *f, uint32_t new_size)
 	int err = buf ? 0 : -ENOMEM;
 	uint64_t i, j;
 
+	twzvfs__map_forget(f);
 	if (!err && new_size > old_size) {
 		for (i = 0; !err && i < new_cnt; i++) {
 			f->page_size = old_size;
@@ -275,7 +340,7 @@ static int ensure_table(struct twzvfs_file *f)
 /*
  * Page 1 says which journal a reader must look for (bytes 18 and 19). A database converted from
  * WAL mode would make every later open look for a -wal file that cannot exist here, so the bytes
- * are put back to 1, and the counter moves once more so that the writer's own cached page 1 is
+ * are put back to 1, and for this handle the counter moves once more so that its own cached page 1 is
  * dropped too (README, "WAL").
  */
 static const unsigned char *mask_wal(struct twzvfs_file *f, const unsigned char *page,
@@ -286,16 +351,21 @@ static const unsigned char *mask_wal(struct twzvfs_file *f, const unsigned char 
 	memcpy(copy, page, f->page_size);
 	copy[HDR_WRITE_VERSION] = 1;
 	copy[HDR_READ_VERSION] = 1;
-	put_be32(copy + HDR_CHANGE_COUNTER, get_be32(page + HDR_CHANGE_COUNTER) + 1);
-	put_be32(copy + HDR_VALID_FOR, get_be32(page + HDR_CHANGE_COUNTER) + 1);
+	f->skew++;
 	return copy;
 }
 
 static int write_page(struct twzvfs_file *f, uint64_t pgno, const unsigned char *page)
 {
+	const unsigned char *p1;
 	unsigned char *copy = NULL;
 	int err;
 
+	if (pgno == 1 && f->page_cnt) {
+		err = page_get(f, 1, &p1);
+		if (err || (p1 && same_page1(p1, page, f->page_size)))
+			return err;
+	}
 	if (pgno == 1 && (page[HDR_WRITE_VERSION] == 2 || page[HDR_READ_VERSION] == 2)) {
 		copy = sqlite3_malloc64(f->page_size);
 		if (!copy)
@@ -387,6 +457,9 @@ int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len)
 	if (err)
 		return err;
 	cnt = (len + f->page_size - 1) / f->page_size;
+	twzvfs__map_forget(f);
+	if (!cnt)
+		memset(f->version, 0, sizeof(f->version));
 	err = twzdb_del_range(f->txn, f->table, key_of(key, cnt + 1), to, NULL);
 	if (err)
 		return err;
@@ -397,39 +470,14 @@ int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len)
 	return 0;
 }
 
-/*
- * Every commit that changed a page must change the counter, or other connections keep stale
- * caches; SQLite does it in page 1 except in exclusive locking mode after the first transaction
- * (README, "Change counter").
- */
-static int seal_counter(struct twzvfs_file *f)
-{
-	const unsigned char *p1;
-	unsigned char *copy;
-	int err = f->page_cnt ? page_get(f, 1, &p1) : 0;
-
-	if (err || !f->page_cnt || !p1 || get_be32(p1 + HDR_CHANGE_COUNTER) != f->base_counter)
-		return err;
-	copy = sqlite3_malloc64(f->page_size);
-	if (!copy)
-		return -ENOMEM;
-	memcpy(copy, p1, f->page_size);
-	put_be32(copy + HDR_CHANGE_COUNTER, f->base_counter + 1);
-	put_be32(copy + HDR_VALID_FOR, f->base_counter + 1);
-	err = page_put(f, 1, copy);
-	sqlite3_free(copy);
-	return err;
-}
-
 int twzvfs__pages_seal(struct twzvfs_file *f)
 {
 	struct twzvfs_hdr_pm hdr = {.magic = TWZVFS_HDR_MAGIC, .version = TWZVFS_HDR_VERSION};
 	unsigned char key[4];
 	struct twzdb_slice val = {&hdr, sizeof(hdr)};
-	int err = seal_counter(f);
 
-	if (err || !f->hdr_dirty)
-		return err;
+	if (!f->hdr_dirty)
+		return 0;
 	hdr.page_size = f->page_size;
 	hdr.page_cnt = f->page_cnt;
 	return twzdb_put(f->txn, f->table, key_of(key, 0), val, 0);

@@ -6,11 +6,16 @@
  */
 #include <errno.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "internal.h"
 #include "twz/err.h"
 #include "vfs.h"
+
+#define SMALL_DISK ((uint64_t)512 << 20) /* free bytes */
+#define LOG_MAX	   ((uint64_t)16 << 20)
+#define LOG_MIN	   ((uint64_t)1 << 20)
 
 static sqlite3_vfs *root;
 
@@ -57,10 +62,37 @@ static uint32_t engine_flags(const char *path, int flags)
 	return 0;
 }
 
+/*
+ * Of a new database: the engine's usual log is 64 MiB where it has a page cache beneath it, which is too much of a small
+ * disk. 0: as usual.
+ */
+static uint64_t log_len(const char *path)
+{
+	uint64_t room, len = LOG_MAX;
+	char dir[1024];
+	struct statvfs st;
+	char *slash;
+
+	sqlite3_snprintf((int)sizeof(dir), dir, "%s", path);
+	slash = strrchr(dir, '/');
+	if (slash)
+		slash[slash == dir] = 0;
+	if (!slash || statvfs(dir, &st))
+		return 0;
+	room = (uint64_t)st.f_bavail * st.f_frsize;
+	if (room >= SMALL_DISK)
+		return 0;
+	while (len > LOG_MIN && len > room / 32)
+		len /= 2;
+	return len;
+}
+
 static int open_db(struct twzvfs_file *f, uint32_t flags)
 {
 	struct twzdb_options opt = {.size = sizeof(opt), .flags = flags};
 
+	if (flags & TWZDB_CREATE)
+		opt.log_len = log_len(f->path);
 	opt.name = sqlite3_uri_parameter(f->name, "db");
 	return twzdb_open(f->path, &opt, &f->db);
 }

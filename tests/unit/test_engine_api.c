@@ -518,6 +518,55 @@ static int cur(struct twzdb_cursor *c, enum twzdb_seek op, uint64_t *key)
 	return err;
 }
 
+/* Committed, in another block, in its own block, on savepoints, gone again: it is what get says. */
+static bool put_lies(uint64_t i)
+{
+	struct twzdb_slice a, b;
+
+	return !twzdb_last_put(tx, &a) && !twzdb_get(tx, tab, et_key(i), &b) && a.ptr == b.ptr &&
+	       a.len == b.len;
+}
+
+static void last_put_is_where_get_finds_it(void)
+{
+	static char big[5000];
+	struct twzdb_slice v = {big, sizeof(big)};
+	uint32_t id;
+
+	open_db(ET_PAGE, "lastput.twz");
+	writer();
+	T_ERR(twzdb_last_put(tx, &v), TWZDB_E_STATE);
+	T_TRUE(!v.ptr && !v.len);
+	put(1, "one");
+	T_TRUE(put_lies(1));
+	put(2, "two");
+	T_TRUE(put_lies(2));
+	put(1, "uno");
+	T_TRUE(put_lies(1));
+	v = (struct twzdb_slice){big, sizeof(big)};
+	T_OK(twzdb_put(tx, tab, et_key(1), v, 0));
+	T_TRUE(put_lies(1));
+	T_OK(twzdb_savepoint(tx, &id));
+	T_OK(twzdb_put(tx, tab, et_key(1), v, 0));
+	T_TRUE(put_lies(1));
+	T_OK(twzdb_rollback_to(tx, id));
+	T_ERR(twzdb_last_put(tx, &v), TWZDB_E_STATE);
+	put(3, "three");
+	T_OK(twzdb_del(tx, tab, et_key(3)));
+	T_ERR(twzdb_last_put(tx, &v), TWZDB_E_STATE);
+	put(3, "three");
+	T_OK(twzdb_commit_next(tx));
+	T_ERR(twzdb_last_put(tx, &v), TWZDB_E_STATE);
+	put(3, "tres");
+	T_TRUE(put_lies(3));
+	T_OK(twzdb_commit_keep(tx));
+	T_ERR(twzdb_last_put(tx, &v), TWZDB_E_READONLY);
+	T_TRUE(has(tx, 3, "tres"));
+	T_ERR(twzdb_last_put(tx, NULL), TWZDB_E_INVAL);
+	twzdb_abort(tx);
+	close_db();
+}
+
 static void cursors_go_both_ways_and_stop_at_the_ends(void)
 {
 	struct twzdb_slice k, v;
@@ -861,6 +910,7 @@ int main(int argc, char **argv)
 		T_CASE(a_value_may_be_overwritten_from_itself),
 		T_CASE(delete_and_insert_again_in_one_transaction),
 		T_CASE(tables_come_and_go_with_their_transaction),
+		T_CASE(last_put_is_where_get_finds_it),
 		T_CASE(cursors_go_both_ways_and_stop_at_the_ends),
 		T_CASE(a_cursor_follows_its_own_changes),
 		T_CASE(an_emptied_table_shrinks),
