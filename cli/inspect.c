@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * inspect.c -- .store, .objects, .check, .inspect, .stats: see inspect.h
+ * inspect.c -- .store, .objects, .check, .inspect, .stats, .readers, .wait: see inspect.h
  */
 #include "inspect.h"
 
@@ -442,6 +442,72 @@ int dot_stats(struct shell *sh, const struct words *ws)
 	out_end(&l.o);
 	if (in.store)
 		inspect_close(&in);
+	return rc;
+}
+
+static int reader_row(void *ctx, const struct twzdb_reader *r)
+{
+	struct cell c[4] = {cell_int(r->pid), cell_int((sqlite3_int64)r->ts),
+			    cell_int((sqlite3_int64)r->lag), cell_int((sqlite3_int64)r->age_ms)};
+
+	out_row(ctx, c);
+	return 0;
+}
+
+int dot_readers(struct shell *sh, const struct words *ws)
+{
+	static const char *const names[] = {"pid", "snapshot", "lag", "age_ms"};
+	struct inspect in;
+	struct out o;
+	int rc = 0;
+
+	(void)ws;
+	if (inspect_open(sh, &in))
+		return 1;
+	shell_out_begin(sh, &o, 4, names);
+	if (in.db)
+		rc = twzdb_readers(in.db, reader_row, &o);
+	out_end(&o);
+	if (rc)
+		rc = shell_error(sh, "%s: the readers cannot be listed (%s)", sh->file,
+				 twzdb_errmsg());
+	inspect_close(&in);
+	return rc != 0;
+}
+
+static int wait_in(struct shell *sh, struct inspect *in, long ms)
+{
+	struct twzdb_listener *l;
+	uint64_t ts = 0;
+	int rc;
+
+	if (!in->db)
+		return shell_error(sh, "%s: no database of the engine is in the store", sh->file);
+	rc = twzdb_listener_open(in->db, NULL, &l);
+	if (!rc) {
+		rc = twzdb_listener_wait(l, (int)ms, &ts);
+		twzdb_listener_close(l);
+	}
+	if (rc)
+		return shell_error(sh, ".wait: %s", twzdb_errmsg());
+	fprintf(sh->out, "%llu\n", (unsigned long long)ts);
+	return 0;
+}
+
+int dot_wait(struct shell *sh, const struct words *ws)
+{
+	struct inspect in;
+	long ms = -1;
+	int rc;
+
+	if (ws->cnt > 1 && (!parse_long(ws->w[1], &ms) || ms < 0 || ms > 86400000))
+		return shell_error(
+			sh, ".wait: '%s' is not a number of milliseconds; try: .wait 5000",
+			ws->w[1]);
+	if (inspect_open(sh, &in))
+		return 1;
+	rc = wait_in(sh, &in, ms);
+	inspect_close(&in);
 	return rc;
 }
 

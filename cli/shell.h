@@ -149,6 +149,8 @@ int dot_inspect(struct shell *sh, const struct words *ws);
 const char *inspect_part(int i);
 int dot_check(struct shell *sh, const struct words *ws);
 int dot_stats(struct shell *sh, const struct words *ws);
+int dot_readers(struct shell *sh, const struct words *ws);
+int dot_wait(struct shell *sh, const struct words *ws);
 /* One line that says what is open: file, tables, size, medium. */
 void inspect_banner(struct shell *sh);
 /* Structure of store, database and SQL, printed; *FOUND counts what is wrong. */

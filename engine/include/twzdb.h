@@ -195,7 +195,9 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_sync(struct twzdb *db);
  * is durable: if it saw lazy commits that are not, it waits (twzdb_abort() does not). The transaction ends
  * whatever the result, also on error (changes discarded; with TWZDB_E_IO the outcome is unknown
  * until reopening, D17). TWZDB_E_NOSPC: the log or the store has no room; nothing is lost but the
- * changes.
+ * changes. -EINPROGRESS (page media, after ten seconds; likewise of every call that waits for durability): another process is
+ * stopped (SIGSTOP, a debugger) where nobody can do its work. The commit stands, unless power fails: it will be durable when that
+ * process goes on or dies, and twzdb_sync() waits for that. TWZDB_E_TIMEOUT: the same, but nothing was committed.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit(struct twzdb_txn *txn);
 /*
@@ -255,7 +257,7 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_renew(struct twzdb_txn *txn);
  * End a read transaction's snapshot but keep the transaction and its cursors: it holds back no
  * space until twzdb_renew() gives it the latest commit. Pointers read before become invalid. Until
  * then every other call with it or its cursors is TWZDB_E_STATE; twzdb_abort() ends it, and so does
- * twzdb_commit(). TWZDB_E_STATE: is a writer, is reset already, or has ended.
+ * twzdb_commit(), whose 0 says as ever that what it has seen is durable. TWZDB_E_STATE: is a writer, is reset already, or has ended.
  */
 TWZDB_API int twzdb_reset(struct twzdb_txn *txn);
 /*
@@ -570,6 +572,58 @@ struct twzdb_backup_options {
 };
 TWZDB_API TWZDB_MUST_CHECK int twzdb_backup(const char *src, const char *dst,
 					    const struct twzdb_backup_options *opt);
+
+/* --- who reads --- */
+
+struct twzdb_reader {
+	size_t size;
+	uint32_t pid; /* 0: processes that may not write the store; what follows is of the oldest of them */
+	uint64_t ts;  /* its snapshot */
+	uint64_t lag; /* commits since */
+	/*
+	 * For how long there have been newer commits, at least: known from moments a tenth of a second, in the last minutes five
+	 * seconds, and before five minutes apart, at which somebody committed.
+	 */
+	uint64_t age_ms;
+};
+/*
+ * Tell FN of every open transaction of every process, writers included. FN != 0 stops and is returned. Needs no lock; a transaction
+ * that begins or ends meanwhile may be missed. TWZDB_E_READONLY: this process may not write the store.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_readers(struct twzdb *db,
+					     int (*fn)(void *ctx, const struct twzdb_reader *r),
+					     void *ctx);
+/*
+ * From now on FN hears of transactions that hold back LAG commits or more since AGE_MS or longer: space of what was superseded after
+ * them is not used again. It is called by threads of this process that commit, at most once a second for all, and only if
+ * they look for such space; a transaction of this database is open then, so it must not begin or end any. NULL: nobody hears any more. Set it
+ * before other threads use the database.
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_on_lag(struct twzdb *db, uint64_t lag, uint64_t age_ms,
+					    void (*fn)(void *ctx, const struct twzdb_reader *r),
+					    void *ctx);
+
+/* --- waiting for commits --- */
+
+/*
+ * A listener learns of commits that any process makes after it was opened: of all, or of those that change rows of one table. It is of one
+ * thread at a time. Open it, read, then wait: so no commit after what was read is missed. Up to 256 in all processes (TWZDB_E_FULL); one whose
+ * process was killed counts no more. Where nobody listens, a commit pays one load for it; else well under a microsecond, and a
+ * system call for each that sleeps. (twzdb_put_one() and twzdb_del_one() go their longer way then.)
+ */
+struct twzdb_listener;
+/* T: NULL for the whole database. Close it before the database. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_listener_open(struct twzdb *db, const struct twzdb_table *t,
+						   struct twzdb_listener **out);
+TWZDB_API void twzdb_listener_close(struct twzdb_listener *l); /* NULL is allowed */
+/*
+ * Wait until there is a commit it has not returned yet, visible to transactions that begin now; it may be there already. *TS (NULL is
+ * allowed): the newest commit now; all up to it count as returned. TIMEOUT_MS < 0 waits for ever, 0 looks. It may return for a commit of
+ * other tables: after it was opened while one was on its way, of very large ones, of tables created or dropped, after a writer died. A process that may not
+ * write the store hears of all commits, and looks 50 times a second. TWZDB_E_TIMEOUT: there was none. TWZDB_E_IO: there will be none (D17).
+ */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_listener_wait(struct twzdb_listener *l, int timeout_ms,
+						   uint64_t *ts);
 
 struct twzdb_stats {
 	size_t size; /* in */

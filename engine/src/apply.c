@@ -790,4 +790,5 @@ void twzdb__log_flush_end(void *ctx)
 	struct twzdb *db = ctx;
 
 	twz_flush(db->s, &db->root->ts, sizeof(db->root->ts));
+	twzdb__past_note(db); /* once for very many commits */
 }

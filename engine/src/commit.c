@@ -334,12 +334,17 @@ int twzdb__append_staged(struct twzdb *db, size_t len, uint64_t *lsn)
 static void publish(struct twzdb_txn *tx)
 {
 	struct twzdb__shared *sh = tx->db->sh;
+	bool heard = unlikely(ld64(&sh->listeners));
 
 	if (unlikely(tx->db->page_media))
 		twzdb__stage_hints(tx);
+	if (unlikely(heard))
+		twzdb__listen_tell(tx);
 	/* Readers that register from here on see the commit. A scan of the readers begins with a full fence. */
 	if (likely(!tx->wait_nr))
 		st64_rel(&sh->ts, tx->ts);
+	if (unlikely(heard))
+		twzdb__listen_wake(tx->db);
 	twzdb__stat_own(&sh->stats.commits, 1);
 	twzdb__stat_own(&sh->stats.splits, tx->splits);
 	twzdb__stat_own(&sh->stats.merges, tx->merges);

@@ -769,6 +769,9 @@ int twzdb_close(struct twzdb *db)
 	if (txns)
 		return twzdb__err(TWZDB_E_STATE, "close: %u transactions of database '%s' are open",
 				  txns, db->name);
+	if (ld32(&db->listeners))
+		return twzdb__err(TWZDB_E_STATE, "close: %u listeners of database '%s' are open",
+				  ld32(&db->listeners), db->name);
 	st = db->st;
 	if (db->decided.cnt)
 		twzdb__decisions_close(db);

@@ -169,9 +169,11 @@ static int act(struct twzdb *db, const struct prep_pm *p, bool commit)
 
 	if (err)
 		return err;
+	twzdb__listen_tell_all(db, db->root->ts);
 	if (ld64(&db->root->ts) > ld64(&sh->ts))
 		__atomic_store_n(&sh->ts, db->root->ts, __ATOMIC_SEQ_CST);
 	st64_rel(&sh->failed, 0);
+	twzdb__listen_news(db);
 	return 0;
 }
 

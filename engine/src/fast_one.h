@@ -86,7 +86,7 @@ static ALWAYS_INLINE bool one_may(struct twzdb *db, const struct twzdb__mine *m)
 	const struct twzdb__shared *sh = db->sh;
 	const struct table_pm *t = m->last.anchor;
 
-	return likely(!ld64(&sh->failed) && rec_is_live(anchor_rec(t)) &&
+	return likely(!ld64(&sh->failed) && !ld64(&sh->listeners) && rec_is_live(anchor_rec(t)) &&
 		      ld64(&t->id) == m->last.id && ld64(&sh->cut_seq) == ld64(&db->acc.unit_seq) &&
 		      !twzdb__purge_pays(db) && !twzdb__give_pays(db));
 }

@@ -259,12 +259,29 @@ __attribute__((noinline)) static int renew_any(struct twzdb_txn *tx)
 	return renew(tx);
 }
 
+/* It has no pin to fall back to. */
+__attribute__((noinline)) static int renew_watch(struct twzdb_txn *tx)
+{
+	uint64_t ts;
+	int err = twzdb__watch_set(tx->db, tx->rd, &ts);
+
+	if (err)
+		return err;
+	st64(&tx->magic, TWZDB__TXN_MAGIC);
+	tx->snap = tx->read_ts = ts;
+	tx->mods++;
+	twzdb__use_renew(tx);
+	return 0;
+}
+
 int twzdb_renew(struct twzdb_txn *tx)
 {
 	uint64_t ts;
 
 	if (unlikely(!is_in(tx, TWZDB__TXN_RESET)))
 		return renew_any(tx);
+	if (unlikely(tx->db->watch))
+		return renew_watch(tx);
 	/* So it is a reader, and its cursors point nowhere. */
 	st64(&tx->magic, TWZDB__TXN_MAGIC);
 	ts = twzdb__snap_set(tx->db, tx->rd);
@@ -287,6 +304,8 @@ static inline void reset(struct twzdb_txn *tx)
 	st64(&tx->magic, TWZDB__TXN_RESET);
 	tx->quick = 0;
 	twzdb__snap_clear(tx->rd);
+	if (unlikely(tx->db->watch))
+		twzdb__watch_clear(tx->db, tx->rd); /* what it has pinned is its snapshot */
 }
 
 __attribute__((noinline)) static int reset_any(struct twzdb_txn *tx)
@@ -301,6 +320,7 @@ __attribute__((noinline)) static int reset_any(struct twzdb_txn *tx)
 	if (likely(!tx->view))
 		tx->use_quick = tx->quick; /* none: renew shall not think otherwise */
 	else {
+		tx->saw_nr = tx->view->nr; /* its commit, if that comes next, waits for it */
 		twzdb__view_drop(tx);
 		tx->snap = 0; /* nor that all is as it was */
 	}

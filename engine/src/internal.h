@@ -179,6 +179,12 @@ struct twzdb {
 	struct twzdb__stage stage;
 	struct twzdb__views views;
 	struct twzdb__helper helper[TWZDB_HELPERS];
+	uint32_t listeners; /* open here (listen.c) */
+	struct {
+		uint64_t lag, age_ms, due_ms;
+		void (*fn)(void *ctx, const struct twzdb_reader *r);
+		void *ctx;
+	} lag; /* readers.c */
 };
 
 /* Private node of a write transaction. */
@@ -281,6 +287,7 @@ struct twzdb_txn {
 	uint32_t sp_open;      /* savepoints open */
 	uint64_t wait_nr;      /* page media: durable when the log has applied so many (stage.c) */
 	bool learns;	       /* then twzdb__one_learn() */
+	uint64_t saw_nr;       /* a reader that is reset: it saw what will be durable then (view.c) */
 	struct one one;	       /* instead of private nodes (oneop.c) */
 };
 

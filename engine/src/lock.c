@@ -484,11 +484,13 @@ int twzdb__recover(struct twzdb *db)
 		return twzdb__corrupt(db, DB_PTR(offsetof(struct db_pm, ts)),
 				      "number of the last commit");
 	/* Every valid record has been applied: what the home says is the latest commit. */
+	twzdb__listen_tell_all(db, db->root->ts);
 	if (!ld64_acq(&sh->ready) || db->root->ts > sh->ts)
 		__atomic_store_n(&sh->ts, db->root->ts, __ATOMIC_SEQ_CST);
 	/* Nobody writes before it is decided; by whom, and how, is not looked for with the lock in hand (doubt.c). */
 	if (db->root->prepared.len && !ld64(&sh->failed))
 		st64_rel(&sh->failed, TWZDB__IN_DOUBT);
+	twzdb__listen_news(db);
 	st64_rel(&sh->ready, 1);
 	if (!restart)
 		twzdb__stat_add(&sh->stats.takeovers, 1);

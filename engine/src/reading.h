@@ -14,6 +14,11 @@ static inline void twzdb__snap_clear(struct sh_reader *slot)
 {
 	st64_rel(&slot->snap, TWZDB_NO_SNAP);
 }
+/* --- readers.c --- */
+uint64_t twzdb__now_ms(void); /* of the monotonic clock */
+/* Now and then, by a writer. */
+void twzdb__past_note(struct twzdb *db);
+void twzdb__lag_look(struct twzdb *db, const struct sh_reader *own, uint64_t min);
 /* --- watch.c: readers that store nothing in the shared segment --- */
 #define TWZDB_WATCH_SLOTS 256
 int twzdb__watch_open(struct twzdb *db);
@@ -27,6 +32,8 @@ int twzdb__watch_set(const struct twzdb *db, struct sh_reader *slot, uint64_t *t
 /* The same instead of the one it has, which stays if that fails. */
 uint64_t twzdb__watch_renew(const struct twzdb *db, struct sh_reader *slot);
 void twzdb__watch_clear(const struct twzdb *db, struct sh_reader *slot);
+/* The same without announcing it: of this moment only. */
+uint64_t twzdb__watch_least(struct twzdb *db, uint64_t min);
 /* The least of MIN and what is pinned. */
 uint64_t twzdb__watch_min(struct twzdb *db, uint64_t min);
 

@@ -5,11 +5,14 @@
 #ifndef TWZDB_SHARED_H
 #define TWZDB_SHARED_H
 
-#define TWZDB_SHARED_MAGIC  0x3476736244575454ULL
-#define TWZDB_READERS	    4096
+#define TWZDB_SHARED_MAGIC  0x3576736244575454ULL
+#define TWZDB_READERS	    10240 /* a slot's number has 16 bits (lock.h) */
 #define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
 #define TWZDB_WAITERS	    512
+#define TWZDB_LISTENERS	    256
+#define TWZDB_PAST	    64 /* moments remembered, of each kind (readers.c) */
+#define TWZDB_PAST_KINDS    3
 #define TWZDB_CLASSES	    64
 #define TWZDB_STACK	    1024 /* reusable blocks remembered for each class */
 #define TWZDB_QUARANTINE    8192 /* blocks remembered that some snapshot may still reach */
@@ -27,6 +30,25 @@ struct sh_reader {
 	uint64_t opening, busy;
 	uint64_t writing; /* its thread keeps the writer lock, and has a transaction (lock.c) */
 	uint64_t pad;
+};
+
+/* Whoever waits for a commit (listen.c), one line. claim: 0 = free, else process number + 1. */
+struct sh_listener {
+	uint64_t claim, inc;
+	uint64_t table;	      /* number its rows carry, + 1; 0: any */
+	uint64_t first, last; /* commits it was told of: the first it has not returned, the last */
+	uint64_t heard;	      /* up to where it has returned them; the listener's own */
+	uint64_t unsure;      /* commits up to here may concern it though it was not told */
+	uint32_t word;	      /* futex: 1 = look again */
+	uint32_t asleep;
+};
+
+/* Which was the newest commit at some moments; ts 0: no moment. */
+struct sh_past {
+	uint64_t due, cnt;
+	struct {
+		uint64_t ms, ts;
+	} at[TWZDB_PAST];
 };
 
 struct sh_waiter {
@@ -99,7 +121,9 @@ struct twzdb__shared {
 	uint64_t apply_seq; /* odd: a commit is being applied, or its writer died meanwhile */
 	uint64_t
 		lazy_ts; /* page media: readers see commits up to it before they are durable (view.c) */
-	uint64_t pad1[5];
+	uint64_t listeners;   /* how many there are; writers look before they publish */
+	uint64_t listener_hi; /* lines [0, listener_hi) were ever used */
+	uint64_t pad1[3];
 	uint64_t reader_hi; /* slots [0, reader_hi) were ever used; the others are zeros */
 	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
 	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */
@@ -118,6 +142,8 @@ struct twzdb__shared {
 	uint64_t stack[TWZDB_CLASSES][TWZDB_STACK];
 	struct sh_quarantine quar;
 	struct sh_stats stats __attribute__((aligned(64)));
+	struct sh_past past[TWZDB_PAST_KINDS];
+	struct sh_listener listener[TWZDB_LISTENERS] __attribute__((aligned(64)));
 	struct sh_waiter waiter[TWZDB_WAITERS] __attribute__((aligned(64)));
 	struct sh_reader reader[TWZDB_READERS] __attribute__((aligned(64)));
 };

@@ -190,6 +190,9 @@ uint64_t twzdb__snap_min(struct twzdb *db, const struct sh_reader *own)
 	min = twzdb__watch_min(db, scan(db, hi, min));
 	if (min > ld64(&sh->min))
 		st64(&sh->min, min);
+	twzdb__past_note(db);
+	if (unlikely(__atomic_load_n(&db->lag.fn, __ATOMIC_ACQUIRE) != NULL))
+		twzdb__lag_look(db, own, min);
 	return min;
 }
 

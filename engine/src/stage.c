@@ -294,6 +294,8 @@ int twzdb__stage_failed(struct twzdb *db, int err)
 {
 	if (err == TWZ_E_IO || err == TWZ_E_FAILED)
 		st64_rel(&db->sh->failed, 1);
+	if (err == TWZ_E_TIMEOUT) /* what was staged stands: nobody shall do it once more */
+		return twzdb__err(-EINPROGRESS, "%s", twz_errmsg());
 	return twzdb__from_twz(err, "waiting for the log");
 }
 
@@ -308,6 +310,7 @@ int twzdb__stage_submit(struct twzdb_txn *tx, const void *rec, size_t len)
 	if (err)
 		return twzdb__from_twz(err, "submitting to the log");
 	tx->wait_nr = nr;
+	twzdb__past_note(db);
 	if (unlikely(twz_log_checkpoint_soon(db->log)))
 		(void)twzdb__helper_ask(db, HELP_CHECKPOINT);
 	/* The commit stands. What cannot be noted now will be, from the log, by the next writer. */
@@ -334,6 +337,7 @@ void twzdb__stage_lazy(struct twzdb_txn *tx)
 
 	/* The record counts already. With this store readers see it, in all processes. */
 	st64_rel(&db->sh->lazy_ts, tx->ts);
+	twzdb__listen_news(db);
 	twz_log_pending(db->log, &applied, &submitted);
 	if (!twzdb__helper_ask(db, HELP_LAZY | (submitted - applied >= LAZY_MANY ? HELP_NOW : 0)))
 		(void)!twz_log_drain(db->log);
@@ -384,5 +388,6 @@ int twzdb__log_staged(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	twzdb__apply_end(db->sh);
 	/* Readers that register from here on see the commit. */
 	st64_rel(&db->sh->ts, twzdb__stage_ts(rec, len));
+	twzdb__listen_news(db);
 	return 0;
 }

@@ -70,6 +70,18 @@ static inline uint64_t twzdb__seen_ts(const struct twzdb__shared *sh)
 	return lazy > ts ? lazy : ts;
 }
 
+/* --- listen.c: who waits for a commit --- */
+/* Before the commit TX makes is published, with the writer lock. Only if sh->listeners is not 0. */
+void twzdb__listen_tell(const struct twzdb_txn *tx);
+void twzdb__listen_tell_all(struct twzdb *db, uint64_t ts);
+void twzdb__listen_wake(struct twzdb *db);
+/* Something was published. */
+static inline void twzdb__listen_news(struct twzdb *db)
+{
+	if (unlikely(ld64(&db->sh->listeners)))
+		twzdb__listen_wake(db);
+}
+
 /* --- helper.c: threads that work while others do not --- */
 enum twzdb__helper_job {
 	HELP_LAZY = 1,	     /* staged commits are to be durable soon */

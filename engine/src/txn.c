@@ -56,7 +56,11 @@ static int become_reader(struct twzdb_txn *tx)
 	tx->read_ts = tx->snap;
 	tx->mods++;
 	tx->use.h = tx->quick = 0;
-	if (unlikely(saw > ld64_acq(&tx->db->sh->ts))) {
+	/*
+	 * Either what it saw is in no home yet, and its view, if it had one as a reader, is gone; or it has been published since it
+	 * began, and its snapshot is older.
+	 */
+	if (unlikely(saw > ld64_acq(&tx->db->sh->ts) || saw > tx->snap)) {
 		tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
 		err = twzdb__view_take(tx, saw);
 	}
@@ -375,6 +379,11 @@ int twzdb_commit(struct twzdb_txn *tx)
 		err = twzdb__commit(tx);
 	else if (unlikely(tx->view)) /* what it has read may still be lost (D12) */
 		tx->wait_nr = tx->view->nr;
+	else if (twzdb__is_reset(tx)) {
+		err = 0;
+		tx->wait_nr = tx->saw_nr;
+	}
+	tx->saw_nr = 0;
 	if (unlikely(tx->wait_nr))
 		err = is_lazy(tx, err) ? go_on(tx) : wait_after(tx, err);
 	end(tx);
@@ -463,6 +472,7 @@ void twzdb_abort(struct twzdb_txn *tx)
 		return;
 	if (tx->writer)
 		twzdb__discard(tx);
+	tx->saw_nr = 0;
 	end(tx);
 }
 

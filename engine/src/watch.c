@@ -126,6 +126,11 @@ uint64_t twzdb__watch_renew(const struct twzdb *db, struct sh_reader *slot)
 	return ts;
 }
 
+uint64_t twzdb__watch_least(struct twzdb *db, uint64_t min)
+{
+	return twz_pin_min(db->s, group(db), min);
+}
+
 uint64_t twzdb__watch_min(struct twzdb *db, uint64_t min)
 {
 	/* Guarded by the writer lock. Never back: an older answer may have been acted on. */

@@ -47,6 +47,10 @@ kv)
 	build_it
 	./kv a.twz
 	;;
+listen)
+	build_it
+	./listen a.twz
+	;;
 sqlite-static)
 	build_it
 	readelf -d notes | grep -q 'NEEDED.*libtwz' && { echo "notes needs a shared library of twzdb"; exit 1; }

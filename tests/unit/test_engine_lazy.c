@@ -265,6 +265,65 @@ static void readers_keep_what_they_saw_line(void)
 	readers_keep_what_they_saw(ET_LINE);
 }
 
+/* A reset transaction has seen what it saw. */
+static void reset_forgets_nothing_it_saw(void)
+{
+	struct twzdb_txn *tx;
+	uint64_t was;
+
+	if (!open_new(ET_PAGE, "reset.twz"))
+		return;
+	for (int renewed = 0; renewed < 2; renewed++) {
+		T_OK(twzdb_sync(db));
+		was = durable_ts();
+		T_OK(put_one(TWZDB_LAZY, 1, 1));
+		T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+		T_TRUE(is(tx, 1, 1));
+		T_OK(twzdb_reset(tx));
+		if (renewed) {
+			T_OK(put_one(TWZDB_LAZY, 1, 2));
+			T_OK(twzdb_renew(tx));
+			T_TRUE(is(tx, 1, 2));
+			T_OK(twzdb_reset(tx));
+		}
+		T_OK(twzdb_commit(tx));
+		T_EQ(durable_ts(), was + 1 + (uint64_t)renewed);
+	}
+	/* Who aborts does not wait, and the handle's next life knows nothing of it. */
+	T_OK(put_one(TWZDB_LAZY, 1, 3));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_OK(twzdb_reset(tx));
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
+/* What a writer saw staged is published before it becomes a reader: it does not go back. */
+static void downgrade_goes_back_to_nothing_older(void)
+{
+	struct twzdb_txn *tx;
+
+	if (!open_new(ET_PAGE, "down.twz"))
+		return;
+	for (uint32_t i = 1; i < 4; i++) {
+		T_OK(put_one(TWZDB_LAZY, 1, i));
+		if (i == 2) {
+			T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+			T_OK(twzdb_upgrade(tx));
+		} else {
+			T_REQ(twzdb_begin(db, 0, &tx));
+		}
+		T_TRUE(is(tx, 1, i));
+		T_OK(twzdb_sync(db));
+		T_OK(twzdb_put(tx, table, et_key(2), value_of(9), 0));
+		T_OK(twzdb_downgrade(tx));
+		T_TRUE(is(tx, 1, i) && is(tx, 2, 0));
+		T_EQ(twzdb_txn_ts(tx), durable_ts());
+		T_OK(twzdb_commit(tx));
+	}
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
 /* upgrade, downgrade, commit_keep, commit_next, at staged versions. */
 static void readers_become_writers_and_back(void)
 {
@@ -385,6 +444,8 @@ int main(int argc, char **argv)
 		T_CASE(full_means_wait),
 		T_CASE(readers_keep_what_they_saw_page),
 		T_CASE(readers_keep_what_they_saw_line),
+		T_CASE(reset_forgets_nothing_it_saw),
+		T_CASE(downgrade_goes_back_to_nothing_older),
 		T_CASE(readers_become_writers_and_back),
 		T_CASE(other_processes_see_it_and_keep_it),
 		T_END,

@@ -124,6 +124,18 @@ uint64_t twz_proc_incarnation(const struct twz_store *s)
 	return s->comp->incarnation;
 }
 
+uint32_t twz_proc_pid(struct twz_store *s, uint32_t proc, uint64_t incarnation)
+{
+	const struct comp_proc_pm *p;
+	uint32_t pid;
+
+	if (twz__store_enter(s) || proc >= TWZ_PROC_MAX)
+		return 0;
+	p = twz__comp_proc(s->comp, proc);
+	pid = __atomic_load_n(&p->pid, __ATOMIC_ACQUIRE);
+	return __atomic_load_n(&p->incarnation, __ATOMIC_ACQUIRE) == incarnation ? pid : 0;
+}
+
 bool twz_proc_alive(struct twz_store *s, uint32_t proc, uint64_t incarnation)
 {
 	return !twz__store_enter(s) && twz__comp_alive(s->comp, proc, incarnation);

@@ -214,6 +214,8 @@ TWZ_API TWZ_MUST_CHECK int twz_scratch_grow(struct twz_scratch *sc, size_t len);
 #define TWZ_PROC_MAX 256
 TWZ_API uint32_t twz_proc_self(const struct twz_store *s);	  /* this process's number */
 TWZ_API uint64_t twz_proc_incarnation(const struct twz_store *s); /* and incarnation, never 0 */
+/* Process ID of a number, 0 if it is not of that incarnation (any more). */
+TWZ_API uint32_t twz_proc_pid(struct twz_store *s, uint32_t proc, uint64_t incarnation);
 TWZ_API bool twz_proc_alive(struct twz_store *s, uint32_t proc, uint64_t incarnation);
 
 #ifdef __cplusplus
