@@ -153,34 +153,29 @@ static void put_blocks(struct run *r, unsigned cls, uint64_t p, struct rec_pm *r
 	r->tx->mods += cnt;
 }
 
-/* What a failure leaves unused of CNT blocks from P on. */
-static void give_back(struct run *r, unsigned cls, uint64_t p, unsigned cnt)
-{
-	for (unsigned i = 0; i < cnt; i++)
-		twzdb__rec_unreserve(r->tx, p + (uint64_t)i * twzdb__block_lens[cls]);
-}
-
 /* CNT rows of one class, one behind the other; *DONE counts them. */
 static int put_class(struct run *r, unsigned cls, const struct bkey *keys,
 		     const struct twzdb_slice *values, unsigned cnt, size_t *done)
 {
+	uint32_t len = twzdb__block_lens[cls];
 	int err = 0;
 
-	for (unsigned at = 0, n; at < cnt && !err; at += n) {
+	for (unsigned at = 0, n; at < cnt; at += n) {
 		unsigned room = TWZDB_FANOUT - r->pn->img.n;
 		struct rec_pm *rec;
 		uint64_t p;
 
-		n = room ? room : TWZDB_FANOUT;
-		n = cnt - at < n ? cnt - at : n;
-		err = twzdb__alloc_recs(r->tx, cls, &n, &p, &rec);
+		err = twzdb__alloc_rec(r->tx, cls, len, &p, &rec);
 		if (!err && !room) {
 			err = next_leaf(r, keys[at]);
+			room = TWZDB_FANOUT;
 			if (err)
-				give_back(r, cls, p, n);
+				twzdb__rec_unreserve(r->tx, p);
 		}
 		if (err)
 			break;
+		n = cnt - at < room ? cnt - at : room;
+		n = 1 + twzdb__alloc_next(r->tx, cls, p + len, n - 1);
 		put_blocks(r, cls, p, rec, keys + at, values + at, n);
 		*done += n;
 	}

@@ -69,6 +69,8 @@ static void *run(void *arg)
 			err = twz_log_checkpoint_ahead(db->log, &h->stop);
 		if (err)
 			(void)twzdb__stage_failed(db, err);
+		if (jobs & HELP_GROW)
+			twzdb__grow_ahead(db);
 		pthread_mutex_lock(&h->mutex);
 	}
 	pthread_mutex_unlock(&h->mutex);

@@ -95,6 +95,9 @@ struct twzdb__map {
 	uint64_t end; /* slot offsets below it are mapped */
 	struct twz_obj *obj;
 	uint32_t *units; /* unit table: shared, one word per unit */
+	uint64_t warm;	 /* the helper has populated what is below (a hint) */
+	uint64_t
+		claimed; /* the writer's: how far the object may be used before free units elsewhere are (runs.c) */
 };
 
 /*
@@ -421,11 +424,10 @@ uint32_t twzdb__class_len(unsigned cls); /* class -> block bytes */
 int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t *p,
 		     struct rec_pm **rec);
 /*
- * Up to *CNT blocks, one behind the other, of a class that is not large: how many, one at least. Where blocks that nobody
- * used before come next it is all, up to the end of their unit.
+ * Up to MAX more blocks, from P on, if they come next of those that nobody used before: how many. Nothing is stored in them, so
+ * the caller fills all of them before it asks for anything else.
  */
-int twzdb__alloc_recs(struct twzdb_txn *tx, unsigned cls, unsigned *cnt, uint64_t *p,
-		      struct rec_pm **rec);
+unsigned twzdb__alloc_next(struct twzdb_txn *tx, unsigned cls, uint64_t p, unsigned max);
 /* A block of the class is going to be reserved: have its lines come. */
 void twzdb__alloc_soon(struct twzdb *db, unsigned cls);
 /* Make sure CNT node blocks are in tx->stock. */

@@ -35,6 +35,10 @@
 #define GROW_SHARE    128		  /* objects grow by 1/GROW_SHARE, */
 #define GROW_STEP     ((uint64_t)2 << 20) /* up to where the store gives them whole chunks anyway */
 #define SCAN_MAX      1024 /* units released at once: all their blocks have to be looked at */
+/* From SPARE_FROM bytes on the helper thread keeps a data object longer than what is used, by */
+#define SPARE_FROM ((uint64_t)4 << 20)
+#define SPARE_LINE ((uint64_t)2 << 20)
+#define SPARE_PAGE ((uint64_t)4 << 20)
 #define IDLE_SHARE                                                                                 \
 	64 /* units are released rather than the file grown when 1/IDLE_SHARE of all may be free */
 
@@ -55,6 +59,19 @@ static uint64_t grown_len(uint64_t used, uint64_t want)
 }
 
 /*
+ * Is object M, LEN bytes long, to be used up to WANT? What the helper made it longer by counts as soon as it is decided that the
+ * object grows, and not before: free units of other classes come first.
+ */
+static bool claim(struct twzdb__map *m, uint64_t len, uint64_t used, uint64_t want, bool grow)
+{
+	if (!m->claimed) /* what is unused may be what a helper made before the restart */
+		m->claimed = used < SPARE_FROM ? len : used;
+	if (want > m->claimed && grow)
+		m->claimed = grown_len(used, want);
+	return want <= m->claimed && want <= len;
+}
+
+/*
  * Room for NEED more units in data object I: -ENOSPC if there is none. GROW: make it longer if that helps; then
  * -ENOSPC means that it is at its full size.
  */
@@ -62,7 +79,8 @@ static int obj_room(struct twzdb *db, uint32_t i, uint32_t need, bool grow)
 {
 	uint64_t used = (uint64_t)twzdb__units_used(db, i) << TWZDB_UNIT_SHIFT,
 		 want = used + ((uint64_t)need << TWZDB_UNIT_SHIFT), len;
-	struct twz_obj *o = db->map[TWZDB_NO_DATA + i].obj;
+	struct twzdb__map *m = &db->map[TWZDB_NO_DATA + i];
+	struct twz_obj *o = m->obj;
 	int err;
 
 	if (want > (uint64_t)TWZDB_UNITS_PER_OBJ << TWZDB_UNIT_SHIFT)
@@ -72,16 +90,17 @@ static int obj_room(struct twzdb *db, uint32_t i, uint32_t need, bool grow)
 	len = twz_obj_len(o);
 	if (err)
 		return twzdb__from_twz(err, "data object");
-	if (len < want && !grow)
-		return -ENOSPC;
-	if (len < want) {
+	if (!claim(m, len, used, want, grow)) {
+		if (!grow)
+			return -ENOSPC;
 		len = grown_len(used, want);
-		err = twz_obj_resize(o, len); /* durable before anything refers to it (D11, D14) */
+		err = twz_obj_grow(o, len,
+				   false); /* durable before anything refers to it (D11, D14) */
 		if (err == TWZ_E_NOSPC && len > want)
-			err = twz_obj_resize(o, want);
+			err = twz_obj_grow(o, want, false);
 	}
 	if (!err)
-		st64_rel(&db->map[TWZDB_NO_DATA + i].end, TWZ_DATA_OFF + twz_obj_len(o));
+		st64_rel(&m->end, TWZ_DATA_OFF + twz_obj_len(o));
 	return err ? twzdb__from_twz(err, "growing the database") : 0;
 }
 
@@ -186,12 +205,70 @@ static int space_commit(struct twzdb *db, struct lrec_pm *r)
 	return 0;
 }
 
+/* --- growing ahead --- */
+
+/* How much longer data object I should be than what of it is used; *USED. */
+static uint64_t spare(struct twzdb *db, uint32_t i, uint64_t *used)
+{
+	*used = (uint64_t)twzdb__units_used(db, i) << TWZDB_UNIT_SHIFT;
+	return *used < SPARE_FROM ? 0 : db->page_media ? SPARE_PAGE : SPARE_LINE;
+}
+
+/* Growing takes as long as filling what has grown: the helper thread does it before somebody waits. */
+static void spare_ask(struct twzdb *db, uint32_t i)
+{
+	uint64_t used, want = spare(db, i, &used);
+
+	if (twz_obj_len(db->map[TWZDB_NO_DATA + i].obj) - used < want)
+		(void)twzdb__helper_ask(db, HELP_GROW);
+}
+
+/* Best effort: what fails here fails again when somebody needs it, and then with a message. */
+void twzdb__grow_ahead(struct twzdb *db)
+{
+	uint32_t i = twzdb__obj_cnt(db) - 1;
+	struct twzdb__map *m = &db->map[TWZDB_NO_DATA + i];
+	uint64_t used, want, len;
+
+	if (twzdb__map_obj(db, TWZDB_NO_DATA + i))
+		return;
+	want = spare(db, i, &used);
+	len = twz_obj_len(m->obj);
+	if (!want || (len >= used && len - used >= want) || used + want > TWZ_DATA_MAX)
+		return;
+	if (twz_obj_grow(m->obj, grown_len(used, used + want), true))
+		return;
+	len = TWZ_DATA_OFF + twz_obj_len(m->obj);
+	st64(&m->warm, len);
+	st64_rel(&m->end, len);
+}
+
 /* Units kept back: of the last data object. */
 static uint32_t reserve(struct twzdb *db)
 {
 	uint32_t n = 1 + twzdb__units_used(db, twzdb__obj_cnt(db) - 1) / RESERVE_SHARE;
 
 	return n < RESERVE ? n : RESERVE;
+}
+
+/* N units from G on will be written to from the first to the last byte: unless the helper was there. */
+static void populate(struct twzdb *db, unsigned cls, uint32_t g, uint32_t n)
+{
+	const struct twzdb__map *m = &db->map[TWZDB_NO_DATA + g / TWZDB_UNITS_PER_OBJ];
+	uint64_t off = unit_ptr(g) & TWZ_PPTR_OFF_MASK, len = (uint64_t)n << TWZDB_UNIT_SHIFT;
+
+	if (cls != TWZDB_CLS_LARGE && off + len > ld64(&m->warm))
+		twz_obj_populate(m->obj, off, len);
+}
+
+/* Units of data object I that are claimed, and neither used nor kept back. */
+static uint64_t room_claimed(struct twzdb *db, uint32_t i, uint32_t keep)
+{
+	const struct twzdb__map *m = &db->map[TWZDB_NO_DATA + i];
+	uint64_t len = twz_obj_len(m->obj), used = twzdb__units_used(db, i) + (uint64_t)keep;
+
+	len = (len < m->claimed ? len : m->claimed) >> TWZDB_UNIT_SHIFT;
+	return len > used ? len - used : 0;
 }
 
 /*
@@ -208,19 +285,18 @@ static int format_behind(struct twzdb_txn *tx, unsigned cls, uint32_t run, bool 
 
 	if (err)
 		return err;
-	n = units_ahead(tx, cls,
-			(twz_obj_len(db->map[TWZDB_NO_DATA + i].obj) >> TWZDB_UNIT_SHIFT) -
-				twzdb__units_used(db, i) - keep);
+	n = units_ahead(tx, cls, room_claimed(db, i, keep));
 	*g = i * TWZDB_UNITS_PER_OBJ + twzdb__units_used(db, i);
 	space_rec_make(&r, cls, run, *g, n, i,
 		       (const uint64_t[2]){twzdb__units_used(db, i) + (uint64_t)n * run,
 					   twzdb__obj_cnt(db) + (uint64_t)fresh});
-	twz_obj_populate(db->map[TWZDB_NO_DATA + i].obj, unit_ptr(*g) & TWZ_PPTR_OFF_MASK,
-			 cls == TWZDB_CLS_LARGE ? 0 : (uint64_t)n << TWZDB_UNIT_SHIFT);
+	populate(db, cls, *g, n);
 	err = space_commit(db, &r.head);
-	if (!err)
-		class_got(db, cls, *g, n);
-	return err;
+	if (err)
+		return err;
+	class_got(db, cls, *g, n);
+	spare_ask(db, i);
+	return 0;
 }
 
 /* --- changing the type of units --- */

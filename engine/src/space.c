@@ -451,29 +451,26 @@ int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t 
 	return err;
 }
 
-int twzdb__alloc_recs(struct twzdb_txn *tx, unsigned cls, unsigned *cnt, uint64_t *p,
-		      struct rec_pm **rec)
+unsigned twzdb__alloc_next(struct twzdb_txn *tx, unsigned cls, uint64_t p, unsigned max)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
-	uint32_t len = twzdb__block_lens[cls], n = 1, want = *cnt;
-	int err = twzdb__alloc_rec(tx, cls, len, p, rec);
-	uint8_t *b;
+	uint32_t len = twzdb__block_lens[cls], *e, n;
 
-	*cnt = err ? 0 : 1;
-	if (err || !c->virgin || c->virgin != c->unit ||
-	    *p + len != unit_ptr(c->unit - 1) + class_first(cls) + (uint64_t)c->block * len)
-		return err;
-	if (want > twzdb__block_cnts[cls] - c->block + 1)
-		want = twzdb__block_cnts[cls] - c->block + 1;
-	b = twzdb__at(tx->db, *p, (uint64_t)want * len);
-	for (; b && n < want && !u64vec_push(&tx->recs, *p + (uint64_t)n * len); n++) {
-		((struct rec_pm *)(void *)(b + (size_t)n * len))->link =
-			TWZDB_LINK_RESERVED | tx->stamp;
-		twzdb__hint_taken(tx->db, c->unit - 1);
-		c->block++;
-	}
-	*cnt = n;
-	return 0;
+	if (!c->virgin || c->virgin != c->unit || c->block >= twzdb__block_cnts[cls] ||
+	    p != unit_ptr(c->unit - 1) + class_first(cls) + (uint64_t)c->block * len)
+		return 0;
+	e = unit_entry(tx->db, c->unit - 1);
+	n = twzdb__block_cnts[cls] - c->block < max ? twzdb__block_cnts[cls] - c->block : max;
+	if (!e || !(*e & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(*e) < n || entry_empty(*e) ||
+	    !twzdb__at(tx->db, p, (uint64_t)n * len))
+		return 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (u64vec_push(&tx->recs, p + (uint64_t)i * len))
+			n = i;
+	st32(e, *e - n);
+	c->free -= n;
+	c->block += n;
+	return n;
 }
 
 int twzdb__reserve_nodes(struct twzdb_txn *tx, unsigned cnt)

@@ -87,7 +87,10 @@ enum twzdb__helper_job {
 	HELP_LAZY = 1,	     /* staged commits are to be durable soon */
 	HELP_NOW = 2,	     /* ... at once: much is staged */
 	HELP_CHECKPOINT = 4, /* the log fills: twz_log_checkpoint_ahead() */
+	HELP_GROW = 8,	     /* the last data object is nearly full: twzdb__grow_ahead() */
 };
+/* runs.c: have space for the next rows, if the last data object has little. */
+void twzdb__grow_ahead(struct twzdb *db);
 void twzdb__helper_open(struct twzdb *db);
 /* No thread of ours runs any more. */
 void twzdb__helper_stop(struct twzdb *db);
@@ -95,7 +98,7 @@ void twzdb__helper_close(struct twzdb *db);
 bool twzdb__helper_start(struct twzdb *db, uint32_t jobs);
 static inline struct twzdb__helper *twzdb__helper_of(struct twzdb *db, uint32_t jobs)
 {
-	return &db->helper[jobs & HELP_CHECKPOINT ? 1 : 0];
+	return &db->helper[jobs & HELP_CHECKPOINT ? 1 : jobs & HELP_GROW ? 2 : 0];
 }
 /* Any thread, about jobs of one helper. False: there can be no thread, so the caller does it. */
 static inline bool twzdb__helper_ask(struct twzdb *db, uint32_t jobs)

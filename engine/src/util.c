@@ -112,18 +112,15 @@ void u64vec_clear(struct u64vec *v)
 	v->cnt = 0;
 }
 
-int u64vec_push(struct u64vec *v, uint64_t x)
+int u64vec_grow(struct u64vec *v)
 {
-	if (v->cnt == v->cap) {
-		size_t cap = v->cap ? v->cap * 2 : 32;
-		uint64_t *mem = realloc(v->v, cap * sizeof(*mem));
+	size_t cap = v->cap ? v->cap * 2 : 32;
+	uint64_t *mem = realloc(v->v, cap * sizeof(*mem));
 
-		if (!mem)
-			return -ENOMEM;
-		v->v = mem;
-		v->cap = cap;
-	}
-	v->v[v->cnt++] = x;
+	if (!mem)
+		return -ENOMEM;
+	v->v = mem;
+	v->cap = cap;
 	return 0;
 }
 

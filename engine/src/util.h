@@ -24,7 +24,14 @@ void u64map_free(struct u64map *m);
 /* Empty, but memory in proportion to its use is kept. */
 void u64map_clear(struct u64map *m);
 void u64vec_clear(struct u64vec *v);
-int u64vec_push(struct u64vec *v, uint64_t x); /* 0 or -ENOMEM */
+int u64vec_grow(struct u64vec *v);			    /* room for one more: 0 or -ENOMEM */
+static inline int u64vec_push(struct u64vec *v, uint64_t x) /* 0 or -ENOMEM */
+{
+	if (__builtin_expect(v->cnt == v->cap, 0) && u64vec_grow(v))
+		return -ENOMEM;
+	v->v[v->cnt++] = x;
+	return 0;
+}
 void u64vec_free(struct u64vec *v);
 uint64_t twzdb__now_ns(void);
 

@@ -3,6 +3,11 @@
  */
 #include "engine_t.h"
 
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #define BATCH 300
 
 /* A row by number: few keys, so that they repeat; long common beginnings, so that heads tie. */
@@ -197,6 +202,111 @@ static void rows_in_order_page(void)
 	rows_in_order(ET_PAGE);
 }
 
+#define LOAD_ROWS                                                                                  \
+	200 /* of a commit; of 500 bytes, so that the object grows every few milliseconds */
+
+static int load(struct twzdb *db, uint64_t from)
+{
+	static uint64_t num[LOAD_ROWS];
+	struct twzdb_slice keys[LOAD_ROWS], values[LOAD_ROWS], v = et_val(from, 500);
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	int err = twzdb_begin(db, 0, &tx);
+
+	if (err)
+		return err;
+	for (uint64_t i = 0; i < LOAD_ROWS; i++) {
+		num[i] = __builtin_bswap64(from + i);
+		keys[i] = (struct twzdb_slice){&num[i], sizeof(num[i])};
+		values[i] = v;
+	}
+	err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
+	if (!err)
+		err = twzdb_put_many(tx, t, LOAD_ROWS, keys, values, TWZDB_APPEND, NULL);
+	if (!err)
+		return twzdb_commit(tx);
+	twzdb_abort(tx);
+	return err;
+}
+
+static void load_until_killed(const char *path, uint64_t from, _Atomic uint64_t *seen)
+{
+	struct twzdb *db;
+
+	if (et_open(path, &db))
+		_exit(1);
+	for (;; from += LOAD_ROWS) {
+		if (load(db, from))
+			_exit(1);
+		*seen = from + LOAD_ROWS;
+	}
+}
+
+/* Rows in the table, which are numbered from 0 on without gaps. */
+static uint64_t loaded(struct twzdb *db)
+{
+	struct twzdb_table t;
+	struct twzdb_slice v;
+	struct twzdb_txn *tx;
+	uint64_t cnt = 0;
+
+	T_OK(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	if (!twzdb_table_open(tx, "t", 0, &t)) {
+		T_OK(twzdb_count(tx, t, &cnt));
+		for (uint64_t i = 0; i < cnt; i += LOAD_ROWS / 4)
+			T_TRUE(!twzdb_get(tx, t, et_key(i), &v) &&
+			       et_same(v, et_val(i - i % LOAD_ROWS, 500)));
+	}
+	twzdb_abort(tx);
+	return cnt;
+}
+
+/* Killed while it loads, and while its helper lets the database grow. */
+static void a_load_that_dies(enum et_media m)
+{
+	const char *path = et_path(m, "dies.twz");
+	_Atomic uint64_t *seen =
+		mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	uint64_t cnt = 0, was;
+	struct twzdb *db;
+
+	for (int round = 0; round < 5; round++) {
+		uint64_t stop = cnt + (20 + t_rand_below(60)) * LOAD_ROWS;
+		pid_t pid, over = 0;
+
+		fflush(NULL);
+		*seen = cnt;
+		pid = fork();
+		if (!pid)
+			load_until_killed(path, cnt, seen);
+		for (int i = 0; i < 20000 && *seen < stop && !over; i++, usleep(1000))
+			over = waitpid(pid, NULL, WNOHANG);
+		T_TRUE(*seen >= stop);
+		usleep((useconds_t)t_rand_below(3000));
+		if (!over) {
+			kill(pid, SIGKILL);
+			waitpid(pid, NULL, 0);
+		}
+		was = *seen;
+		T_REQ(et_open(path, &db));
+		cnt = loaded(db);
+		T_TRUE(cnt % LOAD_ROWS == 0 && cnt >= was);
+		T_TRUE(et_clean(db));
+		T_OK(twzdb_close(db));
+	}
+	munmap((void *)seen, 4096);
+}
+
+static void a_load_that_dies_line(void)
+{
+	a_load_that_dies(ET_LINE);
+}
+
+static void a_load_that_dies_page(void)
+{
+	a_load_that_dies(ET_PAGE);
+}
+
 /* Wrong arguments are found before anything is put; what is found on the way leaves the rows before it. */
 static void errors_say_how_far_it_came(void)
 {
@@ -277,6 +387,8 @@ int main(int argc, char **argv)
 		T_CASE(rows_at_once_are_as_rows_one_by_one),
 		T_CASE(rows_in_order_line),
 		T_CASE(rows_in_order_page),
+		T_CASE(a_load_that_dies_line),
+		T_CASE(a_load_that_dies_page),
 		T_CASE(errors_say_how_far_it_came),
 		T_CASE(tables_of_numbers_and_duplicates_take_many),
 		T_END,

@@ -71,6 +71,48 @@ static void units_formatted_ahead_are_used(void)
 	T_OK(twzdb_close(db));
 }
 
+static uint64_t unused(struct twzdb *db)
+{
+	return twz_obj_len(db->map[TWZDB_NO_DATA].obj) - db->root->units[0] * TWZDB_UNIT_LEN;
+}
+
+/* Space the helper thread made is there, but not claimed before the object has to grow. */
+static void space_is_made_ahead(enum et_media m)
+{
+	const struct twzdb__map *map;
+	uint64_t more = m == ET_PAGE ? 4 << 20 : 2 << 20;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb *db;
+
+	T_REQ(et_open(et_path(m, "spare.twz"), &db));
+	for (uint64_t i = 0; i < 16; i++) {
+		T_REQ(twzdb_begin(db, 0, &tx));
+		T_REQ(twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t));
+		for (uint64_t k = 0; k < 1000; k++)
+			T_REQ(twzdb_put(tx, t, et_key(i * 1000 + k), et_val(k, 400), 0));
+		T_REQ(twzdb_commit(tx));
+	}
+	for (int i = 0; i < 500 && unused(db) < more; i++)
+		usleep(10000);
+	T_TRUE(unused(db) >= more);
+	map = &db->map[TWZDB_NO_DATA];
+	T_TRUE(map->claimed <= twz_obj_len(map->obj) &&
+	       map->claimed >= db->root->units[0] * TWZDB_UNIT_LEN);
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
+static void space_is_made_ahead_page(void)
+{
+	space_is_made_ahead(ET_PAGE);
+}
+
+static void space_is_made_ahead_line(void)
+{
+	space_is_made_ahead(ET_LINE);
+}
+
 /* The class of a record with an 8-byte key and value. */
 static struct sh_class *small(struct twzdb *db)
 {
@@ -527,6 +569,8 @@ int main(int argc, char **argv)
 	static const struct t_case cases[] = {
 		T_CASE(units_are_formatted_ahead),
 		T_CASE(units_formatted_ahead_are_used),
+		T_CASE(space_is_made_ahead_page),
+		T_CASE(space_is_made_ahead_line),
 		T_CASE(units_formatted_ahead_wait_for_their_turn),
 		T_CASE(idle_reader_slots_are_given_back),
 		T_CASE(space_is_reused_by_other_sizes_page),

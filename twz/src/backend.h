@@ -10,6 +10,7 @@
 #ifndef TWZ_SRC_BACKEND_H
 #define TWZ_SRC_BACKEND_H
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <stddef.h>
 #include <sys/types.h>
@@ -86,6 +87,12 @@ struct twz__media_ops {
 	 */
 	void (*forked)(struct twz__media *m);
 };
+
+/*
+ * Set by a thread while it lets an object grow ahead of its use: grow() is to write the zeros of the new space, where that
+ * saves later syncs something.
+ */
+extern _Thread_local bool twz__media_fills __attribute__((visibility("hidden")));
 
 struct twz__media {
 	const struct twz__media_ops *ops;

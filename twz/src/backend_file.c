@@ -311,6 +311,41 @@ static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
 	return 0;
 }
 
+static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
+{
+	static const char zeros[ZERO_BUF_LEN];
+	struct iovec iov[ZERO_IOV_CNT];
+
+	while (len) {
+		uint64_t rest = len;
+		int cnt = 0, n;
+
+		for (; cnt < ZERO_IOV_CNT && rest; cnt++) {
+			iov[cnt].iov_base = (void *)(uintptr_t)zeros;
+			iov[cnt].iov_len = rest < ZERO_BUF_LEN ? rest : ZERO_BUF_LEN;
+			rest -= iov[cnt].iov_len;
+		}
+		n = twz__file_write_dsync(f, iov, cnt, off);
+		if (n <= 0)
+			return twz__file_io_error(f, "write", off, len, n ? -n : EIO);
+		off += (uint64_t)n;
+		len -= (uint64_t)n;
+	}
+	return 0;
+}
+
+/*
+ * New space [FROM, LEN) at the end of the file, all of it allocated: its size is durable before it is used (D11). Zeros written
+ * with RWF_DSYNC make it so: the last of them could not be read otherwise. They cost more than that, but every page of
+ * the space is what it will be for the file system, and in its cache; and nobody else's pages are written as by fdatasync.
+ */
+static int make_size_durable(struct file_media *f, uint64_t from, uint64_t len)
+{
+	if (twz__media_fills && !f->memory && f->m.granularity == TWZ_GRAN_PAGE)
+		return write_zeros(f, from, len - from);
+	return twz__file_datasync(f, from, len - from);
+}
+
 static int file_grow(struct twz__media *m, uint64_t len)
 {
 	uint64_t old, from;
@@ -323,10 +358,7 @@ static int file_grow(struct twz__media *m, uint64_t len)
 	else
 		len = old;
 	err = allocate(m->fd, from, len - from);
-	if (err)
-		rc = nospc(fm(m), len - old, err);
-	else /* D11: the size is durable before it is used */
-		rc = twz__file_datasync(fm(m), old, len - old);
+	rc = err ? nospc(fm(m), len - old, err) : make_size_durable(fm(m), from, len);
 	if (!rc)
 		return probe_granularity(fm(m));
 	if (ftruncate(m->fd, (off_t)old))
@@ -398,29 +430,6 @@ static int file_write_sync(struct twz__media *m, const void *buf, uint64_t off, 
 		if (n <= 0)
 			return twz__file_io_error(fm(m), "write", off, len, n ? -n : EIO);
 		buf = (const char *)buf + n;
-		off += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
-
-static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
-{
-	static const char zeros[ZERO_BUF_LEN];
-	struct iovec iov[ZERO_IOV_CNT];
-
-	while (len) {
-		uint64_t rest = len;
-		int cnt = 0, n;
-
-		for (; cnt < ZERO_IOV_CNT && rest; cnt++) {
-			iov[cnt].iov_base = (void *)(uintptr_t)zeros;
-			iov[cnt].iov_len = rest < ZERO_BUF_LEN ? rest : ZERO_BUF_LEN;
-			rest -= iov[cnt].iov_len;
-		}
-		n = twz__file_write_dsync(f, iov, cnt, off);
-		if (n <= 0)
-			return twz__file_io_error(f, "write", off, len, n ? -n : EIO);
 		off += (uint64_t)n;
 		len -= (uint64_t)n;
 	}

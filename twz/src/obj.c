@@ -270,7 +270,7 @@ void twz_obj_populate(struct twz_obj *o, uint64_t off, uint64_t len)
 	uint64_t end = off + len;
 
 	if (o->store->granularity == TWZ_GRAN_PAGE || off < TWZ_DATA_OFF || end < off ||
-	    end > TWZ_DATA_OFF + o->len || !len)
+	    end > TWZ_DATA_OFF + twz_obj_len(o) || !len)
 		return;
 	off &= ~(uint64_t)(TWZ_PAGE_SIZE - 1);
 	(void)!madvise((uint8_t *)twz_obj_base(o) + off, end - off, MADV_POPULATE_WRITE);
@@ -395,14 +395,15 @@ static int shrink_locked(struct twz_obj *o, uint64_t len)
 	return rc;
 }
 
-static int resize_locked(struct twz_obj *o, uint64_t len)
+/* GROW: never to less. */
+static int resize_locked(struct twz_obj *o, uint64_t len, bool grow)
 {
 	struct twzc_extent *ext;
 	struct twzc_obj obj;
 	uint32_t cnt;
 	int rc = refresh_locked(o); /* another process may have grown it */
 
-	if (rc || len == o->len)
+	if (rc || len == o->len || (grow && len < o->len))
 		return rc;
 	if (len < o->len)
 		return shrink_locked(o, len);
@@ -410,7 +411,9 @@ static int resize_locked(struct twz_obj *o, uint64_t len)
 	return rc ? rc : follow(o, &obj, ext, cnt);
 }
 
-int twz_obj_resize(struct twz_obj *o, uint64_t len)
+_Thread_local bool twz__media_fills;
+
+static int resize(struct twz_obj *o, uint64_t len, bool grow, bool ahead)
 {
 	struct twz_store *s = o->store;
 	char name[512];
@@ -428,14 +431,31 @@ int twz_obj_resize(struct twz_obj *o, uint64_t len)
 	len = (len + TWZ_PAGE_SIZE - 1) & ~(TWZ_PAGE_SIZE - 1);
 	if (len > TWZ_DATA_MAX)
 		len = TWZ_DATA_MAX;
-	if (len < o->len && twz__tx_uses(o))
+	if (!grow && len < o->len && twz__tx_uses(o))
 		return twz__err(
 			TWZ_E_STATE,
 			"%s cannot shrink inside a transaction that changes it: commit first",
 			name);
 	pthread_mutex_lock(&s->mutex);
-	rc = resize_locked(o, len);
+	twz__media_fills = ahead;
+	rc = resize_locked(o, len, grow);
+	twz__media_fills = false;
 	pthread_mutex_unlock(&s->mutex);
+	return rc;
+}
+
+int twz_obj_resize(struct twz_obj *o, uint64_t len)
+{
+	return resize(o, len, false, false);
+}
+
+int twz_obj_grow(struct twz_obj *o, uint64_t len, bool ahead)
+{
+	uint64_t was = twz_obj_len(o);
+	int rc = resize(o, len, true, ahead);
+
+	if (!rc && ahead && twz_obj_len(o) > was)
+		twz_obj_populate(o, TWZ_DATA_OFF + was, twz_obj_len(o) - was);
 	return rc;
 }
 

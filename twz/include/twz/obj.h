@@ -102,6 +102,13 @@ TWZ_API TWZ_MUST_CHECK int twz_obj_give(struct twz_obj *o, uint64_t off, uint64_
  */
 TWZ_API TWZ_MUST_CHECK int twz_obj_take(struct twz_obj *o, uint64_t off, uint64_t len);
 
+/*
+ * As twz_obj_resize(), but never to less: another thread may have made it longer meanwhile. AHEAD: for a thread nobody waits
+ * for, which pays now for what the first store to a new page would cost. Cache-line media: the memory is there, and mapped in
+ * this process. Page media: zeros have been written to the new space, so that no later sync has to tell the file system of it.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_obj_grow(struct twz_obj *o, uint64_t len, bool ahead);
+
 TWZ_API TWZ_MUST_CHECK int twz_obj_stat(struct twz_obj *o, struct twz_obj_stat *st);
 TWZ_API TWZ_MUST_CHECK int twz_obj_stat_id(struct twz_store *s, twz_oid id,
 					   struct twz_obj_stat *st);
