@@ -72,6 +72,9 @@ static void *run(void *arg)
 		if (jobs & HELP_GROW)
 			twzdb__grow_ahead(db);
 		pthread_mutex_lock(&h->mutex);
+		/* Somebody was in the way: what is lazy is still to be written, and nobody need ask again. */
+		if (err == TWZ_E_TIMEOUT && jobs & (HELP_LAZY | HELP_NOW))
+			st32(&h->asked, h->asked | HELP_LAZY);
 	}
 	pthread_mutex_unlock(&h->mutex);
 	return NULL;

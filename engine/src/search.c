@@ -81,9 +81,14 @@ bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 	*err = tx->db->watch			? wait_for_others(tx, a)
 	       : twzdb__lock_owner_dead(tx->db) ? take_over(tx)
 						: 0;
-	if (!*err && !tx->db->watch &&
-	    twz_log_help(tx->db->log)) /* whoever applied it may have died */
-		*err = twzdb__stage_failed(tx->db, TWZ_E_FAILED);
+	if (!*err && !tx->db->watch) { /* whoever applied it may have died, or be stopped */
+		int failed = twz_log_help(tx->db->log);
+
+		if (failed == TWZ_E_TIMEOUT)
+			a->tries += AGAIN_NAPS + 1;
+		else if (failed)
+			*err = twzdb__stage_failed(tx->db, failed);
+	}
 	if (!*err && a->tries > AGAIN_SPINS + AGAIN_NAPS)
 		*err = twzdb__err(TWZDB_E_TIMEOUT,
 				  "database '%s': its writer stopped while storing a commit",

@@ -204,6 +204,9 @@ static int print_log(struct args *a)
 /* Run the plan, then write which instrumented stores ran; coverage.py says what did not. */
 static int coverage(struct args *a)
 {
+	if (a->p.state) /* it does not remember what ran */
+		return bad("cannot go on with a state", "coverage");
+
 	FILE *f = a->image ? fopen(a->image, "w") : NULL;
 	int rc = f && !sim_cover_start() ? crash_plan_once(&a->p)
 					 : bad("cannot write the file of --image", "coverage");

@@ -105,6 +105,13 @@ static bool begin(struct resume *r, uint64_t title, uint64_t *seed, bool any_see
 		*seed = h.seed;
 		return true;
 	}
+	if (r->len >= sizeof(h.magic) &&
+	    (!read_all(r->fd, &h.magic, sizeof(h.magic), 0) || h.magic != MAGIC)) {
+		fprintf(stderr,
+			"twzcrash: %s: is no state of a run: name another file, or delete it\n",
+			r->file);
+		return false;
+	}
 	if (r->len)
 		printf("%s is of another build, or of other options: begun anew\n", r->file);
 	h = (struct head){MAGIC, title, *seed};

@@ -9,6 +9,7 @@ import os
 import pty
 import random
 import re
+import resource
 import signal
 import subprocess
 import sys
@@ -31,7 +32,7 @@ def start(cmd, **kw):
 
 def spoil(rng, state):
     """What a process killed while it wrote may leave behind the last whole record."""
-    if os.path.exists(state) and rng.random() < 0.5:
+    if os.path.exists(state) and os.path.getsize(state) > 24 and rng.random() < 0.5:
         with open(state, "ab") as f:
             f.write(rng.randbytes(rng.choice([1, 100, 5000])))
 
@@ -62,7 +63,12 @@ def compare(rng, name, cmd, dir_, expect):
     t0 = time.time()
     r = subprocess.run(cmd + ["--state", whole], capture_output=True, text=True)
     longest = max(0.3, (time.time() - t0) * 0.6)
-    out, rc, kills, known = killed(rng, cmd + ["--state", parts], parts, longest)
+    for _ in range(8):
+        out, rc, kills, known = killed(rng, cmd + ["--state", parts], parts, longest)
+        if kills:
+            break
+        os.unlink(parts)  # quicker than the first time
+        longest /= 2
     print(f"{name}: killed {kills} times; the last part found done before: {known}")
     for ln in totals(out):
         print("  " + ln)
@@ -100,6 +106,27 @@ def rounds(bin_, seed, dir_):
     return [] if len(totals(second)) > len(totals(first)) else ["long: no further round"]
 
 
+def refused(bin_, seed, dir_):
+    """A file of somebody else's is left alone; a state that cannot be written is no success."""
+    cmd = [bin_, "run", "core.object", "core.table", "--limit", "20", "--jobs", "1", "--seed", str(seed), "--state"]
+    other, full = f"{dir_}/other", f"{dir_}/full"
+    with open(other, "w") as f:
+        f.write("hours of somebody's work\n")
+    r = subprocess.run(cmd + [other], capture_output=True, text=True)
+    wrong = []
+    if not r.returncode or "is no state of a run" not in r.stderr or open(other).read() != "hours of somebody's work\n":
+        wrong.append(f"a foreign file: {r.returncode} {r.stdout[-300:]} {r.stderr[-300:]}")
+    p = subprocess.Popen(cmd + [full, "--limit", "2000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, restore_signals=False)
+    while p.poll() is None and not open(f"/proc/{p.pid}/task/{p.pid}/children").read():
+        time.sleep(0.001)
+    if p.poll() is None:  # SIGXFSZ is ignored, as Python does; the job under way has its own limit
+        resource.prlimit(p.pid, resource.RLIMIT_FSIZE, (64, 64))
+    out, err = p.communicate()
+    if p.returncode != 2 or "cannot write it" not in err:
+        wrong.append(f"a state that cannot be written: {p.returncode} {out[-300:]} {err[-300:]}")
+    return wrong
+
+
 def progress(bin_, seed):
     """On a terminal it says how far it is; nothing of that goes into a file."""
     master, slave = pty.openpty()
@@ -134,6 +161,7 @@ def main():
     with tempfile.TemporaryDirectory() as d:
         wrong = compare(rng, "run", [a.twzcrash, "run"] + RUN + ["--seed", str(a.seed)], d, 0)
         wrong += compare(rng, "broken", [a.transfer, "run", "--limit", "150", "--seed", str(a.seed), "--keep", d], d, 1)
+        wrong += refused(a.twzcrash, a.seed, d)
         wrong += rounds(a.twzcrash, a.seed, d)
         wrong += progress(a.twzcrash, a.seed)
     for w in wrong:

@@ -46,7 +46,8 @@ struct campaign {
 	struct crash_plan *p;
 	struct resume *state; /* or NULL */
 	uint32_t round;
-	bool more; /* NEXT is a record that has not been taken yet */
+	bool unwritten; /* what has been done cannot be remembered: no success */
+	bool more;	/* NEXT is a record that has not been taken yet */
 	struct resume_job next;
 	struct crash_sum sum;
 	double t0;
@@ -149,7 +150,8 @@ static bool remember(struct campaign *c, struct jobs *j, unsigned int i)
 	struct crash_news *news = j->job[i].news;
 	struct resume_job r = {.round = c->round, .job = i, .res = &j->res[i]};
 
-	if (!news || news->cnt > news->cap) /* done again, then */
+	/* Done again, then: a failure to be reported anew, if it is one, and not only the harness's want of something. */
+	if (!news || news->cnt > news->cap || j->res[i].failed)
 		return true;
 	r.seen = news->seen;
 	r.seen_cnt = news->cnt;
@@ -170,6 +172,7 @@ static void ended(struct campaign *c, struct jobs *j, pid_t pid, int status)
 		       WIFSIGNALED(status) ? "signal" : "status",
 		       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 	} else if (!remember(c, j, i)) {
+		c->unwritten = true;
 		stopped = 1;
 	}
 	crash_news_free(j->job[i].news);
@@ -299,9 +302,12 @@ static int plan_run(struct campaign *c)
 	plan(j, c->p);
 	recall(c, j);
 	run_jobs(c, j, c->p->jobs ? c->p->jobs : 1);
-	for (unsigned int i = 0; i < j->cnt; i++)
+	for (unsigned int i = 0; i < j->cnt; i++) {
+		if (!j->job[i].done)
+			continue;
 		add(&c->sum, &j->res[i]);
-	c->sum.runs += j->cnt;
+		c->sum.runs++;
+	}
 	munmap(j->res, len);
 	free(j);
 	return c->sum.failed > failed;
@@ -379,11 +385,11 @@ int crash_plan_once(struct crash_plan *p)
 	rc = plan_run(&c);
 	print(p, &c.sum, now() - c.t0);
 	resume_close(c.state);
-	if (!c.sum.runs) {
+	if (!c.sum.runs && !c.unwritten) {
 		fprintf(stderr, "twzcrash: no such workload\n");
 		return 2;
 	}
-	return rc ? rc : enough(p);
+	return c.unwritten ? 2 : rc ? rc : enough(p);
 }
 
 int crash_plan_long(struct crash_plan *p)
@@ -406,5 +412,5 @@ int crash_plan_long(struct crash_plan *p)
 		p->opt.limit += p->opt.limit / 4;
 	}
 	resume_close(c.state);
-	return rc;
+	return c.unwritten ? 2 : rc;
 }

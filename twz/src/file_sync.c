@@ -174,14 +174,20 @@ int twz__file_sync_all(struct twz__media *m)
 	return !err && is_lost(f) ? is_lost_error(f) : err;
 }
 
+/* Neither kernel nor a filter of system calls has anything to say of the file. */
+static bool is_forbidden(int err)
+{
+	return err == ENOSYS || err == EPERM;
+}
+
 /* What was not told to a way yet. */
 static int ask(struct file_media *f)
 {
 	struct file_way *w = way_take(f);
 	int err = 0;
 
-	if (w && sync_file_range(w->fd, NOWHERE, 1, SYNC_FILE_RANGE_WAIT_BEFORE) && errno != ENOSYS)
-		err = errno;
+	if (w && sync_file_range(w->fd, NOWHERE, 1, SYNC_FILE_RANGE_WAIT_BEFORE))
+		err = !is_forbidden(errno) ? errno : fdatasync(w->fd) ? errno : 0;
 	way_done(f, w, err);
 	return err;
 }
@@ -200,6 +206,8 @@ int twz__file_sync_range(struct twz__media *m, void *addr, uint64_t len)
 		return 0;
 	}
 	err = msync((void *)from, (uintptr_t)addr + len - from, MS_SYNC) ? errno : believed(f);
+	if (err == ENOMEM || err == EINVAL) /* not a range of ours: nothing was lost */
+		return twz__file_io_error(f, "sync", 0, len, err);
 	if (err)
 		lose(f);
 	else
@@ -219,7 +227,7 @@ int twz__file_write_back(struct twz__media *m, uint64_t off, uint64_t len)
 	if (m->granularity != TWZ_GRAN_PAGE)
 		return 0;
 	w = way_take(f);
-	if (sync_file_range(way_fd(f, w), (off_t)off, (off_t)len, flags) && errno != ENOSYS)
+	if (sync_file_range(way_fd(f, w), (off_t)off, (off_t)len, flags) && !is_forbidden(errno))
 		err = errno;
 	way_done(f, w, err);
 	return err ? twz__file_io_error(f, "write", off, len, err) : 0;

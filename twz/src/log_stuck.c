@@ -15,7 +15,7 @@
  *    it is held. There are some more.
  *
  * All else is held for some stores only, or for the time of applying a record, and cannot be done twice: who waits for it gets
- * TWZ_E_TIMEOUT after WAIT_MS, and so does who comes to the place of a held batch one lap later. A record that was submitted stands:
+ * TWZ_E_TIMEOUT after WAIT_MS, and who comes to the place of a held batch one lap later after STUCK_MS. A record that was submitted stands:
  * it will be durable when the process goes on or dies.
  */
 #include <time.h>
@@ -24,7 +24,9 @@
 
 #define STUCK_MS 1000
 #define WAIT_MS	 10000
-#define NAP_MS	 5
+#define SLOW_MS                                                                                    \
+	120000 /* somebody is writing again what is waited for: then it is the device that does not answer */
+#define NAP_MS 5
 
 static uint64_t now_ms(void)
 {
@@ -197,6 +199,22 @@ static int write_again(struct twz_log *l)
 	return ret;
 }
 
+static bool is_writing_again(struct twz_log *l)
+{
+	bool is = false;
+
+	for (int i = 0; i < TWZ_LOG_BATCHES && !is; i++) {
+		struct twz__log_batch *b = &l->stage->batch[i];
+
+		if (seg_get(&b->state) != BATCH_FROZEN)
+			continue;
+		is = !try_lock(&b->again);
+		if (!is)
+			pthread_mutex_unlock(&b->again);
+	}
+	return is;
+}
+
 /* Anything that goes on changes it. */
 static uint64_t progress(const struct twz__log_stage *st)
 {
@@ -214,10 +232,11 @@ int twz__log_relieve(struct twz_log *l, struct twz__log_patience *p)
 	}
 	if (now - p->since_ms < STUCK_MS)
 		return 0;
-	if (now - p->since_ms >= WAIT_MS)
+	if (now - p->since_ms >= SLOW_MS || (now - p->since_ms >= WAIT_MS && !is_writing_again(l)))
 		return twz__err(
 			TWZ_E_TIMEOUT,
-			"%s: log %s: nothing was written for %d s: is a process stopped? What was committed stands, but may not be durable yet",
-			twz_store_path(l->ring.store), l->ring.name, WAIT_MS / 1000);
+			"%s: log %s: nothing was written for %d s: is a process stopped, or the disk? What was committed stands, but may not be durable yet",
+			twz_store_path(l->ring.store), l->ring.name,
+			(int)((now - p->since_ms) / 1000));
 	return write_again(l);
 }

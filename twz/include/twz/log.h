@@ -142,17 +142,19 @@ TWZ_API TWZ_MUST_CHECK int twz_log_append_staged(struct twz_log *l, size_t len, 
 TWZ_API bool twz_log_can_submit(const struct twz_log *l, size_t len);
 /*
  * *NR: what to wait for. Waits while the staging area is full, and runs checkpoints that are due. Errors: nothing
- * was submitted; TWZ_E_IO, TWZ_E_FAILED as twz_log_append(); TWZ_E_TIMEOUT as twz_log_wait().
+ * was submitted; TWZ_E_IO, TWZ_E_FAILED as twz_log_append(); TWZ_E_TIMEOUT: a process that is stopped is in the way.
  */
 TWZ_API TWZ_MUST_CHECK int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr);
 /*
  * Any thread. TWZ_E_IO, TWZ_E_FAILED: the outcome is unknown (D17). TWZ_E_TIMEOUT, after ten seconds: another process is stopped where
- * nobody can do its work; the record stands, and will be durable when that process goes on, or dies.
+ * nobody can do its work (after two minutes: the device does not answer); the record stands, and will be durable when
+ * that process goes on, or dies. Every call below and above that waits for others may return it; only here has something
+ * been done all the same.
  */
 TWZ_API TWZ_MUST_CHECK int twz_log_wait(struct twz_log *l, uint64_t nr);
 /* Wait for everything submitted so far. */
 TWZ_API TWZ_MUST_CHECK int twz_log_drain(struct twz_log *l);
-/* Any thread: finish what somebody who died has left, as far as that takes no waiting for others. */
+/* Any thread: finish what somebody who died has left, as far as that takes no waiting for others; TWZ_E_TIMEOUT: who applies is stopped. */
 TWZ_API TWZ_MUST_CHECK int twz_log_help(struct twz_log *l);
 /* How many records were applied, and submitted, since the segment was made. */
 TWZ_API void twz_log_pending(const struct twz_log *l, uint64_t *applied, uint64_t *submitted);

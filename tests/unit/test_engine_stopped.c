@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: MIT
+ * test_engine_stopped.c -- a process is stopped (SIGSTOP) while it stores a commit: who reads the same leaf is told so, after a
+ * while, and nothing is broken: when it goes on, all go on
+ */
+#include "../../engine/src/internal.h"
+
+#include <signal.h>
+#include <sys/wait.h>
+
+#include "../../engine/src/apply.h"
+#include "engine_t.h"
+
+static struct twzdb *db;
+static struct twzdb_table table;
+
+static int put(uint64_t key)
+{
+	struct twzdb_txn *tx;
+	int err = twzdb_begin(db, 0, &tx);
+
+	if (err)
+		return err;
+	err = twzdb_put(tx, table, et_key(key), et_val(key, 100), 0);
+	if (!err)
+		return twzdb_commit(tx);
+	twzdb_abort(tx);
+	return err;
+}
+
+/* As the engine's own, but stopped between making the leaf odd and making it even. */
+static int stop_in_apply(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	struct twzdb *d = ctx;
+
+	if (twzdb__is_one(rec, len)) {
+		twzdb__apply_begin(d->sh);
+		node_open(twzdb__at(d, lone_leaf(rec), TWZDB_NODE_LEN));
+		raise(SIGSTOP);
+	}
+	return twzdb__log_staged(ctx, lsn, rec, len);
+}
+
+static int open_table(const char *path)
+{
+	struct twzdb_options o = {.size = sizeof(o), .flags = TWZDB_CREATE | TWZDB_NO_ACCEL};
+	struct twzdb_txn *tx;
+	int err = twzdb_open(path, &o, &db);
+
+	if (!err)
+		err = twzdb_begin(db, 0, &tx);
+	if (err)
+		return err;
+	err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &table);
+	if (!err)
+		return twzdb_commit(tx);
+	twzdb_abort(tx);
+	return err;
+}
+
+static pid_t stopped_writer(const char *path)
+{
+	int status;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		if (open_table(path))
+			_exit(1);
+		db->log_user.staged = stop_in_apply;
+		_exit(put(7) ? 2 : 0);
+	}
+	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	T_TRUE(WIFSTOPPED(status));
+	return pid;
+}
+
+static void a_reader_is_told_and_breaks_nothing(void)
+{
+	const char *path = et_path(ET_PAGE, "stopped.twz");
+	struct twzdb_slice v;
+	struct twzdb_txn *tx;
+	int status;
+	pid_t pid;
+
+	T_OK(open_table(path));
+	for (uint64_t i = 0; i < 5; i++)
+		T_OK(put(i * 10));
+	pid = stopped_writer(path);
+	T_OK(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_EQ(twzdb_get(tx, table, et_key(10), &v), TWZDB_E_TIMEOUT);
+	twzdb_abort(tx);
+	T_EQ(ld64(&db->sh->failed), 0);
+	kill(pid, SIGCONT);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	T_OK(put(8));
+	T_OK(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_OK(twzdb_get(tx, table, et_key(7), &v));
+	T_OK(twzdb_get(tx, table, et_key(10), &v));
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
+int main(int argc, char **argv)
+{
+	static const struct t_case cases[] = {T_CASE(a_reader_is_told_and_breaks_nothing), T_END};
+
+	return t_main("engine_stopped", cases, argc, argv);
+}
