@@ -292,18 +292,18 @@ static int rounds_of(int usual)
 
 static void members_are_killed_and_others_go_on(void)
 {
-	takeovers(ET_PAGE, false, rounds_of(6));
-	takeovers(ET_PAGE, true, rounds_of(6));
-	takeovers(ET_LINE, false, rounds_of(6));
-	takeovers(ET_LINE, true, rounds_of(6));
+	takeovers(ET_PAGE, false, rounds_of(3));
+	takeovers(ET_PAGE, true, rounds_of(3));
+	takeovers(ET_LINE, false, rounds_of(3));
+	takeovers(ET_LINE, true, rounds_of(3));
 }
 
 static void all_are_killed(void)
 {
-	restarts(ET_PAGE, false, rounds_of(2));
-	restarts(ET_PAGE, true, rounds_of(2));
-	restarts(ET_LINE, false, rounds_of(2));
-	restarts(ET_LINE, true, rounds_of(2));
+	restarts(ET_PAGE, false, rounds_of(1));
+	restarts(ET_PAGE, true, rounds_of(1));
+	restarts(ET_LINE, false, rounds_of(1));
+	restarts(ET_LINE, true, rounds_of(1));
 }
 
 /* --- at any instruction of a commit --- */
@@ -400,10 +400,10 @@ static void any_instruction(enum et_media m, bool apart, int rounds)
 
 static void a_group_killed_at_any_instruction(void)
 {
-	any_instruction(ET_PAGE, false, rounds_of(3));
-	any_instruction(ET_PAGE, true, rounds_of(3));
-	any_instruction(ET_LINE, false, rounds_of(3));
-	any_instruction(ET_LINE, true, rounds_of(3));
+	any_instruction(ET_PAGE, false, rounds_of(1));
+	any_instruction(ET_PAGE, true, rounds_of(1));
+	any_instruction(ET_LINE, false, rounds_of(1));
+	any_instruction(ET_LINE, true, rounds_of(1));
 }
 
 int main(int argc, char **argv)
