@@ -25,7 +25,7 @@ struct twzvfs_buf {
 /* map.c: where the pages lie, as far as it is known; true of the pages as loaded. */
 struct twzvfs_map {
 	uint64_t *e; /* by page number */
-	uint64_t cap, state;
+	uint32_t cap, state;
 };
 
 /*

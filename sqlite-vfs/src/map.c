@@ -30,13 +30,13 @@ const unsigned char *twzvfs__map_get(const struct twzvfs_file *f, uint64_t pgno)
 /* Zeroed memory nobody has touched costs nothing. Without memory there is just no map. */
 static bool grow(struct twzvfs_map *m, uint64_t need)
 {
-	uint64_t cap = m->cap ? m->cap : CAP_MIN;
+	uint32_t cap = m->cap ? m->cap : CAP_MIN;
 	uint64_t *e;
 
+	if (need > CAP_MAX)
+		return false;
 	while (cap < need)
 		cap *= 2;
-	if (cap > CAP_MAX)
-		return false;
 	e = calloc(cap, sizeof(*e));
 	if (!e)
 		return false;
@@ -59,7 +59,7 @@ void twzvfs__map_set(struct twzvfs_file *f, uint64_t pgno, const void *page)
 		if (!p || (!grow(m, need) && !grow(m, pgno + 1)))
 			return;
 	}
-	m->e[pgno] = p && !(p >> STATE_SHIFT) ? m->state << STATE_SHIFT | p : 0;
+	m->e[pgno] = p && !(p >> STATE_SHIFT) ? (uint64_t)m->state << STATE_SHIFT | p : 0;
 }
 
 void twzvfs__map_forget(struct twzvfs_file *f)
