@@ -197,7 +197,7 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_sync(struct twzdb *db);
  * until reopening, D17). TWZDB_E_NOSPC: the log or the store has no room; nothing is lost but the
  * changes. -EINPROGRESS (page media, after ten seconds; likewise of every call that waits for durability): another process is
  * stopped (SIGSTOP, a debugger) where nobody can do its work. The commit stands, unless power fails: it will be durable when that
- * process goes on or dies, and twzdb_sync() waits for that. TWZDB_E_TIMEOUT: the same, but nothing was committed.
+ * process goes on or dies, and twzdb_sync() waits for that. (A disk that does not answer is told from it, and waited for two minutes.) TWZDB_E_TIMEOUT: the same, but nothing was committed.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit(struct twzdb_txn *txn);
 /*

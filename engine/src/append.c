@@ -6,7 +6,7 @@
  * while it is the last one its range has no end, so that its prefix is nothing, and all its heads would change when
  * the next leaf begins. Leaves are left full.
  *
- * Nothing is committed here, and a failure leaves the rows put so far, as one by one would (insert.c).
+ * Nothing is committed here, and a failure leaves the rows put so far (a full store may have room for some more, one by one: insert.c).
  */
 #include "place.h"
 #include "recsum.h"
