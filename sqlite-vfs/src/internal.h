@@ -53,7 +53,7 @@ struct twzvfs_file {
 	bool readonly;
 	bool immutable;	 /* the user's word: nobody changes it */
 	bool early;	 /* writer before SQLite asked for it */
-	bool refused;	 /* last attempt to write met BUSY: queue at the next SHARED (R9) */
+	bool refused;	 /* last attempt to write met BUSY: queue at the next one's SHARED (R9) */
 	bool exclusive;	 /* locking_mode=EXCLUSIVE seen (R8) */
 	bool dirty;	 /* the transaction changed pages */
 	bool rows_dirty; /* the transaction changed rows of native tables */

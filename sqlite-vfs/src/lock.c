@@ -38,6 +38,17 @@ static int begin_exclusive(struct twzvfs_file *f)
 	return err;
 }
 
+/* Is it for a statement that writes? Who only reads never waits for a writer. */
+static bool will_write(const struct twzvfs_file *f)
+{
+	sqlite3 *db = f->conn ? *f->conn : NULL;
+	sqlite3_stmt *st = db ? sqlite3_next_stmt(db, NULL) : NULL;
+
+	while (st && !(sqlite3_stmt_busy(st) && !sqlite3_stmt_readonly(st)))
+		st = sqlite3_next_stmt(db, st);
+	return st != NULL;
+}
+
 /*
  * R9: busy handlers sleep a millisecond and more, so against a hot writer only a place in the
  * queue is fair.
@@ -75,7 +86,7 @@ static int begin_shared(struct twzvfs_file *f)
 		err = TWZDB_E_BUSY;
 	else if (f->exclusive && !f->readonly)
 		err = begin_exclusive(f);
-	else if (f->refused && !f->readonly)
+	else if (f->refused && !f->readonly && will_write(f))
 		err = begin_queued(f);
 	else
 		err = twzvfs__read(f);

@@ -248,6 +248,41 @@ static void second_writer_is_busy_until_the_first_commits(void)
 	sqlite3_close(b);
 }
 
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
+}
+
+/* R9: who was refused queues for the writer's place when it writes again, not when it reads. */
+static void who_was_refused_reads_at_once(void)
+{
+	const char *path = fresh("refused.twz");
+	uint64_t shortest = UINT64_MAX;
+	OPEN(a, path);
+	OPEN(b, path);
+
+	T_EQ(must(a, "create table t(x)"), 0);
+	T_EQ(must(a, "begin immediate; insert into t values(1)"), 0);
+	for (int i = 0; i < 4;
+	     i++) { /* the queue gives up after 200 ms; this machine may be slow once */
+		uint64_t took;
+
+		T_EQ(exec(b, "insert into t values(2)"), SQLITE_BUSY);
+		took = now_ns();
+		T_EQ(num(b, "select count(*) from t"), 0);
+		took = now_ns() - took;
+		shortest = took < shortest ? took : shortest;
+	}
+	T_TRUE(shortest < 100000000u);
+	T_EQ(must(a, "commit"), 0);
+	T_EQ(must(b, "insert into t values(2)"), 0);
+	sqlite3_close(a);
+	sqlite3_close(b);
+}
+
 static void a_select_open_across_commits_goes_on(void)
 {
 	OPEN(db, fresh("open.twz"));
@@ -676,6 +711,7 @@ static const struct t_case cases[] = {
 	T_CASE(backup_of_a_wal_database_opens_again),
 	T_CASE(readers_keep_their_snapshot_and_block_nobody),
 	T_CASE(second_writer_is_busy_until_the_first_commits),
+	T_CASE(who_was_refused_reads_at_once),
 	T_CASE(a_select_open_across_commits_goes_on),
 	T_CASE(exclusive_locking_mode_still_moves_the_change_counter),
 	T_CASE(every_page_size_and_vacuum_between_them),

@@ -64,6 +64,19 @@ static sqlite3_int64 num(sqlite3 *db, const char *sql)
 	return v;
 }
 
+static const char *text(sqlite3 *db, const char *sql)
+{
+	static char buf[400];
+	sqlite3_stmt *st = NULL;
+
+	buf[0] = '\0';
+	if (sqlite3_prepare_v2(db, sql, -1, &st, NULL) == SQLITE_OK &&
+	    sqlite3_step(st) == SQLITE_ROW)
+		snprintf(buf, sizeof(buf), "%s", (const char *)sqlite3_column_text(st, 0));
+	sqlite3_finalize(st);
+	return buf;
+}
+
 /* --- a VFS on top that wraps every file, as logging and checking ones do --- */
 
 struct wrapped {
@@ -320,6 +333,62 @@ static void a_deleted_database_and_its_successor_are_two(void)
 	sqlite3_close(db);
 }
 
+/*
+ * The next page SQLite allocates is the one behind the end, which is moved there: the pages between are holes, as if they had been
+ * allocated and never used.
+ */
+static void grow_to(sqlite3 *db, uint64_t bytes, uint32_t page_size)
+{
+	uint64_t pages = bytes / page_size;
+	unsigned char size[4] = {(unsigned char)(pages >> 24), (unsigned char)(pages >> 16),
+				 (unsigned char)(pages >> 8), (unsigned char)pages};
+	sqlite3_file *f = NULL;
+
+	T_EQ(sqlite3_file_control(db, "main", SQLITE_FCNTL_FILE_POINTER, &f), 0);
+	T_EQ(f->pMethods->xLock(f, SQLITE_LOCK_SHARED), 0);
+	T_EQ(f->pMethods->xLock(f, SQLITE_LOCK_EXCLUSIVE), 0);
+	T_EQ(f->pMethods->xTruncate(f, (sqlite3_int64)(pages * page_size)), 0);
+	T_EQ(f->pMethods->xWrite(f, size, sizeof(size), 28),
+	     0); /* page 1 says how many there are */
+	T_EQ(f->pMethods->xFileControl(f, SQLITE_FCNTL_COMMIT_PHASETWO, NULL), 0);
+	T_EQ(f->pMethods->xUnlock(f, SQLITE_LOCK_NONE), 0);
+}
+
+static void beyond_two_and_four_gib(void)
+{
+	static const uint64_t end[] = {(uint64_t)1 << 30, (uint64_t)2 << 30, (uint64_t)4 << 30,
+				       (uint64_t)5 << 32};
+	const char *path = fresh("large.twz");
+	sqlite3 *db = open_on(path, "twz");
+	char sql[200];
+
+	T_EQ(exec(db,
+		  "pragma page_size=65536; pragma auto_vacuum=0; create table t(a integer primary key, b)"),
+	     0);
+	for (size_t i = 0; i < sizeof(end) / sizeof(end[0]); i++) {
+		/* some just before the mark, some behind it; SQLite leaves out the page at 1 GiB itself */
+		grow_to(db, end[i] - 3 * 65536, 65536);
+		snprintf(sql, sizeof(sql),
+			 "with recursive n(x) as (select 1 union all select x+1 from n where x<8) "
+			 "insert into t select %zu*100+x, randomblob(60000)||x from n",
+			 i);
+		T_EQ(exec(db, sql), 0);
+	}
+	T_TRUE(num(db, "pragma page_count") > (sqlite3_int64)(((uint64_t)5 << 32) >> 16));
+	T_EQ(exec(db, "create table sum as select a, length(b) as n, hex(b) as h from t"), 0);
+	sqlite3_close(db);
+	db = open_on(path, "twz");
+	T_EQ(num(db, "select count(*) from t join sum using(a) where h=hex(b)"), 32);
+	T_EQ(exec(db, "begin; update t set b=zeroblob(60000) where a>300; rollback"), 0);
+	T_EQ(exec(db, "pragma mmap_size=0x7fff0000"), 0);
+	T_EQ(num(db, "select count(*) from t join sum using(a) where h=hex(b)"), 32);
+	T_EQ(exec(db, "vacuum"), 0); /* takes what is used to the front, and cuts the rest */
+	T_TRUE(num(db, "pragma page_count") < 200);
+	T_STR(text(db, "pragma integrity_check"), "ok");
+	T_EQ(num(db, "select count(*) from t join sum using(a) where h=hex(b)"), 32);
+	sqlite3_close(db);
+}
+
 static void controls_and_system_calls_answer(void)
 {
 	sqlite3_vfs *twz = sqlite3_vfs_find("twz");
@@ -348,6 +417,7 @@ static const struct t_case cases[] = {
 	T_CASE(mmap_size_is_a_limit_and_stands_while_pages_are_out),
 	T_CASE(a_database_cannot_be_split_over_files),
 	T_CASE(a_deleted_database_and_its_successor_are_two),
+	T_CASE(beyond_two_and_four_gib),
 	T_CASE(controls_and_system_calls_answer),
 	T_END,
 };
