@@ -1,9 +1,12 @@
 # tests of this area: see CMakeLists.txt
 
 # twz_log
-foreach(t log log_crash log_group)
+foreach(t log log_crash log_group log_stopped)
 	twz_unit_test(${t} twz_static)
 	target_sources(test_${t} PRIVATE unit/log_env.c)
+endforeach()
+foreach(t log_group log_stopped)
+	target_sources(test_${t} PRIVATE unit/log_world.c)
 endforeach()
 
 # twz/core alone, over an image in memory (unit/core_image.h): no file, no mapping, no lock.

@@ -261,6 +261,17 @@ crash("D19", "orphan-counts", "twz/src/log_group.c",
       "if (state == BATCH_FROZEN) {\n\t\t\t*i = k;\n\t\t\terr = adopt(l, k);", "if (state == BATCH_FROZEN) {\n\t\t\tseg_set(&st->batch[k].state, BATCH_DONE);",
       "a batch of the dead counts as durable, and nobody writes it again", "run engine.batches --media kill --limit 40000 --kill-max 40000 --seed 1")
 
+# A batch that is written again, because its writer is stopped.
+unit("D19", "again-not-held", "twz/src/log_stuck.c",
+     "seg_set(&b->held, 1); /* before a byte of it is written again */", "",
+     "the blocks of a batch whose writer is stopped are used again one lap later", "log_stopped")
+unit("D19", "again-let-go", "twz/src/log_stuck.c",
+     "any = !twz__log_batch_let_go(b) || any;", "",
+     "the same, while who writes it again is stopped", "log_stopped")
+unit("D19", "place-of-the-held", "twz/src/log_group.c",
+     "free_i < 0 &&\n\t\t\t   twz__log_batch_let_go(&st->batch[k])) {", "free_i < 0) {",
+     "the place of a batch that is held is another batch's: nobody knows any more which blocks to spare", "log_stopped")
+
 # --- D20: reading only ---
 
 crash("D20", "no-private-pages", "twz/src/store.c",

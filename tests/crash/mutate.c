@@ -277,13 +277,13 @@ static struct mutation mutation_of(const struct mutant *m)
 	return (struct mutation){.kind = m->id.kind, .more = m->hash, .more_cnt = m->hash_cnt};
 }
 
-/* Does run R make the calls of M in a recovery only? */
+/* Does run R make the calls of M in a recovery only? Nor is it known to where gathering has not met them: too seldom. */
 static bool recovery_only(const struct all *a, const struct mutant *m, const struct run *r)
 {
 	for (uint32_t i = 0; i < m->run_cnt; i++)
 		if (&a->run[m->run[i]] == r)
 			return m->recovery[i];
-	return false;
+	return true;
 }
 
 /* What a recovery lacks only a crash in it, or after it, shows. */
@@ -402,15 +402,16 @@ static void try_in_child(const struct all *a, uint32_t i)
 {
 	const struct mutant *m = &a->mut[i];
 	struct outcome *out = &a->out[i];
+	bool written;
 
 	fflush(NULL);
 	if (fork())
 		return;
 	try_mutant(a, m, out);
 	report(m, out);
-	mutants_state_add(a->state, &m->id, out->caught ? &out->by : NULL);
+	written = mutants_state_add(a->state, &m->id, out->caught ? &out->by : NULL);
 	crash_dir_remove();
-	_exit(0);
+	_exit(written ? 0 : 1);
 }
 
 /* How long it may take, for the order only: the cheap ones first. */
@@ -432,15 +433,20 @@ static void order(const struct all *a, uint32_t *list)
 	}
 }
 
-static void try_all(struct all *a)
+/* Returns 2 if what was found could not be written to the state, or a trial did not come to its end. */
+static int try_all(struct all *a)
 {
 	unsigned int busy = 0;
 	uint32_t next = 0, list[MUTANT_MAX];
+	int status, rc = 0;
 
 	order(a, list);
 	while (next < a->mut_cnt || busy) {
 		if (busy == a->p->jobs || next == a->mut_cnt) {
-			busy -= wait(NULL) > 0;
+			if (wait(&status) > 0) {
+				busy--;
+				rc = status ? 2 : rc;
+			}
 			continue;
 		}
 		if (!a->mut[list[next]].skip && !a->out[list[next]].done && now() < a->until) {
@@ -449,6 +455,7 @@ static void try_all(struct all *a)
 		}
 		next++;
 	}
+	return rc;
 }
 
 /* --- the result --- */
@@ -529,6 +536,13 @@ static void choose(struct all *a, uint32_t sample)
 	}
 }
 
+static int by_limit(const void *a, const void *b)
+{
+	const struct caught_by *x = a, *y = b;
+
+	return (x->limit > y->limit) - (x->limit < y->limit);
+}
+
 /* What is known of each from files. */
 static void look_up(struct all *a)
 {
@@ -538,6 +552,7 @@ static void look_up(struct all *a)
 
 		m->known = mutants_equivalent(a->mo->equivalent, &m->id);
 		m->hint_cnt = mutants_hints(a->mo->hints, &m->id, m->hint, HINT_MAX);
+		qsort(m->hint, m->hint_cnt, sizeof(*m->hint), by_limit);
 		a->out[i].done = was >= 0;
 		a->out[i].caught = was > 0;
 	}
@@ -581,8 +596,8 @@ static unsigned int stale(const struct all *a)
 	return cnt;
 }
 
-/* Outcomes hold for this executable, this seed and this limit. */
-static void state_begin(struct all *a)
+/* Outcomes hold for this executable, this seed and this limit. Returns 1 if there can be no state, and has said why. */
+static int state_begin(struct all *a)
 {
 	XXH64_state_t *h = XXH64_createState();
 	FILE *f = fopen("/proc/self/exe", "r");
@@ -594,8 +609,7 @@ static void state_begin(struct all *a)
 		XXH64_reset(h, 0);
 		while ((n = fread(buf, 1, sizeof(buf), f)) > 0)
 			XXH64_update(h, buf, n);
-		snprintf(title, sizeof(title),
-			 "# mutants of build %016llx, seed %llu, limit %llu\n",
+		snprintf(title, sizeof(title), STATE_TITLE "%016llx, seed %llu, limit %llu\n",
 			 (unsigned long long)XXH64_digest(h), (unsigned long long)a->p->opt.seed,
 			 (unsigned long long)a->p->opt.limit);
 		a->state = mutants_state_open(a->mo->state, title);
@@ -603,6 +617,7 @@ static void state_begin(struct all *a)
 	if (f)
 		fclose(f);
 	XXH64_freeState(h);
+	return a->mo->state && a->state < 0;
 }
 
 static int list(const struct all *a)
@@ -622,11 +637,12 @@ static int list(const struct all *a)
 
 static int mutants(struct all *a)
 {
-	int rc;
+	int rc, found;
 
 	printf("mutants: seed %llu, up to %llu images for each on each workload\n",
 	       (unsigned long long)a->p->opt.seed, (unsigned long long)a->p->opt.limit);
-	state_begin(a);
+	if (state_begin(a))
+		return 2;
 	rc = gather_all(a);
 	if (!rc) {
 		look_up(a);
@@ -635,8 +651,9 @@ static int mutants(struct all *a)
 		choose(a, a->mo->sample);
 		/* From here on: on a busy machine gathering alone may take as long. */
 		a->until = a->mo->seconds ? now() + (double)a->mo->seconds : 1e18;
-		try_all(a);
-		rc = summary(a);
+		rc = try_all(a);
+		found = summary(a);
+		rc = rc ? rc : found;
 		if (!a->mo->sample && !a->mo->only && stale(a))
 			rc = rc ? rc : 1;
 		learn(a);

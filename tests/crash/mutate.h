@@ -18,7 +18,7 @@ struct mutant_options {
 	const char *state; /* what was found so far, for a run in parts; NULL: it is done in one */
 };
 
-/* All mutants of the plan's workloads. Returns 1 when one survived that is not in the list; 3: not finished. */
+/* All mutants of the plan's workloads. Returns 1 when one survived that is not in the list; 2: the state is of no use; 3: not finished. */
 int crash_mutants(const struct crash_plan *p, const struct mutant_options *mo);
 
 #endif

@@ -3,9 +3,11 @@
  */
 #include "mutate_list.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 const char *const mutation_name[] = {"", "flush", "fence", "sync", "write", "publish"};
@@ -131,37 +133,61 @@ void mutants_hint_write(FILE *f, const struct mutant_id *m, const struct caught_
 
 /* --- the state of a run --- */
 
+/* Is what stands in the file, of which LINE is the first line, ours? (Or nothing, or what was torn in the first write.) */
+static bool is_state(const char *line)
+{
+	size_t n = strlen(line);
+
+	return !strncmp(line, STATE_TITLE, n < strlen(STATE_TITLE) ? n : strlen(STATE_TITLE));
+}
+
+static int refuse(int fd, const char *file, const char *why)
+{
+	fprintf(stderr, "twzcrash: %s: %s\n", file, why);
+	if (fd >= 0)
+		close(fd);
+	return -1;
+}
+
 int mutants_state_open(const char *file, const char *title)
 {
+	int fd = open(file, O_RDWR | O_APPEND | O_CREAT | O_CLOEXEC, 0644);
 	char line[1000] = "";
-	FILE *f = fopen(file, "r");
-	bool same = f && fgets(line, sizeof(line), f) && !strcmp(line, title);
-	int fd;
+	ssize_t n = fd < 0 ? -1 : pread(fd, line, sizeof(line) - 1, 0);
+	bool begun = n > 0;
 
-	if (f)
-		fclose(f);
-	fd = open(file, O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | (same ? 0 : O_TRUNC), 0644);
-	if (fd >= 0 && !same && write(fd, title, strlen(title)) != (ssize_t)strlen(title)) {
-		close(fd);
-		return -1;
-	}
+	if (n < 0)
+		return refuse(fd, file, strerror(errno));
+	if (flock(fd, LOCK_EX | LOCK_NB))
+		return refuse(fd, file, "another run is using it");
+	line[strcspn(line, "\n") + (strchr(line, '\n') != NULL)] = 0;
+	if (!strcmp(line, title))
+		return fd;
+	if (!is_state(line) || (begun && !line[0]))
+		return refuse(fd, file, "is no state of a run: name another file, or delete it");
+	if (begun)
+		printf("%s is of another build, or of other options: begun anew\n", file);
+	if (ftruncate(fd, 0) || write(fd, title, strlen(title)) != (ssize_t)strlen(title))
+		return refuse(fd, file, "cannot be written");
 	return fd;
 }
 
 /* In one write: several processes do so. */
-void mutants_state_add(int fd, const struct mutant_id *m, const struct caught_by *by)
+bool mutants_state_add(int fd, const struct mutant_id *m, const struct caught_by *by)
 {
 	char line[600];
 	int n;
 
 	if (fd < 0)
-		return;
+		return true;
 	n = snprintf(line, sizeof(line), "%s %s %s %s %s %llu %s\n", by ? "caught" : "survived",
 		     mutation_name[m->kind], media_name(m->media), by ? by->workload : "-",
 		     by && by->dead ? "death" : "power", by ? (unsigned long long)by->limit : 0ull,
 		     m->at);
-	if (write(fd, line, (size_t)n) != n)
-		fprintf(stderr, "mutants: cannot write the state\n");
+	if (write(fd, line, (size_t)n) == n)
+		return true;
+	fprintf(stderr, "twzcrash: cannot write the state: %s\n", strerror(errno));
+	return false;
 }
 
 int mutants_state_find(const char *file, const struct mutant_id *m, struct caught_by *by)

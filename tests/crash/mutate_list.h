@@ -38,10 +38,12 @@ void mutants_hint_write(FILE *f, const struct mutant_id *m, const struct caught_
 
 /*
  * The state of a run in parts: a line with TITLE, and then "caught|survived" and the same words with
- * AT instead of FNS. A file with another title is begun anew. Returns a descriptor to append to, or -1.
+ * AT instead of FNS. TITLE begins with STATE_TITLE; a file with another such title is begun anew, one that begins otherwise is
+ * somebody else's. Returns a descriptor to append to, locked; or -1, and says why.
  */
+#define STATE_TITLE "# mutants of build "
 int mutants_state_open(const char *file, const char *title);
-void mutants_state_add(int fd, const struct mutant_id *m, const struct caught_by *by);
+bool mutants_state_add(int fd, const struct mutant_id *m, const struct caught_by *by);
 /* 1: caught, and BY; 0: survived; -1: not tried yet. */
 int mutants_state_find(const char *file, const struct mutant_id *m, struct caught_by *by);
 

@@ -127,6 +127,37 @@ def refused(bin_, seed, dir_):
     return wrong
 
 
+def mutants(bin_, seed, dir_):
+    """The state of `mutants`: kept, begun anew with other options, and nobody else's file is touched."""
+    cmd = [bin_, "mutants", "transfer.right", "--limit", "60", "--media", "line", "--only", "< finish", "--state"]
+    mine, other, torn = f"{dir_}/mutants", f"{dir_}/mutants.other", f"{dir_}/mutants.torn"
+    wrong = []
+
+    def run(file, s, *more):
+        return subprocess.run(cmd + [file, "--seed", str(s), *more], capture_output=True, text=True)
+
+    with open(torn, "w") as f:
+        f.write("# mutan")
+    first, again, anew, begun = run(mine, seed), run(mine, seed), run(mine, seed + 1), run(torn, seed)
+    done = [ln for ln in first.stdout.splitlines() if ln.startswith("mutants: ") and "tried" in ln]
+    if not done or "caught " not in first.stdout or begun.returncode != first.returncode:
+        wrong.append(f"mutants: {first.returncode} {first.stdout[-300:]} {begun.returncode} {begun.stderr[-300:]}")
+    if "caught  " in again.stdout or again.returncode != first.returncode:
+        wrong.append(f"mutants: what was found is tried again: {again.stdout[-300:]}")
+    if "begun anew" not in anew.stdout or "caught " not in anew.stdout:
+        wrong.append(f"mutants: another seed: {anew.stdout[-300:]}")
+    for text in ("hours of somebody's work\n", "\0", "# mutants, a list\n"):
+        with open(other, "w") as f:
+            f.write(text)
+        r = run(other, seed)
+        if r.returncode != 2 or "is no state of a run" not in r.stderr or open(other).read() != text:
+            wrong.append(f"mutants: a foreign file: {r.returncode} {r.stdout[-300:]} {r.stderr[-300:]}")
+    p = subprocess.run(cmd + [f"{dir_}/nowhere/state", "--seed", str(seed)], capture_output=True, text=True)
+    if p.returncode != 2:
+        wrong.append(f"mutants: no place for a state: {p.returncode} {p.stderr[-300:]}")
+    return wrong
+
+
 def progress(bin_, seed):
     """On a terminal it says how far it is; nothing of that goes into a file."""
     master, slave = pty.openpty()
@@ -162,6 +193,7 @@ def main():
         wrong = compare(rng, "run", [a.twzcrash, "run"] + RUN + ["--seed", str(a.seed)], d, 0)
         wrong += compare(rng, "broken", [a.transfer, "run", "--limit", "150", "--seed", str(a.seed), "--keep", d], d, 1)
         wrong += refused(a.twzcrash, a.seed, d)
+        wrong += mutants(a.transfer, a.seed, d)
         wrong += rounds(a.twzcrash, a.seed, d)
         wrong += progress(a.twzcrash, a.seed)
     for w in wrong:

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * workloads_load.c -- commits of rows in order behind the last one, by the call for many
+ * workloads_load.c -- rows in order behind the last one, by the call for many; rows in the room of others
  */
 #include "workloads.h"
 
@@ -58,3 +58,50 @@ const struct crash_workload wl_db_append = {
 	.kind = &db_kind,
 	.run = run_append,
 	.show = db_show};
+
+/* So many bytes in one transaction that on page media they are synced where they lie, and no record has them (D2d). */
+static int run_append_large(struct crash *c)
+{
+	CRASH_OP(c, append(c, 0, 40, 1900));
+	return 0;
+}
+
+#define SHARE_LARGE 6 /* a store beyond 1 MiB is dear */
+
+const struct crash_workload wl_db_append_large = {.name = "engine.append_large",
+						  .what = "the same, too many for a log record",
+						  .media = CRASH_LINE | CRASH_PAGE,
+						  .share = SHARE_LARGE,
+						  .kind = &db_kind,
+						  .run = run_append_large,
+						  .show = db_show};
+
+/*
+ * Rows with long keys in the room of short rows, which said of themselves how long they were: that must not be believed.
+ * Of the same length, so that the same blocks are found: one that is carried in the record on page media, one that is not.
+ */
+static int setup_room(struct crash *c)
+{
+	CRASH_DO(c, db_rows(c, "t", 0, 10, 2, 30, 1));
+	CRASH_DO(c, db_rows(c, "t", 60, 3, 1, 1118, 8));
+	CRASH_DO(c, db_rows(c, "t", 63, 1, 1, 70028, 8));
+	CRASH_DO(c, db_rows(c, "t", 60, 4, 1, -1, 0));
+	CRASH_DO(c, twzdb_checkpoint(c->db)); /* looks for who reads: what died may be used again */
+	return 0;
+}
+
+static int run_room(struct crash *c)
+{
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 1, 2, 1, 10, 7));
+	CRASH_OP(c, db_rows(c, "t", LONG_KEY + 902, 1, 1, 20, 7));
+	return 0;
+}
+
+const struct crash_workload wl_db_room = {.name = "engine.room",
+					  .what = "rows with long keys where short rows were",
+					  .media = CRASH_LINE | CRASH_PAGE,
+					  .share = SHARE_LARGE,
+					  .kind = &db_kind,
+					  .setup = setup_room,
+					  .run = run_room,
+					  .show = db_show};

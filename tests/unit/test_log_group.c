@@ -1,129 +1,13 @@
 /* SPDX-License-Identifier: MIT
  * test_log_group.c -- group commit of twz_log: threads, processes killed at any moment, failed writes
- *
- * A record's number is how many were submitted before it since the segment was made, so whoever holds the writer
- * lock knows the next one. `world` is what no death takes away: the writer lock, the "homes" (how many records were
- * applied), and what each worker was told.
  */
 #include <pthread.h>
 #include <signal.h>
 #include <stdatomic.h>
-#include <sys/mman.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "log_env.h"
-
-#define WORKERS 4
-#define LEN_MAX 3000
-
-static struct world {
-	pthread_mutex_t writer; /* robust */
-	uint64_t next;		/* records applied, in order */
-	uint64_t base;		/* of numbers: what was applied before the segment was made */
-	uint64_t acked[WORKERS];
-	int bad, failed;
-	atomic_bool stop;
-} * world;
-
-static void writer_new(void)
-{
-	pthread_mutexattr_t attr;
-
-	pthread_mutexattr_init(&attr);
-	pthread_mutexattr_setpshared(&attr, PTHREAD_PROCESS_SHARED);
-	pthread_mutexattr_setrobust(&attr, PTHREAD_MUTEX_ROBUST);
-	pthread_mutex_init(&world->writer, &attr);
-}
-
-static bool world_new(void)
-{
-	world = mmap(NULL, sizeof(*world), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
-		     0);
-	if (world == MAP_FAILED)
-		return false;
-	writer_new();
-	return true;
-}
-
-/* In order; a record whose applier died comes once more. */
-static int world_apply(const void *rec, size_t len)
-{
-	uint64_t n, next = __atomic_load_n(&world->next, __ATOMIC_SEQ_CST);
-
-	memcpy(&n, rec, sizeof(n));
-	if (!body_is(rec, n, len) || (n != next && n + 1 != next))
-		__atomic_store_n(&world->bad, 1, __ATOMIC_SEQ_CST);
-	else
-		__atomic_store_n(&world->next, n + 1, __ATOMIC_SEQ_CST);
-	return 0;
-}
-
-static int on_staged(void *ctx, uint64_t lsn, const void *rec, size_t len)
-{
-	(void)ctx, (void)lsn;
-	return world_apply(rec, len);
-}
-
-/* Restart: homes may have been there already. */
-static int on_replay(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
-{
-	uint64_t n;
-
-	(void)ctx, (void)lsn, (void)restart;
-	memcpy(&n, rec, sizeof(n));
-	if (!body_is(rec, n, len) || n > world->next)
-		world->bad = 1;
-	else if (n == world->next)
-		world->next = n + 1;
-	return 0;
-}
-
-static int on_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
-{
-	(void)ctx, (void)lsn, (void)rec, (void)len;
-	return 0;
-}
-
-static const struct twz_log_user user = {
-	.version = 1, .apply = on_replay, .flush = on_flush, .staged = on_staged};
-
-static int open_log(const char *path, const void *backend, twz_oid id, struct twz_store **s,
-		    struct twz_log **l)
-{
-	struct twz_store_options opt = {.size = sizeof(opt), .backend = backend};
-	int restart = 0, err;
-
-	unsetenv("PMEM2_FORCE_GRANULARITY");
-	err = twz_store_open(path, &opt, s);
-	if (!err)
-		err = twz_log_open(*s, id, &user, l, &restart);
-	return !err && restart ? twz_log_recover(*l, true) : err;
-}
-
-/* One record, submitted under the writer lock; *NR: its number. */
-static int submit_one(struct twz_log *l, uint64_t *number, uint64_t *nr)
-{
-	uint64_t applied;
-	size_t len;
-	void *at;
-	int err = pthread_mutex_lock(&world->writer);
-
-	if (err == EOWNERDEAD) {
-		pthread_mutex_consistent(&world->writer);
-		err = twz_log_recover(l, false);
-	}
-	twz_log_pending(l, &applied, number);
-	*number += world->base;
-	len = MIN_BODY + (size_t)(*number * 2654435761u % LEN_MAX);
-	at = err ? NULL : twz_log_stage(l, len);
-	if (at) {
-		body_make(at, *number, len);
-		err = twz_log_can_submit(l, len) ? twz_log_submit(l, len, nr) : TWZ_E_TOOBIG;
-	}
-	pthread_mutex_unlock(&world->writer);
-	return at || err ? err : TWZ_E_NOMEM;
-}
+#include "log_world.h"
 
 static int worker(struct twz_log *l, int me)
 {
@@ -143,36 +27,6 @@ static int worker(struct twz_log *l, int me)
 		__atomic_store_n(&world->acked[me], number + 1, __ATOMIC_SEQ_CST);
 	}
 	return err;
-}
-
-/* Everything a worker was told is there. */
-static void check_acked(void)
-{
-	T_EQ(world->bad, 0);
-	for (int i = 0; i < WORKERS; i++)
-		T_TRUE(world->acked[i] <= world->next);
-}
-
-/* The log as a restart finds it: what was applied is what it says, from the tail on. */
-static void check_restart(const char *path, twz_oid id)
-{
-	struct twz_store *s;
-	struct twz_log *l;
-
-	if (T_OK(open_log(path, NULL, id, &s, &l)))
-		return;
-	check_acked();
-	world->base = world->next; /* a new segment counts from 0 */
-	twz_log_close(l);
-	T_OK(twz_store_close(s));
-}
-
-static bool log_new(struct env *e, uint64_t ring)
-{
-	if (!T_TRUE(world_new()) || !env_new(e, false, ring, NULL))
-		return false;
-	env_close(e);
-	return true;
 }
 
 /* --- threads --- */
@@ -381,121 +235,6 @@ static void a_failed_batch_fails_everybody(void)
 	}
 }
 
-/* --- a process is stopped while it writes a batch --- */
-
-static int stop_before, stop_after; /* a write: the nth from now */
-
-static int stopping_write(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
-{
-	int err;
-
-	if (stop_before && !--stop_before)
-		raise(SIGSTOP);
-	err = real->write_sync(m, buf, off, len);
-	if (stop_after && !--stop_after)
-		raise(SIGSTOP);
-	return err;
-}
-
-static int stopped_leader(const struct env *e, bool before)
-{
-	struct twz_store *s;
-	struct twz_log *l;
-	uint64_t number, nr;
-	int err = open_log(e->path, NULL, e->id, &s, &l);
-
-	if (err)
-		return 1;
-	real = s->media->ops;
-	failing = *real;
-	failing.write_sync = stopping_write;
-	s->media->ops = &failing;
-	err = submit_one(l, &number, &nr);
-	*(before ? &stop_before : &stop_after) = 1;
-	if (!err)
-		err = twz_log_wait(l, nr);
-	return err ? 2 : 0;
-}
-
-static int walk_one(void *ctx, uint64_t lsn, const void *rec, size_t len)
-{
-	uint64_t n, *last = ctx;
-
-	(void)lsn;
-	memcpy(&n, rec, sizeof(n));
-	if (!body_is(rec, n, len) || (*last && n != *last + 1))
-		return 1;
-	*last = n;
-	return 0;
-}
-
-/* The ring ends with the last record that was acknowledged. */
-static void check_ring(struct twz_log *l)
-{
-	uint64_t last = 0;
-
-	T_EQ(twz_log_walk(l, walk_one, &last), 0);
-	T_TRUE(!last || last + 1 == world->next);
-	T_EQ(world->bad, 0);
-}
-
-static int commit_some(struct twz_log *l, int cnt)
-{
-	uint64_t number, nr;
-	int err = 0;
-
-	while (cnt-- && !err) {
-		err = submit_one(l, &number, &nr);
-		if (!err)
-			err = twz_log_wait(l, nr);
-	}
-	return err;
-}
-
-static void others_write_for_the_stopped(bool before, int sig)
-{
-	struct twz_store *s;
-	struct env e;
-	int status = 0;
-	pid_t pid;
-
-	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
-		return;
-	T_OK(commit_some(the_log, 3));
-	fflush(NULL);
-	pid = fork();
-	if (!pid)
-		_exit(stopped_leader(&e, before));
-	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
-	T_TRUE(WIFSTOPPED(status));
-	T_OK(commit_some(the_log, 1)); /* with the other's before it */
-	T_EQ(world->next, 5);
-	/* Up to where it was, one lap later, and not farther. */
-	T_ERR(commit_some(the_log, 100), TWZ_E_TIMEOUT);
-	T_TRUE(world->next > 8);
-	check_ring(the_log);
-	kill(pid, sig);
-	T_EQ(waitpid(pid, &status, 0), pid);
-	T_TRUE(sig == SIGKILL || (WIFEXITED(status) && !WEXITSTATUS(status)));
-	check_ring(the_log);
-	T_OK(commit_some(the_log, 100));
-	check_ring(the_log);
-	twz_log_close(the_log);
-	T_OK(twz_store_close(s));
-	check_restart(e.path, e.id);
-	unlink(e.path);
-}
-
-static void others_write_for_who_is_stopped_and_goes_on(void)
-{
-	others_write_for_the_stopped(true, SIGCONT);
-}
-
-static void others_write_for_who_is_stopped_and_killed(void)
-{
-	others_write_for_the_stopped(false, SIGKILL);
-}
-
 /* --- memory --- */
 
 static bool no_memory;
@@ -542,8 +281,6 @@ int main(int argc, char **argv)
 		T_CASE(killing_all_loses_nothing_that_was_told),
 		T_CASE(a_failed_batch_fails_everybody),
 		T_CASE(what_was_submitted_needs_no_memory),
-		T_CASE(others_write_for_who_is_stopped_and_goes_on),
-		T_CASE(others_write_for_who_is_stopped_and_killed),
 		T_END,
 	};
 

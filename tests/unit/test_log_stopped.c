@@ -1,0 +1,212 @@
+/* SPDX-License-Identifier: MIT
+ * test_log_stopped.c -- twz_log on page media: a process is stopped (SIGSTOP) while it writes a batch, or writes that of another again
+ */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "log_world.h"
+
+static struct twz_log *the_log;
+static struct twz__media_ops failing;
+static const struct twz__media_ops *real;
+static int stop_before, stop_after; /* a write: the nth from now */
+
+static int stopping_write(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	int err;
+
+	if (stop_before && !--stop_before)
+		raise(SIGSTOP);
+	err = real->write_sync(m, buf, off, len);
+	if (stop_after && !--stop_after)
+		raise(SIGSTOP);
+	return err;
+}
+
+static int open_stopping(const struct env *e, struct twz_store **s, struct twz_log **l)
+{
+	int err = open_log(e->path, NULL, e->id, s, l);
+
+	if (err)
+		return err;
+	real = (*s)->media->ops;
+	failing = *real;
+	failing.write_sync = stopping_write;
+	(*s)->media->ops = &failing;
+	return 0;
+}
+
+static int stopped_leader(const struct env *e, bool before)
+{
+	struct twz_store *s;
+	struct twz_log *l;
+	uint64_t number, nr;
+	int err = open_stopping(e, &s, &l);
+
+	if (err)
+		return 1;
+	err = submit_one(l, &number, &nr);
+	*(before ? &stop_before : &stop_after) = 1;
+	if (!err)
+		err = twz_log_wait(l, nr);
+	return err ? 2 : 0;
+}
+
+/* Has nothing of its own to write: what it writes is the other's batch, once more. */
+static int stopped_helper(const struct env *e)
+{
+	struct twz_store *s;
+	struct twz_log *l;
+	int err = open_stopping(e, &s, &l);
+
+	if (err)
+		return 1;
+	stop_before = 1;
+	return twz_log_drain(l) ? 2 : 0;
+}
+
+/* It has stopped itself. */
+static void wait_stopped(pid_t pid)
+{
+	int status = 0;
+
+	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	T_TRUE(WIFSTOPPED(status));
+}
+
+static void go_on(pid_t pid)
+{
+	int status = 0;
+
+	kill(pid, SIGCONT);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+}
+
+static int walk_one(void *ctx, uint64_t lsn, const void *rec, size_t len)
+{
+	uint64_t n, *last = ctx;
+
+	(void)lsn;
+	memcpy(&n, rec, sizeof(n));
+	if (!body_is(rec, n, len) || (*last && n != *last + 1))
+		return 1;
+	*last = n;
+	return 0;
+}
+
+/* The ring ends with the last record that was acknowledged. */
+static void check_ring(struct twz_log *l)
+{
+	uint64_t last = 0;
+
+	T_EQ(twz_log_walk(l, walk_one, &last), 0);
+	T_TRUE(!last || last + 1 == world->next);
+	T_EQ(world->bad, 0);
+}
+
+static int commit_some(struct twz_log *l, int cnt)
+{
+	uint64_t number, nr;
+	int err = 0;
+
+	while (cnt-- && !err) {
+		err = submit_one(l, &number, &nr);
+		if (!err)
+			err = twz_log_wait(l, nr);
+	}
+	return err;
+}
+
+static void others_write_for_the_stopped(bool before, int sig)
+{
+	struct twz_store *s;
+	struct env e;
+	int status = 0;
+	pid_t pid;
+
+	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+		return;
+	T_OK(commit_some(the_log, 3));
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(stopped_leader(&e, before));
+	wait_stopped(pid);
+	T_OK(commit_some(the_log, 1)); /* with the other's before it */
+	T_EQ(world->next, 5);
+	/* Up to where it was, one lap later, and not farther. */
+	T_ERR(commit_some(the_log, 100), TWZ_E_TIMEOUT);
+	T_TRUE(world->next > 8);
+	check_ring(the_log);
+	kill(pid, sig);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_TRUE(sig == SIGKILL || (WIFEXITED(status) && !WEXITSTATUS(status)));
+	check_ring(the_log);
+	T_OK(commit_some(the_log, 100));
+	check_ring(the_log);
+	twz_log_close(the_log);
+	T_OK(twz_store_close(s));
+	check_restart(e.path, e.id);
+	unlink(e.path);
+}
+
+static void others_write_for_who_is_stopped_and_goes_on(void)
+{
+	others_write_for_the_stopped(true, SIGCONT);
+}
+
+static void others_write_for_who_is_stopped_and_killed(void)
+{
+	others_write_for_the_stopped(false, SIGKILL);
+}
+
+/*
+ * The owner of a batch is stopped, and so is who writes it again, before a byte of that has gone out. The owner goes on and has
+ * done with it. Its place in the ring is the other's still, one lap later too; and so is its place among the batches, which says so.
+ */
+static void who_writes_again_is_stopped_too(void)
+{
+	struct twz_store *s;
+	pid_t owner, helper;
+	struct env e;
+
+	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+		return;
+	T_OK(commit_some(the_log, 3));
+	fflush(NULL);
+	owner = fork();
+	if (!owner)
+		_exit(stopped_leader(&e, true));
+	wait_stopped(owner);
+	helper = fork();
+	if (!helper)
+		_exit(stopped_helper(&e));
+	wait_stopped(helper);
+	go_on(owner);
+	T_EQ(world->next, 4);
+	T_ERR(commit_some(the_log, 100), TWZ_E_TIMEOUT);
+	T_TRUE(world->next > 8);
+	check_ring(the_log);
+	go_on(helper); /* and writes what is long durable */
+	check_ring(the_log);
+	T_OK(commit_some(the_log, 100));
+	check_ring(the_log);
+	twz_log_close(the_log);
+	T_OK(twz_store_close(s));
+	check_restart(e.path, e.id);
+	unlink(e.path);
+}
+
+int main(int argc, char **argv)
+{
+	static const struct t_case cases[] = {
+		T_CASE(others_write_for_who_is_stopped_and_goes_on),
+		T_CASE(others_write_for_who_is_stopped_and_killed),
+		T_CASE(who_writes_again_is_stopped_too),
+		T_END,
+	};
+
+	return t_main("log_stopped", cases, argc, argv);
+}
