@@ -30,7 +30,7 @@ foreach(t tx tx_crash alloc name)
 endforeach()
 
 # libtwz runtime: stores, objects, the companion, bad input (tests/unit/rt_env.h: both media, files, processes)
-foreach(t store readonly obj companion badinput persist dump)
+foreach(t store readonly obj companion badinput persist dump file_sync)
 	twz_unit_test(${t} twz_static)
 	target_sources(test_${t} PRIVATE unit/rt_env.c)
 endforeach()

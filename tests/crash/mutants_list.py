@@ -66,6 +66,21 @@ crash("D3", "spill-not-durable", "twz/src/log_spill.c",
       "if (!err)\n\t\ttwz_fence(r->store);\n\treturn err;", "return err;",
       "the body of a long record is not durable before its reference", "run log.spill --media line --limit 2000 --seed 1")
 
+# The instructions, which the simulator has functions for.
+unit("D2", "flush-of-nothing", "twz/src/persist.c",
+     "twz__cpu_clwb((uintptr_t)addr & ~(uintptr_t)(TWZ_LINE_SIZE - 1), cnt);", ";",
+     "a flush is no instruction", "persist")
+unit("D3", "fence-of-nothing", "twz/src/persist.c",
+     "count(&s->stats.fences, 1);\n\ts->media->ops->fence(s->media);", "count(&s->stats.fences, 1);",
+     "a fence is no instruction", "persist")
+# The calls of the file back end, of which the simulator knows nothing.
+unit("D3", "file-write-not-synced", "twz/src/file_sync.c",
+     "iov, cnt, (off_t)off, RWF_DSYNC);", "iov, cnt, (off_t)off, 0);",
+     "a synchronous write to a file is an ordinary one", "file_sync")
+unit("D3", "file-zeros-not-synced", "twz/src/backend_file.c",
+     "(off_t)off, (off_t)len))\n\t\treturn twz__file_datasync(fm(m), off, len);\n\treturn write_zeros", "(off_t)off, (off_t)len))\n\t\treturn 0;\n\treturn write_zeros",
+     "many zeros are not durable when the call returns", "file_sync")
+
 # --- D4: homes after the record ---
 
 crash("D4", "apply-first", "engine/src/commit.c",
@@ -88,6 +103,13 @@ crash("D5", "journal-tail-before-homes", "twz/core/journal.c",
 crash("D5", "tail-not-durable", "twz/src/log_append.c",
       "if (twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), to))\n\t\t\terr = twz__log_fail(l, \"publishing the tail\");\n\t\telse\n",
       "", "the space of old records is overwritten, the tail stays", "run log.laps engine.laps --limit 1500 --seed 1")
+
+unit("D5", "file-range-not-synced", "twz/src/file_sync.c",
+     "err = msync((void *)from, (uintptr_t)addr + len - from, MS_SYNC) ? errno : believed(f);", "err = believed(f);",
+     "a range of a mapped file is not synced", "file_sync")
+unit("D5", "file-not-synced", "twz/src/file_sync.c",
+     "int err = fdatasync(way_fd(f, w)) ? errno : believed(f);", "int err = believed(f);",
+     "a file is not synced", "file_sync")
 
 # Checkpoints beside commits.
 crash("D5", "ahead-not-synced", "twz/src/log_ahead.c",
@@ -157,6 +179,19 @@ crash("D11", "growth-after-record", "twz/core/space.c",
 unit("D11", "hollow-not-taken", "engine/src/give.c",
      "int err = twz_obj_take(o, p & TWZ_PPTR_OFF_MASK, len);", "int err = 0;\n\n\t(void)o;",
      "space given back is stored to without being taken", "engine_give")
+
+unit("D11", "size-not-durable", "twz/src/backend_file.c",
+     "return twz__file_datasync(f, from, len - from);\n}\n\nstatic int file_grow", "return 0;\n}\n\nstatic int file_grow",
+     "the size of a file that grew is not durable", "file_sync")
+unit("D11", "ahead-without-zeros", "twz/src/backend_file.c",
+     "return write_zeros(f, from, len - from);\n\treturn twz__file_datasync", "return 0;\n\treturn twz__file_datasync",
+     "a helper thread makes the file grow, and its size is not durable", "file_sync")
+unit("D11", "given-not-durable", "twz/src/backend_file.c",
+     "/* Or what lay there might be back after a crash. */\n\treturn twz__file_datasync(fm(m), off, len);", "return 0;",
+     "space given back may be there again after a crash", "file_sync")
+unit("D11", "taken-not-durable", "twz/src/backend_file.c",
+     "return nospc(fm(m), len, err);\n\treturn twz__file_datasync(fm(m), off, len);", "return nospc(fm(m), len, err);\n\treturn 0;",
+     "space taken again is not there after a crash", "file_sync")
 
 # --- D12: staging ---
 
@@ -237,6 +272,19 @@ unit("D17", "checkpoint-publishes", "twz/src/log_append.c",
      "if (err == TWZ_E_IO)\n\t\treturn twz__log_fail(l, \"syncing the homes at a checkpoint\");", "if (err == TWZ_E_IO)\n\t\terr = 0;",
      "a checkpoint whose sync failed publishes the tail", "log_crash")
 
+unit("D17", "shut-down-believed", "twz/src/file_sync.c",
+     "return !f->shuts_down || !fstat(f->m.fd, &st) ? 0 : EIO;", "(void)f, (void)st;\n\treturn 0;",
+     "a sync that succeeds is believed of a file system that has shut down", "file_sync")
+unit("D17", "loss-forgotten", "twz/src/file_sync.c",
+     "if (err)\n\t\tlose(f);\n\tif (w)", "if (w)",
+     "what one sync was told the next one does not know", "engine_lost")
+unit("D17", "loss-not-told", "twz/src/file_sync.c",
+     "if (f->m.lost)\n\t\t__atomic_store_n(f->m.lost, 1, __ATOMIC_SEQ_CST);", "",
+     "what one process was told others do not know", "engine_lost")
+unit("D17", "not-asked-again", "twz/src/file_sync.c",
+     "else\n\t\terr = ask(f);", "else\n\t\terr = 0;",
+     "msync is believed, by whose description somebody else may have been told", "engine_lost")
+
 # --- D18: creation ---
 
 crash("D18", "no-mark", "twz/src/store.c",
@@ -246,6 +294,16 @@ crash("D18", "one-super-first", "twz/core/super.c",
       "for (u32 i = 0; i < 2 && !err; i++) {\n\t\tc.super.seq++;\n\t\terr = super_write(&c, 1 - i, &c.super);\n\t}\n\treturn err;\n}",
       "return err;\n}",
       "a new store has no superblock", "run core.store_create --limit 100 --seed 1")
+
+unit("D18", "named-before-synced", "twz/src/backend_file.c",
+     "if (fsync(m->fd))\n\t\treturn twz__file_io_error(f, \"sync\", 0, 0, errno);\n\tif (link_name(f)) {", "if (link_name(f)) {",
+     "a new store has its name before its bytes are durable", "file_sync")
+unit("D18", "name-not-durable", "twz/src/backend_file.c",
+     "if (fd < 0 || fsync(fd))", "if (fd < 0)",
+     "the name of a new store is not durable", "file_sync")
+unit("D18", "emptied-not-durable", "twz/src/backend_file.c",
+     "if (ftruncate(m->fd, 0) || fsync(m->fd))", "if (ftruncate(m->fd, 0))",
+     "a creation that was taken back is not durably gone", "file_sync")
 
 # --- D19: a block once a lap ---
 
