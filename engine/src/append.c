@@ -12,7 +12,9 @@
 #include "recsum.h"
 #include "space.h"
 
-#define GATHER 64 /* rows looked at together */
+#define GATHER	   64	/* rows looked at together */
+#define AHEAD	   1024 /* bytes: lines are asked for so long before they are filled */
+#define COPY_SHORT 256
 
 struct run {
 	struct twzdb_txn *tx;
@@ -66,36 +68,45 @@ static int close_leaf(struct run *r, struct pnode *right, uint64_t lof, struct b
 	return err;
 }
 
+/* What a new last leaf needs, before anything changes. */
+struct next {
+	struct path path; /* to the leaf that is full */
+	struct bkey sep;
+	uint64_t lof;
+};
+
 /*
- * The last leaf is full: it stays so, and KEY will begin the next one, which is behind it. What may find no space comes first:
- * if it does, nothing has changed.
+ * The last leaf is full: it stays so, and KEY will begin the next one, which is behind it. What may find no space comes first, here:
+ * if it does, nothing has changed, and from here on blocks are taken for rows only.
  */
-static int next_leaf(struct run *r, struct bkey key)
+static int next_plan(struct run *r, struct bkey key, struct next *nx)
 {
 	struct twzdb_txn *tx = r->tx;
 	struct rec_pm *rec;
-	struct pnode *right;
-	struct bkey last = r->key[TWZDB_FANOUT - 1], sep;
-	struct path path;
-	uint64_t lof;
-	int err = twzdb__tail_path(tx, r->table, r->pn, &path);
+	struct bkey last = r->key[TWZDB_FANOUT - 1];
+	int err = twzdb__tail_path(tx, r->table, r->pn, &nx->path);
 
 	if (!err && r->done == TWZDB_FANOUT)
 		err = twzdb__rec_key(tx->db, r->pn->img.ptr[r->pn->img.perm[TWZDB_FANOUT - 1]],
 				     &last);
 	if (!err)
-		err = twzdb__reserve_nodes(tx, (unsigned)path.depth + 1);
+		err = twzdb__reserve_nodes(tx, (unsigned)nx->path.depth + 1);
 	if (err)
 		return err;
-	sep = (struct bkey){key.p, twzdb__lcp(last, key) + 1};
-	err = twzdb__rec_new(tx, 0, sep, NULL, 0, 0, TWZDB_FENCE, &lof, &rec);
-	if (err)
-		return err;
-	err = twzdb__node_new(tx, 0, &right);
+	nx->sep = (struct bkey){key.p, twzdb__lcp(last, key) + 1};
+	return twzdb__rec_new(tx, 0, nx->sep, NULL, 0, 0, TWZDB_FENCE, &nx->lof, &rec);
+}
+
+static int next_leaf(struct run *r, struct next *nx)
+{
+	struct twzdb_txn *tx = r->tx;
+	struct pnode *right;
+	int err = twzdb__node_new(tx, 0, &right);
+
 	if (!err)
-		err = close_leaf(r, right, lof, sep);
+		err = close_leaf(r, right, nx->lof, nx->sep);
 	if (!err)
-		err = twzdb__leaf_link(tx, r->table, &path, r->pn, right, sep);
+		err = twzdb__leaf_link(tx, r->table, &nx->path, r->pn, right, nx->sep);
 	if (err)
 		return twzdb__break(tx, err);
 	tx->splits++;
@@ -104,9 +115,30 @@ static int next_leaf(struct run *r, struct bkey key)
 	return 0;
 }
 
+/* Values are seldom long, and where they go is not in the cache: a call costs more than the copy. */
+static inline void copy_in(uint8_t *to, const uint8_t *from, uint32_t len)
+{
+	if (unlikely(len > COPY_SHORT)) {
+		memcpy(to, from, len);
+	} else if (len >= 32) {
+		for (uint32_t i = 0; i + 32 < len; i += 32)
+			memcpy(to + i, from + i, 32);
+		memcpy(to + len - 32, from + len - 32, 32);
+	} else if (len >= 16) {
+		memcpy(to, from, 16);
+		memcpy(to + len - 16, from + len - 16, 16);
+	} else if (len >= 8) {
+		memcpy(to, from, 8);
+		memcpy(to + len - 8, from + len - 8, 8);
+	} else {
+		for (uint32_t i = 0; i < len; i++)
+			to[i] = from[i];
+	}
+}
+
 /* As twzdb__rec_fill() does, which has the reasons for the order. */
-static inline void fill(const struct run *r, struct rec_pm *rec, struct bkey key,
-			struct twzdb_slice value)
+static inline uint32_t fill(const struct run *r, struct rec_pm *rec, struct bkey key,
+			    struct twzdb_slice value)
 {
 	uint32_t vlf = (uint32_t)value.len | TWZDB_VLF_KIND(TWZDB_ROW),
 		 klt = key.len | TWZDB_KLT_TABLE(r->tag);
@@ -120,10 +152,9 @@ static inline void fill(const struct run *r, struct rec_pm *rec, struct bkey key
 	__atomic_store_n(&rec->klt, klt, __ATOMIC_RELAXED);
 	hash = recsum_data(key.p, key.len, value.ptr, (uint32_t)value.len);
 	rec->sum = recsum(ts, 0, klt, vlf, hash);
-	if (likely(key.len))
-		memcpy(rec->data, key.p, key.len);
-	if (likely(value.len))
-		memcpy(rec->data + key.len, value.ptr, value.len);
+	copy_in(rec->data, key.p, key.len);
+	copy_in(rec->data + key.len, value.ptr, (uint32_t)value.len);
+	return rec->sum;
 }
 
 static inline void enter(struct run *r, struct bkey key, uint64_t p)
@@ -137,14 +168,18 @@ static inline void enter(struct run *r, struct bkey key, uint64_t p)
 	n->n++;
 }
 
-/* CNT rows of one class, in the blocks from P on. */
+/* CNT rows of one class, in the blocks from P on; *SUM of them. */
 static void put_blocks(struct run *r, unsigned cls, uint64_t p, struct rec_pm *rec,
-		       const struct bkey *keys, const struct twzdb_slice *values, unsigned cnt)
+		       const struct bkey *keys, const struct twzdb_slice *values, unsigned cnt,
+		       uint64_t *sum)
 {
 	uint32_t len = twzdb__block_lens[cls];
 
+	*sum = p;
 	for (unsigned i = 0; i < cnt; i++) {
-		fill(r, rec, keys[i], values[i]);
+		for (uint32_t o = 0; o < len && o < 4 * TWZ_LINE_SIZE; o += TWZ_LINE_SIZE)
+			__builtin_prefetch((uint8_t *)rec + AHEAD + o, 1);
+		*sum = run_sum(*sum, fill(r, rec, keys[i], values[i]));
 		enter(r, keys[i], p);
 		rec = (struct rec_pm *)(void *)((uint8_t *)rec + len);
 		p += len;
@@ -153,33 +188,115 @@ static void put_blocks(struct run *r, unsigned cls, uint64_t p, struct rec_pm *r
 	r->tx->mods += cnt;
 }
 
+/* Where the next CNT rows of the last leaf will be, as the first one remembers it, if the others' slots follow. */
+static uint64_t hint_for(const struct run *r, unsigned cnt)
+{
+	const struct node_pm *n = &r->pn->img;
+	unsigned slot = n->perm[n->n];
+
+	for (unsigned i = 1; i < cnt; i++)
+		if (n->perm[n->n + i] != slot + i)
+			return 0;
+	return r->pn->p | (uint64_t)slot << TWZDB_LONE_SHIFT;
+}
+
+/* Is there memory to note N blocks that lie one behind the other? */
+static bool can_note(struct twzdb_txn *tx, unsigned n)
+{
+	struct u64vec *v = tx->db->page_media ? &tx->recs : &tx->runs;
+
+	n = tx->db->page_media ? n : RUN_WORDS;
+	while (v->cap - v->cnt < n)
+		if (u64vec_grow(v))
+			return false;
+	return true;
+}
+
+/* On page media a row may have to be carried in the record: so each is listed (D2b). */
+static void note(struct twzdb_txn *tx, struct rec_run_pm u, uint32_t len)
+{
+	if (!tx->db->page_media) {
+		memcpy(tx->runs.v + tx->runs.cnt, &u, sizeof(u));
+		tx->runs.cnt += RUN_WORDS;
+		return;
+	}
+	for (unsigned i = 0; i < u.cnt; i++)
+		tx->recs.v[tx->recs.cnt++] = u.where + (uint64_t)i * len;
+}
+
+/* Blocks for up to U->cnt rows, from U->where on: so many as U->cnt says then. *RUN: they stand in no list yet. */
+static int take(struct run *r, unsigned cls, struct rec_run_pm *u, struct rec_pm **rec, bool *run)
+{
+	unsigned n = 0;
+
+	if (can_note(r->tx, u->cnt))
+		n = twzdb__alloc_run(r->tx, cls, u->cnt, &u->where, rec);
+	*run = n != 0;
+	u->cnt = n ? n : 1;
+	return n ? 0 : twzdb__alloc_rec(r->tx, cls, twzdb__block_lens[cls], &u->where, rec);
+}
+
+/* One leaf's share of CNT rows of one class; *DONE counts them. */
+static int put_some(struct run *r, unsigned cls, const struct bkey *keys,
+		    const struct twzdb_slice *values, unsigned cnt, size_t *done)
+{
+	unsigned room = TWZDB_FANOUT - r->pn->img.n, max = room ? room : TWZDB_FANOUT;
+	struct rec_run_pm u = {.cnt = cnt < max ? cnt : max};
+	struct rec_pm *rec;
+	struct next nx;
+	bool run;
+	int err = room ? 0 : next_plan(r, keys[0], &nx);
+
+	if (err)
+		return err;
+	err = take(r, cls, &u, &rec, &run);
+	if (err && !room)
+		twzdb__rec_unreserve(r->tx, nx.lof);
+	if (!err && !room)
+		err = next_leaf(r, &nx); /* or nothing of this transaction stays */
+	if (err)
+		return err;
+	u.leaf = hint_for(r, u.cnt);
+	put_blocks(r, cls, u.where, rec, keys, values, u.cnt, &u.sum);
+	if (run)
+		note(r->tx, u, twzdb__block_lens[cls]);
+	*done += u.cnt;
+	return 0;
+}
+
 /* CNT rows of one class, one behind the other; *DONE counts them. */
 static int put_class(struct run *r, unsigned cls, const struct bkey *keys,
 		     const struct twzdb_slice *values, unsigned cnt, size_t *done)
 {
-	uint32_t len = twzdb__block_lens[cls];
+	size_t from = *done;
 	int err = 0;
 
-	for (unsigned at = 0, n; at < cnt; at += n) {
-		unsigned room = TWZDB_FANOUT - r->pn->img.n;
-		struct rec_pm *rec;
-		uint64_t p;
+	while (!err && *done - from < cnt) {
+		size_t at = *done - from;
 
-		err = twzdb__alloc_rec(r->tx, cls, len, &p, &rec);
-		if (!err && !room) {
-			err = next_leaf(r, keys[at]);
-			room = TWZDB_FANOUT;
-			if (err)
-				twzdb__rec_unreserve(r->tx, p);
-		}
-		if (err)
-			break;
-		n = cnt - at < room ? cnt - at : room;
-		n = 1 + twzdb__alloc_next(r->tx, cls, p + len, n - 1);
-		put_blocks(r, cls, p, rec, keys + at, values + at, n);
-		*done += n;
+		err = put_some(r, cls, keys + at, values + at, cnt - (unsigned)at, done);
 	}
 	return err;
+}
+
+static inline uint64_t big_endian(const uint8_t *p)
+{
+	uint64_t w;
+
+	memcpy(&w, p, sizeof(w));
+	return __builtin_bswap64(w);
+}
+
+/* bkey_cmp(A, B) < 0, by the first bytes if they say so. */
+static inline bool comes_before(struct bkey a, struct bkey b)
+{
+	for (unsigned i = 0; i < 16 && a.len >= 16 && b.len >= 16; i += 8) {
+		uint64_t x = big_endian(a.p + i), y = big_endian(b.p + i);
+
+		if (x != y)
+			return x < y;
+	}
+	return bkey_cmp(a, b) < 0;
 }
 
 /* So many of the CNT rows from the first on are short, of one class, and in order behind LAST: their keys and class. */
@@ -187,15 +304,17 @@ static unsigned gather(const struct twzdb_slice *keys, const struct twzdb_slice 
 		       const struct bkey *last, struct bkey *out, unsigned *cls)
 {
 	unsigned n = 0, c;
+	uint64_t len;
 
 	for (; n < GATHER && n < cnt; n++) {
 		if (row_is_long(keys[n].len, values[n].len))
 			break;
 		out[n] = (struct bkey){keys[n].ptr ? keys[n].ptr : (const void *)"",
 				       (uint32_t)keys[n].len};
-		c = twzdb__class_of(rec_len_of(out[n].len, (uint32_t)values[n].len, TWZDB_ROW));
+		len = rec_len_of(out[n].len, (uint32_t)values[n].len, TWZDB_ROW);
+		c = likely(len <= TWZDB_FINE_MAX) ? class_fine(len) : twzdb__class_of(len);
 		if (c == TWZDB_CLS_LARGE || (n && c != *cls) ||
-		    (last && bkey_cmp(*last, out[n]) >= 0))
+		    (last && !comes_before(*last, out[n])))
 			break;
 		*cls = c;
 		last = &out[n];

@@ -8,6 +8,7 @@
 #include "apply.h"
 #include "find.h"
 #include "group.h"
+#include "recsum.h"
 
 #define FETCH_AHEAD 8 /* items */
 #define PTR_WORDS                                                                                  \
@@ -82,6 +83,28 @@ static const char *check_rec_live(struct twzdb *db, const struct item_pm *it,
 	for (uint64_t i = 0; i < it->len / sizeof(*r); i++)
 		if (!twzdb__is_rec(db, r[i].where) || r[i].kind >= TWZDB_TABLE)
 			return "list of records names no block, or a wrong kind";
+	return NULL;
+}
+
+/* All of a run lies in the unit its first row lies in. */
+static const char *check_rec_run(struct twzdb *db, const struct item_pm *it,
+				 const struct rec_run_pm *u)
+{
+	if (it->len % sizeof(*u))
+		return "list of runs of a wrong length";
+	for (uint64_t i = 0; i < it->len / sizeof(*u); i++) {
+		uint64_t last = u[i].where, slot = u[i].leaf >> TWZDB_LONE_SHIFT;
+
+		if (!u[i].cnt || u[i].cnt > TWZDB_FANOUT || u[i].zero)
+			return "run of a wrong length";
+		last += (u[i].cnt - 1) * twzdb__block_len(db, u[i].where);
+		if (!twzdb__is_rec(db, u[i].where) || !twzdb__is_rec(db, last) ||
+		    unit_no(last) != unit_no(u[i].where))
+			return "run names no blocks";
+		if (u[i].leaf && (!twzdb__is_node(db, u[i].leaf & TWZDB_LONE_PTR) ||
+				  slot + u[i].cnt > TWZDB_FANOUT))
+			return "run of no leaf";
+	}
 	return NULL;
 }
 
@@ -197,6 +220,8 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 		return check_node_wr(db, it, payload);
 	case TWZDB_IT_REC_LIVE:
 		return check_rec_live(db, it, payload);
+	case TWZDB_IT_REC_RUN:
+		return check_rec_run(db, it, payload);
 	case TWZDB_IT_REC_FULL:
 		return check_rec(db, it, payload, ts);
 	case TWZDB_IT_WORD:
@@ -211,17 +236,6 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 }
 
 /* --- transactions of one operation --- */
-
-static size_t lone_len(const struct lone_pm *l)
-{
-	return lone_kind(l) == TWZDB_LREC_INS1 ? sizeof(*l) : TWZDB_LONE_LEN;
-}
-
-/* The row that stands behind it on page media, or NULL. */
-static const struct rec_pm *lone_carried(const struct lone_pm *l, size_t len)
-{
-	return len > lone_len(l) ? (const void *)((const uint8_t *)l + lone_len(l)) : NULL;
-}
 
 static const char *check_perm(const uint8_t perm[TWZDB_FANOUT], unsigned n, unsigned slot)
 {
@@ -359,11 +373,14 @@ static void apply_node_wr(struct node_pm *n, const struct node_wr_pm *w)
 
 static void apply_node_new(struct node_pm *n, const struct node_pm *img)
 {
+	uint64_t *to = (uint64_t *)n;
+	const uint64_t *from = (const uint64_t *)img;
 	uint32_t odd = node_open(n);
 
 	__atomic_store_n(node_hdr(n), *node_hdr((struct node_pm *)(uintptr_t)img),
 			 __ATOMIC_RELAXED);
-	store_words(n, ~(uint64_t)1, (const uint64_t *)img + 1);
+	for (unsigned i = 1; i < TWZDB_NODE_LEN / 8; i++)
+		st64_rel(&to[i], from[i]);
 	node_close(n, odd);
 }
 
@@ -388,6 +405,20 @@ static void apply_rec_live(struct twzdb *db, const struct rec_live_pm *l)
 	struct rec_pm *r = twzdb__at(db, l->where, sizeof(*r));
 
 	rec_live(r, 0, rec_vlen_short(r), l->kind);
+}
+
+/* As apply_rec_live(), of rows one behind the other; and the hints at once. */
+static void apply_rec_run(struct twzdb *db, const struct rec_run_pm *u)
+{
+	uint64_t len = twzdb__block_len(db, u->where), hint = u->leaf,
+		 step = hint ? (uint64_t)1 << TWZDB_LONE_SHIFT : 0;
+	uint8_t *at = twzdb__at(db, u->where, u->cnt * len);
+
+	for (uint32_t i = 0; i < u->cnt; i++, at += len, hint += step) {
+		struct rec_pm *r = (struct rec_pm *)(void *)at;
+
+		rec_live(r, hint, rec_vlen_short(r), TWZDB_ROW);
+	}
 }
 
 /* On a block readers know already it stores what is there. */
@@ -438,6 +469,10 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 	case TWZDB_IT_REC_LIVE:
 		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
 			apply_rec_live(db, (const struct rec_live_pm *)payload + i);
+		break;
+	case TWZDB_IT_REC_RUN:
+		for (uint64_t i = 0; i < it->len / sizeof(struct rec_run_pm); i++)
+			apply_rec_run(db, (const struct rec_run_pm *)payload + i);
 		break;
 	case TWZDB_IT_REC_FULL:
 		apply_rec_full(db, it->where, payload);
@@ -620,6 +655,36 @@ static bool rec_whole(struct twzdb *db, const struct rec_live_pm *l)
 	       twzdb__rec_sum_as(r, (enum twzdb_rec_kind)l->kind) == l->sum;
 }
 
+static bool run_whole(struct twzdb *db, const struct rec_run_pm *u)
+{
+	uint64_t len = twzdb__block_len(db, u->where), sum = u->where;
+
+	for (uint32_t i = 0; i < u->cnt; i++) {
+		struct rec_live_pm live = {u->where + i * len, 0, TWZDB_ROW};
+		const struct rec_pm *r = twzdb__at(db, live.where, sizeof(*r));
+
+		live.sum = r ? r->sum : 0;
+		if (!rec_whole(db, &live))
+			return false;
+		sum = run_sum(sum, live.sum);
+	}
+	return sum == u->sum;
+}
+
+static bool item_whole(struct twzdb *db, const struct item_pm *it, const void *payload)
+{
+	const struct rec_live_pm *l = payload;
+	const struct rec_run_pm *u = payload;
+
+	for (uint64_t i = 0; it->type == TWZDB_IT_REC_LIVE && i < it->len / sizeof(*l); i++)
+		if (!rec_whole(db, &l[i]))
+			return false;
+	for (uint64_t i = 0; it->type == TWZDB_IT_REC_RUN && i < it->len / sizeof(*u); i++)
+		if (!run_whole(db, &u[i]))
+			return false;
+	return true;
+}
+
 static int one_whole(struct twzdb *db, const struct lone_pm *l, size_t len)
 {
 	const struct rec_live_pm live = {lone_rec(l), l->sum,
@@ -648,147 +713,7 @@ int twzdb__log_whole(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	if (twzdb__is_group(rec, len))
 		return 1; /* what it names was durable before it was appended */
 	while (twzdb__item_next(rec, &pos, &it, &payload))
-		for (uint64_t i = 0;
-		     it->type == TWZDB_IT_REC_LIVE && i < it->len / sizeof(struct rec_live_pm); i++)
-			if (!rec_whole(db, (const struct rec_live_pm *)payload + i))
-				return 0;
+		if (!item_whole(db, it, payload))
+			return 0;
 	return 1;
-}
-
-/* --- flushing the homes a record names (D5) --- */
-
-static void flush_at(struct twzdb *db, uint64_t p, uint64_t len)
-{
-	const void *a = twzdb__at(db, p, len);
-
-	if (a)
-		twz_flush(db->s, a, len);
-}
-
-/* LIVE and the word beside it, all that apply changes in a block: one line. */
-static void flush_live(struct twzdb *db, uint64_t p)
-{
-	const uint64_t from = offsetof(struct rec_pm, link);
-
-	flush_at(db, p + from, offsetof(struct rec_pm, klt) - from);
-}
-
-/*
- * The committer flushed all of it before the record became valid (D2a); LIVE was stored since. At a
- * takeover nobody knows whether it lived to see that finished (D13).
- */
-static void flush_rec(struct twzdb *db, uint64_t p)
-{
-	const struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
-
-	if (r && db->recovering)
-		flush_at(db, p, rec_len(r));
-	else
-		flush_live(db, p);
-}
-
-/* The lines that apply stores to: those of the words, and the first, which has the version. */
-static void flush_node_wr(struct twzdb *db, uint64_t p, const struct node_wr_pm *w)
-{
-	const uint8_t *n = twzdb__at(db, p, TWZDB_NODE_LEN);
-	uint64_t mask = w->mask | 1;
-
-	for (size_t line = 0; n && line < TWZDB_NODE_LEN; line += TWZ_LINE_SIZE)
-		if (mask >> (line / 8) & 0xff)
-			twz_flush(db->s, n + line, TWZ_LINE_SIZE);
-}
-
-static void flush_item(struct twzdb *db, const struct item_pm *it, const void *payload)
-{
-	const uint64_t *list = payload;
-
-	switch (it->type) {
-	case TWZDB_IT_UNIT:
-	case TWZDB_IT_UNIT_CUT:
-		flush_at(db, it->where, sizeof(struct unit_pm));
-		break;
-	case TWZDB_IT_NODE_NEW:
-		flush_at(db, it->where, TWZDB_NODE_LEN);
-		break;
-	case TWZDB_IT_NODE_WR:
-		flush_node_wr(db, it->where, payload);
-		break;
-	case TWZDB_IT_REC_FULL:
-		flush_at(db, it->where, it->len);
-		break;
-	case TWZDB_IT_REC_LIVE:
-		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
-			flush_rec(db, ((const struct rec_live_pm *)payload)[i].where);
-		break;
-	case TWZDB_IT_WORD:
-		flush_at(db, it->where, 8);
-		break;
-	case TWZDB_IT_REC_DEAD:
-		for (uint64_t i = 0; i < it->len / 8; i++)
-			flush_live(db, list[i]);
-		break;
-	default: /* flags and sts of nodes */
-		for (uint64_t i = 0; i < it->len / 8; i++)
-			flush_at(db, list[i], TWZ_LINE_SIZE);
-		break;
-	}
-}
-
-static void flush_one(struct twzdb *db, const struct lone_pm *l, size_t len)
-{
-	unsigned slot = lone_slot(l);
-	const struct node_pm *n = twzdb__at(db, lone_leaf(l), TWZDB_NODE_LEN);
-
-	twz_flush(db->s, &n->ptr[slot], 8);
-	/* Another version of a row changes nothing there, unless replay found the node half-changed. */
-	if (lone_kind(l) != TWZDB_LREC_UPD1 || db->recovering)
-		twz_flush(db->s, n, TWZ_LINE_SIZE);
-	if (lone_kind(l) == TWZDB_LREC_INS1)
-		twz_flush(db->s, &n->head[slot], 8);
-	if (lone_carried(l, len))
-		flush_at(db, lone_rec(l), rec_len(lone_carried(l, len)));
-	else
-		flush_rec(db, lone_rec(l));
-	if (lone_kind(l) != TWZDB_LREC_INS1)
-		flush_live(db, l->old);
-}
-
-/* A record built and checked by this process. */
-int twzdb__log_flush_own(void *ctx, uint64_t lsn, const void *rec, size_t len)
-{
-	struct twzdb *db = ctx;
-	const struct item_pm *it;
-	const void *payload;
-	uint64_t pos = 0;
-
-	(void)lsn;
-	if (twzdb__is_one(rec, len)) {
-		flush_one(db, rec, len);
-		return 0;
-	}
-	if (twzdb__is_group(rec, len))
-		return twzdb__group_flush(db, rec);
-	while (twzdb__item_next(rec, &pos, &it, &payload))
-		flush_item(db, it, payload);
-	return 0;
-}
-
-int twzdb__log_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
-{
-	struct twzdb *db = ctx;
-
-	if (db->page_media)
-		return 0;
-	if (twzdb__lrec_check(db, rec, len))
-		return TWZ_E_CORRUPT;
-	return twzdb__log_flush_own(ctx, lsn, rec, len);
-}
-
-/* Every commit changes it; once for all of them, since a line written back again waits for it. */
-void twzdb__log_flush_end(void *ctx)
-{
-	struct twzdb *db = ctx;
-
-	twz_flush(db->s, &db->root->ts, sizeof(db->root->ts));
-	twzdb__past_note(db); /* once for very many commits */
 }

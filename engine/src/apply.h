@@ -21,6 +21,17 @@ static inline unsigned lone_slot(const struct lone_pm *l)
 	return (unsigned)(l->leaf >> TWZDB_LONE_SHIFT);
 }
 
+static inline size_t lone_len(const struct lone_pm *l)
+{
+	return lone_kind(l) == TWZDB_LREC_INS1 ? sizeof(*l) : TWZDB_LONE_LEN;
+}
+
+/* The row that stands behind it on page media, or NULL. */
+static inline const struct rec_pm *lone_carried(const struct lone_pm *l, size_t len)
+{
+	return len > lone_len(l) ? (const void *)((const uint8_t *)l + lone_len(l)) : NULL;
+}
+
 /*
  * The seqlock around a change of a node; an odd word left by a dead writer stays odd until the
  * change is done again.

@@ -169,6 +169,27 @@ static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
 	((struct item_pm *)(void *)(b->p + from))->len = (uint32_t)(cnt * sizeof(*at));
 }
 
+/* Rows that append.c made are as it left them. */
+static void add_runs(struct twzdb_txn *tx, struct buf *b)
+{
+	size_t cnt = runs_cnt(tx);
+	void *at = cnt ? item_add(b, TWZDB_IT_REC_RUN, 0, cnt * sizeof(struct rec_run_pm)) : NULL;
+	struct lines lines = {0, 0};
+
+	if (!at)
+		return;
+	memcpy(at, tx->runs.v, cnt * sizeof(struct rec_run_pm));
+	for (size_t i = 0; i < cnt; i++) {
+		const struct rec_run_pm *u = runs_at(tx, i);
+		uint64_t len = u->cnt * twzdb__block_len(tx->db, u->where);
+		const void *r = twzdb__at(tx->db, u->where, len);
+
+		if (r)
+			flush_join(tx->db, &lines, (uintptr_t)r, len);
+	}
+	flush_join(tx->db, &lines, 0, 0);
+}
+
 static void add_words(struct twzdb_txn *tx, struct buf *b)
 {
 	for (size_t i = 0; i < tx->words.cap; i++) {
@@ -252,6 +273,7 @@ static int build(struct twzdb_txn *tx, struct buf *b, bool carry)
 
 	add_new_nodes(tx, b);
 	add_recs(tx, b, carry);
+	add_runs(tx, b);
 	add_words(tx, b);
 	add_node_changes(tx, b);
 	add_dead(tx, b);
@@ -407,13 +429,21 @@ static int commit_changes(struct twzdb_txn *tx)
 		twzdb__apply_begin(tx->db->sh);
 		twzdb__apply(tx->db, b.p, b.len);
 		twzdb__apply_end(tx->db->sh);
-		if (tx->splits && !tx->db->page_media)
+		if (tx->moved && !tx->db->page_media)
 			twzdb__apply_hints(tx->db, b.p);
 		twz_log_applied(tx->db->log, lsn);
 		twzdb__stat_own(&tx->db->sh->stats.log_bytes, b.len);
 		publish(tx);
 	}
 	return err;
+}
+
+static void run_free(struct twzdb_txn *tx, const struct rec_run_pm *u)
+{
+	uint64_t len = twzdb__block_len(tx->db, u->where);
+
+	for (uint32_t i = 0; i < u->cnt; i++)
+		twzdb__hint_free(tx->db, u->where + i * len);
 }
 
 /*
@@ -432,6 +462,8 @@ static void forget(struct twzdb_txn *tx, bool committed)
 	for (size_t i = 0; i < tx->recs.cnt && !committed; i++)
 		if (rec_kept(tx, i))
 			twzdb__hint_free(tx->db, tx->recs.v[i]);
+	for (size_t i = 0; i < runs_cnt(tx) && !committed; i++)
+		run_free(tx, runs_at(tx, i));
 	for (size_t i = 0; i < tx->stock.cnt; i++)
 		twzdb__hint_free(tx->db, tx->stock.v[i]);
 	for (size_t i = 0; i < tx->pnodes.cnt; i++) {
@@ -443,6 +475,7 @@ static void forget(struct twzdb_txn *tx, bool committed)
 	twzdb__nodes_forget(tx);
 	u64map_clear(&tx->words);
 	u64vec_clear(&tx->recs);
+	u64vec_clear(&tx->runs);
 	u64vec_clear(&tx->dead);
 	u64vec_clear(&tx->drops);
 	u64vec_clear(&tx->stock);
@@ -450,6 +483,7 @@ static void forget(struct twzdb_txn *tx, bool committed)
 	tx->one.kind = 0;
 	tx->anchors = false;
 	tx->splits = tx->merges = 0;
+	tx->moved = false;
 	tx->broken = 0;
 }
 
@@ -519,7 +553,7 @@ int twzdb__prepared_end(struct twzdb_txn *tx, bool commit)
 		return err;
 	}
 	if (commit) {
-		if (rec && tx->splits && !tx->db->page_media)
+		if (rec && tx->moved && !tx->db->page_media)
 			twzdb__apply_hints(tx->db, rec);
 		publish(tx);
 	}

@@ -217,8 +217,10 @@ static int del_own(struct twzdb_txn *tx, uint64_t table, const struct path *path
 {
 	struct bkey key = rec_bkey(r);
 	struct pnode *leaf;
-	int err;
+	int err = twzdb__runs_expand(tx);
 
+	if (err)
+		return err;
 	tx->mods++;
 	if (!r->prev) {
 		err = twzdb__rec_kill(tx, p);

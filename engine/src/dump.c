@@ -136,7 +136,7 @@ static const char *item_name(unsigned type)
 {
 	static const char *const names[] = {"?",	 "UNIT",      "NODE_NEW", "NODE_WR",
 					    "REC_LIVE",	 "REC_FULL",  "WORD",	  "REC_DEAD",
-					    "NODE_DEAD", "NODE_DROP", "UNIT_CUT"};
+					    "NODE_DEAD", "NODE_DROP", "UNIT_CUT", "REC_RUN"};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
 }

@@ -492,6 +492,8 @@ enum twzdb_item_type {
 	TWZDB_IT_NODE_DROP = 9, /* payload: twz_pptr words of nodes of tables dropped at ts */
 	TWZDB_IT_UNIT_CUT =
 		10, /* where = unit; payload: struct unit_cut_pm: free space gets another type */
+	TWZDB_IT_REC_RUN =
+		11, /* payload: struct rec_run_pm each: rows that lie in place, one behind the other */
 };
 
 /*
@@ -525,6 +527,27 @@ struct rec_live_pm {
 _Static_assert(sizeof(struct rec_live_pm) == 16, "rec_live_pm");
 _Static_assert(offsetof(struct rec_live_pm, sum) == 8, "rec_live_pm.sum");
 _Static_assert(offsetof(struct rec_live_pm, kind) == 12, "rec_live_pm.kind");
+
+/*
+ * Rows in neighbouring blocks of one unit.
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 where: twz_pptr of the first
+ *      8    8 leaf: rec_pm.link of the first; the slots of the others follow. 0: of all
+ *     16    8 sum: of their rec_pm.sum (run_sum()), from where on
+ *     24    4 cnt: of them, 1..28
+ *     28    4 zero
+ */
+struct rec_run_pm {
+	uint64_t where;
+	uint64_t leaf;
+	uint64_t sum;
+	uint32_t cnt;
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct rec_run_pm) == 32, "rec_run_pm");
+_Static_assert(offsetof(struct rec_run_pm, sum) == 16, "rec_run_pm.sum");
+_Static_assert(offsetof(struct rec_run_pm, cnt) == 24, "rec_run_pm.cnt");
 
 /*
  * OFFSET SIZE MEANING

@@ -133,6 +133,7 @@ static int split_apply(struct twzdb_txn *tx, struct pnode *left, struct pnode *r
 		right->img.tombs = count_tombs(tx, &right->img, &err);
 	}
 	tx->splits++;
+	tx->moved |= !left->img.level;
 	return err;
 }
 
@@ -313,6 +314,11 @@ static int replace(struct twzdb_txn *tx, const struct path *path, unsigned pos, 
 	uint64_t p = old_p;
 	int err;
 
+	if (own) {
+		err = twzdb__runs_expand(tx);
+		if (err)
+			return err;
+	}
 	tx->mods++;
 	if (!own || !overwrite_own(tx, old_p, key, value, vlen)) {
 		err = twzdb__rec_new(tx, rec_table(old), key, value, vlen, own ? old->prev : old_p,

@@ -255,7 +255,8 @@ struct twzdb_txn {
 	/* A writer's private state: empty when it has ended, but some memory stays. */
 	struct u64map nodes;	  /* pptr -> struct pnode * */
 	struct u64map words;	  /* pptr -> value */
-	struct u64vec recs;	  /* reserved record blocks */
+	struct u64vec recs;	  /* reserved record blocks, */
+	struct u64vec runs;	  /* and others: struct rec_run_pm each, as it will be logged */
 	struct u64vec dead;	  /* live records this transaction kills */
 	struct u64vec drops;	  /* live nodes of dropped tables that are not private */
 	struct u64vec stock;	  /* reserved node blocks not used yet */
@@ -285,13 +286,14 @@ struct twzdb_txn {
 	uint64_t mods0;	   /* mods when it became the writer */
 	uint64_t retries;
 	uint64_t splits, merges;
+	bool moved;	       /* by splits, rows went to other leaves */
 	uint64_t steps;	       /* of a walk that must end (D10) */
 	struct savepoints *sp; /* NULL: there was none yet */
 	uint32_t sp_open;      /* savepoints open */
 	uint64_t wait_nr;      /* page media: durable when the log has applied so many (stage.c) */
 	bool learns;	       /* then twzdb__one_learn() */
-	uint64_t saw_nr;       /* a reader that is reset: it saw what will be durable then (view.c) */
-	struct one one;	       /* instead of private nodes (oneop.c) */
+	uint64_t saw_nr; /* a reader that is reset: it saw what will be durable then (view.c) */
+	struct one one;	 /* instead of private nodes (oneop.c) */
 };
 
 /* A node as a reader found it: valid while its version word is still ver. */
@@ -424,10 +426,11 @@ uint32_t twzdb__class_len(unsigned cls); /* class -> block bytes */
 int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t *p,
 		     struct rec_pm **rec);
 /*
- * Up to MAX more blocks, from P on, if they come next of those that nobody used before: how many. Nothing is stored in them, so
- * the caller fills all of them before it asks for anything else.
+ * Up to MAX blocks that nobody used before, one behind the other from *P on, if none that was used can be had: how many. They are
+ * not in tx->recs, and nothing is stored in them: the caller marks or fills all of them before it asks for anything else.
  */
-unsigned twzdb__alloc_next(struct twzdb_txn *tx, unsigned cls, uint64_t p, unsigned max);
+unsigned twzdb__alloc_run(struct twzdb_txn *tx, unsigned cls, unsigned max, uint64_t *p,
+			  struct rec_pm **rec);
 /* A block of the class is going to be reserved: have its lines come. */
 void twzdb__alloc_soon(struct twzdb *db, unsigned cls);
 /* Make sure CNT node blocks are in tx->stock. */

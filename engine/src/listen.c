@@ -54,10 +54,16 @@ static bool concerns(const struct sh_listener *l, uint64_t v)
 
 static bool changed(const struct twzdb_txn *tx, uint64_t table)
 {
-	if (!table || tx->anchors || tx->recs.cnt > RECS_MAX)
+	if (!table || tx->anchors || tx->recs.cnt + runs_cnt(tx) > RECS_MAX)
 		return true;
 	for (size_t i = 0; i < tx->recs.cnt; i++) {
 		const struct rec_pm *r = twzdb__at(tx->db, tx->recs.v[i], sizeof(*r));
+
+		if (r && rec_table(r) + 1 == table)
+			return true;
+	}
+	for (size_t i = 0; i < runs_cnt(tx); i++) {
+		const struct rec_pm *r = twzdb__at(tx->db, runs_at(tx, i)->where, sizeof(*r));
 
 		if (r && rec_table(r) + 1 == table)
 			return true;

@@ -149,6 +149,20 @@ int twzdb__rec_visible(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **r
  * commit.
  */
 int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p);
+/*
+ * tx->runs, rows made by append.c: looked at again by nobody when they are committed. That takes that none is changed or given
+ * up before: who is going to do so, or may (a savepoint), lets them be rows like others first.
+ */
+#define RUN_WORDS (sizeof(struct rec_run_pm) / 8)
+static inline size_t runs_cnt(const struct twzdb_txn *tx)
+{
+	return tx->runs.cnt / RUN_WORDS;
+}
+static inline struct rec_run_pm *runs_at(const struct twzdb_txn *tx, size_t i)
+{
+	return (struct rec_run_pm *)(void *)(tx->runs.v + i * RUN_WORDS);
+}
+int twzdb__runs_expand(struct twzdb_txn *tx);
 /* Give back the reserved block P; nothing happens if it is reserved no more. */
 void twzdb__rec_unreserve(struct twzdb_txn *tx, uint64_t p);
 

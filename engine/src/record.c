@@ -220,11 +220,31 @@ void twzdb__rec_unreserve(struct twzdb_txn *tx, uint64_t p)
 	twzdb__hint_free(tx->db, p);
 }
 
+int twzdb__runs_expand(struct twzdb_txn *tx)
+{
+	for (size_t i = 0; i < runs_cnt(tx); i++) {
+		const struct rec_run_pm *u = runs_at(tx, i);
+		uint64_t len = twzdb__block_len(tx->db, u->where);
+
+		for (uint32_t k = 0; k < u->cnt; k++)
+			if (u64vec_push(&tx->recs, u->where + k * len)) {
+				tx->recs.cnt -= k;
+				memmove(tx->runs.v, u, (runs_cnt(tx) - i) * sizeof(*u));
+				tx->runs.cnt -= i * RUN_WORDS;
+				return twzdb__err(-ENOMEM, "no memory for the list of new records");
+			}
+	}
+	tx->runs.cnt = 0;
+	return 0;
+}
+
 int twzdb__rec_kill(struct twzdb_txn *tx, uint64_t p)
 {
 	const struct rec_pm *r;
 	int err = twzdb__rec_at(tx->db, p, &r);
 
+	if (!err && rec_is_own(tx, r))
+		err = twzdb__runs_expand(tx);
 	if (err)
 		return err;
 	/*

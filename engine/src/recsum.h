@@ -31,4 +31,11 @@ static inline uint32_t recsum(uint64_t ts, uint64_t prev, uint32_t klt, uint32_t
 	return (uint32_t)XXH3_64bits_withSeed(&hash, sizeof(hash), seed);
 }
 
+/* Checksum of a run: RUN, of the rows before (at first: where they are), goes on with a row's. */
+static inline uint64_t run_sum(uint64_t run, uint32_t sum)
+{
+	run = (run ^ sum) * 0x9e3779b97f4a7c15ULL;
+	return run ^ run >> 32;
+}
+
 #endif

@@ -444,6 +444,8 @@ static int search_begin(struct search *s, struct twzdb_txn *tx, bool hard)
 			err = u64map_put(&s->own, g, 1);
 		last = g;
 	}
+	for (size_t i = 0; i < runs_cnt(tx) && !err; i++)
+		err = u64map_put(&s->own, unit_no(runs_at(tx, i)->where) + 1ULL, 1);
 	return err ? twzdb__err(err, "no memory to look for free space") : 0;
 }
 

@@ -195,6 +195,8 @@ int twzdb_savepoint(struct twzdb_txn *tx, uint32_t *id)
 	if (!err && tx->one.kind)
 		err = twzdb__one_expand(tx);
 	if (!err)
+		err = twzdb__runs_expand(tx);
+	if (!err)
 		err = sp_make(tx);
 	if (!err)
 		*id = tx->sp_open;

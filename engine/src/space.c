@@ -131,16 +131,22 @@ static uint64_t stack_pop(struct twzdb_txn *tx, unsigned cls)
 	return 0;
 }
 
-/* A block that was in use, and that as far as we know nobody can reach any more; 0: there is none. */
-static uint64_t take_used(struct twzdb_txn *tx, unsigned cls)
+/* What died may have become free. */
+static void used_look(struct twzdb_txn *tx, unsigned cls)
 {
 	struct sh_quarantine *q = &tx->db->sh->quar;
 
-	if (!tx->db->sh->cls[cls].stack_cnt && q->head != q->tail) {
-		quarantine_drain(tx->db, ld64(&tx->db->sh->min));
-		if (q->tail - q->head >= TWZDB_QUARANTINE / 4) /* worth a scan of the readers */
-			quarantine_drain(tx->db, twzdb__min(tx));
-	}
+	if (tx->db->sh->cls[cls].stack_cnt || q->head == q->tail)
+		return;
+	quarantine_drain(tx->db, ld64(&tx->db->sh->min));
+	if (q->tail - q->head >= TWZDB_QUARANTINE / 4) /* worth a scan of the readers */
+		quarantine_drain(tx->db, twzdb__min(tx));
+}
+
+/* A block that was in use, and that as far as we know nobody can reach any more; 0: there is none. */
+static uint64_t take_used(struct twzdb_txn *tx, unsigned cls)
+{
+	used_look(tx, cls);
 	return stack_pop(tx, cls);
 }
 
@@ -451,22 +457,22 @@ int twzdb__alloc_rec(struct twzdb_txn *tx, unsigned cls, uint64_t len, uint64_t 
 	return err;
 }
 
-unsigned twzdb__alloc_next(struct twzdb_txn *tx, unsigned cls, uint64_t p, unsigned max)
+unsigned twzdb__alloc_run(struct twzdb_txn *tx, unsigned cls, unsigned max, uint64_t *p,
+			  struct rec_pm **rec)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
 	uint32_t len = twzdb__block_lens[cls], *e, n;
 
-	if (!c->virgin || c->virgin != c->unit || c->block >= twzdb__block_cnts[cls] ||
-	    p != unit_ptr(c->unit - 1) + class_first(cls) + (uint64_t)c->block * len)
+	used_look(tx, cls);
+	if (c->stack_cnt || !c->virgin || c->virgin != c->unit ||
+	    c->block >= twzdb__block_cnts[cls] || twzdb__writable(tx->db))
 		return 0;
+	*p = unit_ptr(c->unit - 1) + class_first(cls) + (uint64_t)c->block * len;
 	e = unit_entry(tx->db, c->unit - 1);
 	n = twzdb__block_cnts[cls] - c->block < max ? twzdb__block_cnts[cls] - c->block : max;
-	if (!e || !(*e & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(*e) < n || entry_empty(*e) ||
-	    !twzdb__at(tx->db, p, (uint64_t)n * len))
+	*rec = twzdb__at(tx->db, *p, (uint64_t)n * len);
+	if (!e || !(*e & TWZDB_UT_KNOWN) || TWZDB_UT_FREE(*e) < n || entry_empty(*e) || !*rec)
 		return 0;
-	for (uint32_t i = 0; i < n; i++)
-		if (u64vec_push(&tx->recs, p + (uint64_t)i * len))
-			n = i;
 	st32(e, *e - n);
 	c->free -= n;
 	c->block += n;

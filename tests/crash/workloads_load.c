@@ -38,6 +38,41 @@ static int append(struct crash *c, int from, int cnt, int len)
 	return rc;
 }
 
+/* Rows that are put and changed by one transaction: one deleted, one longer, one again behind a savepoint. */
+static int append_and_change(struct crash *c, int from, int cnt)
+{
+	static char key[ROWS_MAX][16], value[64];
+	struct twzdb_slice keys[ROWS_MAX], values[ROWS_MAX];
+	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
+	uint32_t id;
+	int rc = twzdb_begin(c->db, 0, &txn);
+
+	if (rc)
+		return rc;
+	for (int i = 0; i < cnt; i++) {
+		snprintf(key[i], sizeof(key[i]), "row%06d", from + i);
+		keys[i] = (struct twzdb_slice){key[i], strlen(key[i])};
+		values[i] = (struct twzdb_slice){value, 16};
+	}
+	memset(value, from & 0x7f, sizeof(value));
+	rc = twzdb_table_open(txn, "t", TWZDB_TABLE_CREATE, &t);
+	if (!rc)
+		rc = twzdb_put_many(txn, t, (size_t)cnt, keys, values, TWZDB_APPEND, NULL);
+	if (!rc)
+		rc = twzdb_del(txn, t, keys[1]);
+	if (!rc)
+		rc = twzdb_put(txn, t, keys[2], (struct twzdb_slice){value, 60}, 0);
+	if (!rc)
+		rc = twzdb_savepoint(txn, &id);
+	if (!rc)
+		rc = twzdb_put(txn, t, keys[3], (struct twzdb_slice){value, 15}, 0);
+	if (!rc)
+		return twzdb_commit(txn);
+	twzdb_abort(txn);
+	return rc;
+}
+
 static int run_append(struct crash *c)
 {
 	CRASH_OP(c, append(c, 0, 70, 16));
@@ -46,6 +81,7 @@ static int run_append(struct crash *c)
 	CRASH_OP(c, append(c, 200, 90, 40));
 	CRASH_OP(c, append(c, 300, 3, 40));
 	CRASH_OP(c, append(c, 310, 33, 100));
+	CRASH_OP(c, append_and_change(c, 350, 12));
 	return 0;
 }
 

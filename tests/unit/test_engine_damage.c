@@ -466,6 +466,63 @@ static void endless_record(struct twzdb *db, struct crafted *r)
 	*rec_long(rec) = (struct rec_long_pm){UINT32_MAX, UINT32_MAX};
 }
 
+static struct rec_run_pm *run_of_one(struct twzdb *db, struct crafted *r)
+{
+	struct rec_run_pm *u = (struct rec_run_pm *)(void *)r->pl;
+	uint64_t p;
+	const struct node_pm *n = some_leaf(db, &p);
+
+	*u = (struct rec_run_pm){n->ptr[n->perm[0]], p, 0, 1, 0};
+	r->it = (struct item_pm){TWZDB_IT_REC_RUN, 0, sizeof(*u), 0};
+	return u;
+}
+
+/* Behind the last row of a unit there is none. */
+static void run_beyond_unit(struct twzdb *db, struct crafted *r)
+{
+	struct rec_run_pm *u = run_of_one(db, r);
+	uint64_t len = twzdb__block_len(db, u->where);
+
+	while (twzdb__is_rec(db, u->where + len))
+		u->where += len;
+	u->cnt = 2;
+}
+
+static void run_of_none(struct twzdb *db, struct crafted *r)
+{
+	run_of_one(db, r)->cnt = 0;
+}
+
+static void run_too_long(struct twzdb *db, struct crafted *r)
+{
+	run_of_one(db, r)->cnt = UINT32_MAX;
+}
+
+static void run_of_nodes(struct twzdb *db, struct crafted *r)
+{
+	struct rec_run_pm *u = run_of_one(db, r);
+
+	u->where = u->leaf;
+}
+
+static void run_in_no_leaf(struct twzdb *db, struct crafted *r)
+{
+	struct rec_run_pm *u = run_of_one(db, r);
+
+	u->leaf = u->where;
+}
+
+static void run_beyond_leaf(struct twzdb *db, struct crafted *r)
+{
+	run_of_one(db, r)->leaf |= (uint64_t)TWZDB_FANOUT << 56;
+}
+
+static void run_cut_short(struct twzdb *db, struct crafted *r)
+{
+	run_of_one(db, r);
+	r->it.len -= 8;
+}
+
 static const struct hostile_case hostile[] = {
 	{"number of data objects", no_objects},
 	{"number of data objects", many_objects},
@@ -478,6 +535,13 @@ static const struct hostile_case hostile[] = {
 	{"cannot come next", last_commit_ever},
 	{"another commit", future_record},
 	{"wrong lengths", endless_record},
+	{"run names no blocks", run_beyond_unit},
+	{"run of a wrong length", run_of_none},
+	{"run of a wrong length", run_too_long},
+	{"run names no blocks", run_of_nodes},
+	{"run of no leaf", run_in_no_leaf},
+	{"run of no leaf", run_beyond_leaf},
+	{"runs of a wrong length", run_cut_short},
 };
 
 static int append_and_die(void *arg)

@@ -46,6 +46,26 @@ void twz_flush(struct twz_store *s, const void *addr, size_t len)
 		s->media->ops->flush(s->media, addr, len);
 }
 
+void twz_flush_each(struct twz_store *s, const void *addr, size_t len, size_t step, uint64_t cnt)
+{
+	const uint8_t *at = addr;
+	uint64_t sum = 0;
+
+	if (is_page(s) || !len)
+		return;
+	for (uint64_t i = 0; i < cnt; i++, at += step) {
+		uint64_t n = lines(at, len);
+
+		sum += n;
+		if (twz__likely(s->media->clwb))
+			twz__cpu_clwb((uintptr_t)at & ~(uintptr_t)(TWZ_LINE_SIZE - 1), n);
+		else
+			s->media->ops->flush(s->media, at, len);
+	}
+	count(&s->stats.flushes, cnt);
+	count(&s->stats.flushed_lines, sum);
+}
+
 void twz_fence(struct twz_store *s)
 {
 	if (is_page(s))

@@ -21,6 +21,9 @@ extern "C" {
  * and eADR.
  */
 TWZ_API void twz_flush(struct twz_store *s, const void *addr, size_t len);
+/* The same of CNT pieces of LEN bytes, the first at ADDR, each STEP bytes behind the one before. */
+TWZ_API void twz_flush_each(struct twz_store *s, const void *addr, size_t len, size_t step,
+			    uint64_t cnt);
 
 /* Order and complete all earlier flushes of this thread (sfence on x86; no-op on page media). */
 TWZ_API void twz_fence(struct twz_store *s);
