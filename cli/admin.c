@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * admin.c -- what is no session: "twzdb backup ..." and "twzdb recover ..."
+ * admin.c -- what is no session: "twzdb backup ...", "twzdb compact ..." and "twzdb recover ..."
  */
 #include "admin.h"
 
@@ -13,40 +13,49 @@
 #include "progress.h"
 #include "shell.h"
 
-static int usage(void)
+static const char recover_usage[] =
+	"usage: twzdb recover STORE [--db NAME] [--resolve commit|abort]\n"
+	"\n"
+	"Opens a database, which recovers it, and checks it. If it waits for the decision of another\n"
+	"database about a transaction of both, says so; --resolve decides by hand, when the other one is lost.\n";
+
+static const char compact_usage[] =
+	"usage: twzdb compact STORE [--db NAME]\n"
+	"\n"
+	"Makes a database smaller, while other programs read and write it: rows move to where there is\n"
+	"room, and the space behind them goes back to the file system. Can be interrupted at any time.\n";
+
+static int usage(const char *text)
 {
-	fputs("usage: twzdb recover STORE [--db NAME] [--resolve commit|abort]\n"
-	      "\n"
-	      "Opens a database, which recovers it, and checks it. If it waits for the decision of another\n"
-	      "database about a transaction of both, says so; --resolve decides by hand, when the other one is lost.\n",
-	      stderr);
+	fputs(text, stderr);
 	return EXIT_USAGE;
 }
 
+/* What one database is wanted for. */
 struct recover {
 	const char *store, *resolve;
 	char *file, *name;
 };
 
-static int recover_args(struct recover *r, int argc, char **argv)
+static int recover_args(struct recover *r, int argc, char **argv, const char *text, bool resolves)
 {
 	for (int i = 2; i < argc; i++) {
 		const char *arg = argv[i] + (!strncmp(argv[i], "--", 2));
 
 		if (argv[i][0] == '-' && i + 1 == argc)
-			return usage();
-		if (!strcmp(arg, "-resolve"))
+			return usage(text);
+		if (resolves && !strcmp(arg, "-resolve"))
 			r->resolve = argv[++i];
 		else if (!strcmp(arg, "-db"))
 			r->name = xstrdup(argv[++i]);
 		else if (argv[i][0] == '-' || r->store)
-			return usage();
+			return usage(text);
 		else
 			r->store = argv[i];
 	}
 	if (!r->store ||
 	    (r->resolve && strcmp(r->resolve, "commit") != 0 && strcmp(r->resolve, "abort") != 0))
-		return usage();
+		return usage(text);
 	return EXIT_OK;
 }
 
@@ -84,10 +93,12 @@ static int recover_db(struct twzdb *db, const struct recover *r)
 	return cnt ? EXIT_SQL : EXIT_OK;
 }
 
-static int recover(int argc, char **argv)
+/* FN with the database the arguments name. */
+static int with_db(int argc, char **argv, const char *text, bool resolves,
+		   int (*fn)(struct twzdb *db, const struct recover *r))
 {
 	struct recover r = {0};
-	int code = recover_args(&r, argc, argv);
+	int code = recover_args(&r, argc, argv, text, resolves);
 	char *name = r.name;
 	struct twzdb *db;
 
@@ -103,7 +114,7 @@ static int recover(int argc, char **argv)
 			       &db)) {
 			code = failed(EXIT_OPEN);
 		} else {
-			code = recover_db(db, &r);
+			code = fn(db, &r);
 			if (twzdb_close(db) && code == EXIT_OK)
 				code = failed(EXIT_SQL);
 		}
@@ -113,16 +124,16 @@ static int recover(int argc, char **argv)
 	return code;
 }
 
-/* --- backup --- */
+/* --- backup, compact --- */
 
-/* It ends at the next step, and takes what it has written away. */
+/* They end at the next step; a backup takes what it has written away. */
 static void on_interrupt(int sig)
 {
 	(void)sig;
 	shell_interrupted++;
 }
 
-static int backup_progress(void *ctx, uint64_t done, uint64_t total)
+static int progress(void *ctx, uint64_t done, uint64_t total)
 {
 	struct progress *p = ctx;
 
@@ -131,24 +142,20 @@ static int backup_progress(void *ctx, uint64_t done, uint64_t total)
 	return shell_interrupted ? -ECANCELED : 0;
 }
 
-static int backup_usage(void)
-{
-	fputs("usage: twzdb backup SOURCE COPY\n"
-	      "\n"
-	      "Copies all databases of the store SOURCE, as they are at one moment, into a new store COPY, while\n"
-	      "other programs read and write SOURCE. COPY is there when it is whole, or not at all.\n",
-	      stderr);
-	return EXIT_USAGE;
-}
+static const char backup_usage[] =
+	"usage: twzdb backup SOURCE COPY\n"
+	"\n"
+	"Copies all databases of the store SOURCE, as they are at one moment, into a new store COPY, while\n"
+	"other programs read and write SOURCE. COPY is there when it is whole, or not at all.\n";
 
 static int backup(int argc, char **argv)
 {
 	struct progress p;
-	struct twzdb_backup_options o = {.size = sizeof(o), .progress = backup_progress, .ctx = &p};
+	struct twzdb_backup_options o = {.size = sizeof(o), .progress = progress, .ctx = &p};
 	int err;
 
 	if (argc != 4 || argv[2][0] == '-' || argv[3][0] == '-')
-		return backup_usage();
+		return usage(backup_usage);
 	signal(SIGINT, on_interrupt);
 	progress_begin(&p, "backup", 1);
 	err = twzdb_backup(argv[2], argv[3], &o);
@@ -158,13 +165,37 @@ static int backup(int argc, char **argv)
 	return err ? failed(err == TWZDB_E_NOSPC ? EXIT_SQL : EXIT_OPEN) : EXIT_OK;
 }
 
+static int compact_db(struct twzdb *db, const struct recover *r)
+{
+	struct progress p;
+	struct twzdb_compact_options o = {.size = sizeof(o), .progress = progress, .ctx = &p};
+	struct twzdb_compacted did = {.size = sizeof(did)};
+	int err;
+
+	signal(SIGINT, on_interrupt);
+	progress_begin(&p, "compact", 1);
+	err = twzdb_compact(db, &o, &did);
+	progress_end(&p);
+	if (err && err != -ECANCELED)
+		return failed(EXIT_SQL);
+	printf("%s: database '%s': %llu rows and %llu nodes moved, %.1f MiB given back%s\n",
+	       r->file, r->name, (unsigned long long)did.rows, (unsigned long long)did.nodes,
+	       (double)did.given_len / (1 << 20),
+	       did.waits ? "; more will be when those who read it now have ended" : "");
+	return err ? EXIT_INTERRUPT : EXIT_OK;
+}
+
 int admin_run(int argc, char **argv, int *code)
 {
-	bool is_backup = argc >= 3 && !strcmp(argv[1], "backup");
+	const char *cmd = argc >= 3 ? argv[1] : ""; /* a store of that name, alone, is a store */
 
-	/* A store of that name, alone, is a store. */
-	if (!is_backup && (argc < 3 || strcmp(argv[1], "recover") != 0))
+	if (!strcmp(cmd, "backup"))
+		*code = backup(argc, argv);
+	else if (!strcmp(cmd, "compact"))
+		*code = with_db(argc, argv, compact_usage, false, compact_db);
+	else if (!strcmp(cmd, "recover"))
+		*code = with_db(argc, argv, recover_usage, true, recover_db);
+	else
 		return 0;
-	*code = is_backup ? backup(argc, argv) : recover(argc, argv);
 	return 1;
 }

@@ -52,6 +52,8 @@ static const char help_text[] =
 	"\n"
 	"  twzdb backup SOURCE COPY\n"
 	"                    copy a whole store while others use it\n"
+	"  twzdb compact STORE [--db NAME]\n"
+	"                    make a database smaller while others use it\n"
 	"  twzdb recover STORE [--db NAME] [--resolve commit|abort]\n"
 	"                    recover and check a database; decide about a transaction\n"
 	"                    whose other database is lost\n"

@@ -39,7 +39,7 @@ target_link_libraries(crash_twzvfs PRIVATE twz_flags crash_flags PUBLIC crash_tw
 
 add_library(crash_workloads OBJECT
 	crash/kind_twz.c crash/kind_db.c crash/workloads.c crash/workloads_core.c crash/workloads_prim.c crash/workloads_ptr.c crash/workloads_space.c crash/workloads_tx.c
-	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c crash/workloads_load.c crash/workloads_group.c crash/workloads_page.c crash/workloads_huge.c crash/workloads_sql.c)
+	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_engine.c crash/workloads_load.c crash/workloads_compact.c crash/workloads_group.c crash/workloads_page.c crash/workloads_huge.c crash/workloads_sql.c)
 target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/src)
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzvfs)
 # twz_crash_program(NAME [SOURCE...]): a twzcrash of its own, with the workloads in SOURCEs (and kind_twz.c, kind_db.c), or in the object library NAME_code.

@@ -573,11 +573,42 @@ struct twzdb_backup_options {
 TWZDB_API TWZDB_MUST_CHECK int twzdb_backup(const char *src, const char *dst,
 					    const struct twzdb_backup_options *opt);
 
+/*
+ * Make the database smaller while others read and write it. Rows and nodes of its last part go where there is room in the parts before, and
+ * the space behind goes back to the file system: the file has holes there (`du` shows it, `ls -l` does not), which the database fills
+ * again when it grows. It is a row of short transactions, each atomic and durable like any other, so whatever interrupts it (an error, the callback,
+ * SIGKILL, a power failure) leaves a database with the same rows; other writers have their turns between them. They are commits for whoever waits for
+ * one (twzdb_listener_*()), and for a reader that wants to become the writer. Rows keep their values, tables their handles; references into a
+ * transaction that has ended are void as ever.
+ *
+ * Space that a reader still needs goes back later, with a commit after it has ended. Values longer than 2 MiB stay where they are.
+ *
+ * Any thread, but not one that has a write transaction open. TWZDB_E_BUSY: another process, or thread, is at it. TWZDB_E_READONLY,
+ * TWZDB_E_DOUBT, TWZDB_E_IO, TWZDB_E_CORRUPT, -ENOMEM: as for a write transaction; what was moved until then is moved.
+ */
+struct twzdb_compact_options {
+	size_t size; /* sizeof(struct twzdb_compact_options) */
+	/* May be NULL. Moved, of about so many; other than 0 ends it and is returned. */
+	int (*progress)(void *ctx, uint64_t done, uint64_t total);
+	void *ctx;
+};
+struct twzdb_compacted {
+	size_t size;	      /* sizeof(struct twzdb_compacted) */
+	uint64_t rows, nodes; /* moved */
+	uint64_t given_len;   /* bytes that went back to the file system at the end */
+	bool waits;	      /* there is more, but readers from before are in the way */
+};
+/* OPT and OUT may be NULL. */
+TWZDB_API TWZDB_MUST_CHECK int twzdb_compact(struct twzdb *db,
+					     const struct twzdb_compact_options *opt,
+					     struct twzdb_compacted *out);
+
 /* --- who reads --- */
 
 struct twzdb_reader {
 	size_t size;
-	uint32_t pid; /* 0: processes that may not write the store; what follows is of the oldest of them */
+	uint32_t
+		pid; /* 0: processes that may not write the store; what follows is of the oldest of them */
 	uint64_t ts;  /* its snapshot */
 	uint64_t lag; /* commits since */
 	/*
@@ -590,9 +621,8 @@ struct twzdb_reader {
  * Tell FN of every open transaction of every process, writers included. FN != 0 stops and is returned. Needs no lock; a transaction
  * that begins or ends meanwhile may be missed. TWZDB_E_READONLY: this process may not write the store.
  */
-TWZDB_API TWZDB_MUST_CHECK int twzdb_readers(struct twzdb *db,
-					     int (*fn)(void *ctx, const struct twzdb_reader *r),
-					     void *ctx);
+TWZDB_API TWZDB_MUST_CHECK int
+twzdb_readers(struct twzdb *db, int (*fn)(void *ctx, const struct twzdb_reader *r), void *ctx);
 /*
  * From now on FN hears of transactions that hold back LAG commits or more since AGE_MS or longer: space of what was superseded after
  * them is not used again. It is called by threads of this process that commit, at most once a second for all, and only if

@@ -359,27 +359,53 @@ static bool purge_due(struct twzdb_txn *tx, uint64_t table, uint64_t p, const st
 	return (*r)->ts <= twzdb__min(tx);
 }
 
+/* PATH leads to the leaf. */
+static int purge_path(struct twzdb_txn *tx, uint64_t table, const struct path *path)
+{
+	struct pnode *leaf;
+	unsigned cnt;
+	int err;
+
+	tx->mods++;
+	err = twzdb__node_cow(tx, path->e[0].p, &leaf);
+	if (!err)
+		err = twzdb__purge_leaf(tx, leaf, &cnt);
+	if (!err) {
+		leaf->img.sts = tx->ts;
+		err = rebalance(tx, table, path, 0);
+	}
+	return twzdb__break(tx, err);
+}
+
+int twzdb__purge_at(struct twzdb_txn *tx, uint64_t table, const struct path *path)
+{
+	const struct node_pm *n = path->e[0].n;
+	uint64_t min = twzdb__min(tx);
+	const struct rec_pm *r;
+
+	for (unsigned i = 0; i < n->n && n->tombs; i++) {
+		int err = twzdb__rec_at(tx->db, n->ptr[n->perm[i]], &r);
+
+		if (err)
+			return err;
+		if (rec_is_tomb(r) && r->ts <= min)
+			return purge_path(tx, table, path);
+	}
+	return 0;
+}
+
 /* Its leaf is at hand: with P go all others of it that may. */
 static int purge_one(struct twzdb_txn *tx, uint64_t table, uint64_t p, const struct rec_pm *r)
 {
 	struct bkey key = rec_bkey(r);
 	struct path path;
-	struct pnode *leaf;
-	unsigned pos, cnt;
+	unsigned pos;
 	bool exact;
 	int err = twzdb__seek(tx, table, key, false, &path.e[0], &pos, &exact, &path);
 
 	if (err || !exact || path.e[0].n->ptr[path.e[0].n->perm[pos]] != p)
 		return err;
-	tx->mods++;
-	err = twzdb__node_cow(tx, path.e[0].p, &leaf);
-	if (!err)
-		err = twzdb__purge_leaf(tx, leaf, &cnt);
-	if (!err) {
-		leaf->img.sts = tx->ts;
-		err = rebalance(tx, table, &path, 0);
-	}
-	return twzdb__break(tx, err);
+	return purge_path(tx, table, &path);
 }
 
 #define PURGE_AHEAD 32

@@ -22,6 +22,8 @@
  */
 #include "space.h"
 
+#include <limits.h>
+
 #define GIVE_SHARE 8
 #define AGAIN	   64 /* commits until readers are looked at again */
 #define ROUNDS	   16 /* of releasing, each of so many units and no more, in one go */
@@ -109,6 +111,14 @@ static uint64_t units_in_all(struct twzdb *db)
 	return all;
 }
 
+/* Less is not worth the work, unless somebody asks for it. */
+static uint64_t usual_share(struct twzdb *db)
+{
+	uint64_t share = units_in_all(db) / GIVE_SHARE;
+
+	return share < TWZDB_GIVE_MIN ? TWZDB_GIVE_MIN : share;
+}
+
 /* (2) */
 static int give_now(struct twzdb_txn *tx, struct give *v)
 {
@@ -120,30 +130,39 @@ static int give_now(struct twzdb_txn *tx, struct give *v)
 	return err;
 }
 
-int twzdb__give_back(struct twzdb_txn *tx)
+/* If more than MORE units can be given; half of MORE stays. */
+static int give(struct twzdb_txn *tx, uint64_t more, int rounds)
 {
 	struct twzdb *db = tx->db;
 	struct twzdb__shared *sh = db->sh;
-	uint64_t share = units_in_all(db) / GIVE_SHARE;
 	struct give v = {.db = db, .count = true};
 	uint32_t cnt = 1;
 	int err = 0;
 
-	share = share < TWZDB_GIVE_MIN ? TWZDB_GIVE_MIN : share;
 	/* It sees nothing any more that died with its own commit. */
 	twzdb__snap_set_to(tx->rd, ld64(&sh->ts));
-	for (int i = 0; i < ROUNDS && cnt && sh->empty > share && !err; i++)
+	for (int i = 0; i < rounds && cnt && sh->empty > more && !err; i++)
 		err = twzdb__release(tx, false, &cnt);
 	if (!err)
 		err = twzdb__each_free_run(tx, one_run, &v);
-	sh->give_due = !err && v.can > share ? ld64(&sh->ts) + AGAIN : 0;
-	sh->give_at = sh->empty + share;
+	sh->give_due = !err && v.can > more ? ld64(&sh->ts) + AGAIN : 0;
+	sh->give_at = sh->empty + usual_share(db);
 	if (sh->give_due && readers_are_new(tx) && twzdb__acc_strike_runs(db)) {
-		v = (struct give){.db = db, .keep = share / 2};
+		v = (struct give){.db = db, .keep = more / 2};
 		err = give_now(tx, &v);
 		sh->give_due = 0;
 	}
 	if (err == TWZ_E_IO || err == TWZ_E_FAILED)
 		st64_rel(&sh->failed, 1);
 	return ld64(&sh->failed) ? twzdb__err(TWZDB_E_IO, "giving back space: a sync failed") : 0;
+}
+
+int twzdb__give_back(struct twzdb_txn *tx)
+{
+	return give(tx, usual_share(tx->db), ROUNDS);
+}
+
+int twzdb__give_all(struct twzdb_txn *tx)
+{
+	return give(tx, 0, INT_MAX);
 }

@@ -281,12 +281,13 @@ struct twzdb_txn {
 	bool writer, min_known;
 	int broken;		  /* writer: a change failed half-way; only abort is left */
 	const struct rec_pm *put; /* the row filled last, or NULL */
+	bool inside;		  /* it takes no space behind the last unit (compact.c) */
 	bool from_reserve; /* the block wanted is a delete's: it may come from the reserve (runs.c) */
 	uint64_t mods;	   /* changes so far: invalidates cursor hints */
 	uint64_t mods0;	   /* mods when it became the writer */
 	uint64_t retries;
 	uint64_t splits, merges;
-	bool moved;	       /* by splits, rows went to other leaves */
+	bool moved;	       /* rows went to other leaves */
 	uint64_t steps;	       /* of a walk that must end (D10) */
 	struct savepoints *sp; /* NULL: there was none yet */
 	uint32_t sp_open;      /* savepoints open */
@@ -715,6 +716,8 @@ static inline bool twzdb__purge_pays(const struct twzdb *db)
 		       TWZDB_PURGE_BATCH +
 			       TWZDB_PURGE_PER_NODE * (c->total > c->free ? c->total - c->free : 0);
 }
+/* Remove the tombstones no snapshot needs from PATH's leaf, if there are any: then the way has changed. */
+int twzdb__purge_at(struct twzdb_txn *tx, uint64_t table, const struct path *path);
 /* Work off up to MAX entries of the purge queue. */
 int twzdb__purge_some(struct twzdb_txn *tx, uint32_t max);
 #define TWZDB_PURGE_MAX (1U << 22) /* tombstones one process remembers */

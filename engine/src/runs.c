@@ -311,7 +311,7 @@ struct cuts {
 	struct lrec_pm head;
 	struct cut_item item[CUT_MAX];
 	uint32_t cnt;
-	uint32_t marks[CUT_MAX]; /* TWZDB_UT_HOLLOW */
+	uint32_t marks[CUT_MAX]; /* TWZDB_UT_HOLLOW, TWZDB_UT_LEAVES */
 };
 
 static void cut_add(struct twzdb *db, struct cuts *c, uint32_t g, unsigned cls, uint32_t run,
@@ -502,7 +502,7 @@ static void collect(struct search *s, uint32_t i, struct cuts *c, uint32_t *unit
 
 		if (ok) {
 			from = parts ? from : g;
-			marks |= *unit_entry(s->tx->db, g) & TWZDB_UT_HOLLOW;
+			marks |= *unit_entry(s->tx->db, g) & (TWZDB_UT_HOLLOW | TWZDB_UT_LEAVES);
 			/* a run alone is as it should be */
 			parts += TWZDB_UT_CLASS(*unit_entry(s->tx->db, g)) == TWZDB_CLS_LARGE ? 1
 											      : 2;
@@ -579,26 +579,29 @@ int twzdb__each_free_run(struct twzdb_txn *tx, int (*fn)(void *ctx, uint32_t g, 
 
 /*
  * What the search for a run found. Hollow ones are taken only if there is no other, or if that is no use; and they are
- * no reserve, for a full disk has no space for them.
+ * no reserve, for a full disk has no space for them. What is being emptied comes last of all, and not for who empties it.
  */
 struct find {
 	struct twzdb *db;
 	uint32_t need, g, run;
-	uint64_t all; /* units in runs that are not hollow */
-	bool hollow;
+	uint64_t all;	/* units in runs that are not hollow */
+	uint32_t marks; /* of the one found: the smaller, the better */
+	bool stays;	/* none that is being emptied */
 };
 
 static int find_one(void *ctx, uint32_t g, uint32_t run)
 {
 	struct find *f = ctx;
-	bool hollow = *unit_entry(f->db, g) & TWZDB_UT_HOLLOW;
+	uint32_t marks = *unit_entry(f->db, g) & (TWZDB_UT_HOLLOW | TWZDB_UT_LEAVES);
 
-	f->all += hollow ? 0 : run;
-	if (run < f->need || (f->run && (hollow != f->hollow ? hollow : run >= f->run)))
+	_Static_assert(TWZDB_UT_HOLLOW < TWZDB_UT_LEAVES, "marks are compared");
+	f->all += marks & TWZDB_UT_HOLLOW ? 0 : run;
+	if (run < f->need || (marks & TWZDB_UT_LEAVES && f->stays) ||
+	    (f->run && (marks != f->marks ? marks > f->marks : run >= f->run)))
 		return 0;
 	f->g = g;
 	f->run = run;
-	f->hollow = hollow;
+	f->marks = marks;
 	return 0;
 }
 
@@ -614,7 +617,7 @@ static int cut(struct twzdb_txn *tx, unsigned cls, uint32_t need, uint32_t *g)
 {
 	struct twzdb *db = tx->db;
 	uint32_t last = twzdb__obj_cnt(db) - 1, keep = reserve(db), run, n, room = CUT_MAX - 1;
-	struct find f = {.db = db, .need = need};
+	struct find f = {.db = db, .need = need, .stays = tx->inside};
 	uint64_t all, behind;
 	struct cuts c;
 	int err;
@@ -628,7 +631,7 @@ static int cut(struct twzdb_txn *tx, unsigned cls, uint32_t need, uint32_t *g)
 		return err ? err : -ENOSPC;
 	run = f.run;
 	*g = f.g;
-	all = f.all + (f.hollow ? run : 0);
+	all = f.all + (f.marks & TWZDB_UT_HOLLOW ? run : 0);
 	behind = (twz_obj_len(db->map[TWZDB_NO_DATA + last].obj) >> TWZDB_UNIT_SHIFT) -
 		 twzdb__units_used(db, last);
 	all += behind < keep ? behind : keep;
@@ -638,7 +641,7 @@ static int cut(struct twzdb_txn *tx, unsigned cls, uint32_t need, uint32_t *g)
 	if (!tx->from_reserve && all - keep < room)
 		room = (uint32_t)(all - keep);
 	n = cls == TWZDB_CLS_LARGE ? need : units_ahead(tx, cls, room);
-	if (f.hollow && twzdb__space_take(db, *g, hollow_part(n + keep, run)))
+	if (f.marks & TWZDB_UT_HOLLOW && twzdb__space_take(db, *g, hollow_part(n + keep, run)))
 		return -ENOSPC;
 	c.cnt = 0;
 	for (uint32_t k = 0; k < n && cls != TWZDB_CLS_LARGE; k++)
@@ -646,7 +649,7 @@ static int cut(struct twzdb_txn *tx, unsigned cls, uint32_t need, uint32_t *g)
 	if (cls == TWZDB_CLS_LARGE)
 		cut_add(db, &c, *g, cls, need, 0);
 	if (n < run)
-		cut_add(db, &c, *g + n, TWZDB_CLS_LARGE, run - n, f.hollow ? TWZDB_UT_HOLLOW : 0);
+		cut_add(db, &c, *g + n, TWZDB_CLS_LARGE, run - n, f.marks);
 	err = cuts_commit(db, &c);
 	if (!err && cls != TWZDB_CLS_LARGE) {
 		db->sh->cls[cls].fresh = *g + 1;
@@ -675,11 +678,29 @@ static int last_resort(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_
 	return err;
 }
 
+/* For who makes the database smaller: nothing behind the last unit, where the next hole shall be. */
+static int unit_inside(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_t *g)
+{
+	uint32_t cnt;
+	int err = cut(tx, cls, run, g);
+
+	if (err == -ENOSPC && tx->db->sh->empty) {
+		err = twzdb__release(tx, false, &cnt);
+		if (!err)
+			err = cut(tx, cls, run, g);
+	}
+	return err == -ENOSPC ? twzdb__err(TWZDB_E_NOSPC, "no free space inside the database")
+			      : err;
+}
+
 int twzdb__unit_new(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_t *g)
 {
 	uint32_t cnt;
-	int err = format_behind(tx, cls, run, false, g), full;
+	int err, full;
 
+	if (unlikely(tx->inside))
+		return unit_inside(tx, cls, run, g);
+	err = format_behind(tx, cls, run, false, g);
 	if (err == -ENOSPC)
 		err = cut(tx, cls, run, g);
 	if (err == -ENOSPC && release_pays(tx->db, run)) {

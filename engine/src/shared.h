@@ -5,7 +5,7 @@
 #ifndef TWZDB_SHARED_H
 #define TWZDB_SHARED_H
 
-#define TWZDB_SHARED_MAGIC  0x3576736244575454ULL
+#define TWZDB_SHARED_MAGIC  0x3676736244575454ULL
 #define TWZDB_READERS	    10240 /* a slot's number has 16 bits (lock.h) */
 #define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
@@ -128,7 +128,9 @@ struct twzdb__shared {
 	uint64_t min;	    /* no snapshot is older: what the last scan found; never falls */
 	uint64_t min_due;   /* monotonic clock: when the next scan has earned its price (snap.c) */
 	uint64_t probe;	    /* no snapshot below it may be pinned any more (watch.c) */
-	uint64_t pad2[4];
+	uint64_t leaving,
+		leaving_inc; /* process number + 1 of who empties units, and its incarnation (compact.c) */
+	uint64_t pad2[2];
 	struct sh_lock lock __attribute__((aligned(64)));
 	uint64_t stamp __attribute__((aligned(64)));
 	uint32_t scan_pos; /* next unit to be classified (unit.c) */
@@ -155,7 +157,9 @@ struct twzdb__shared {
 #define TWZDB_UT_KNOWN 0x80000000U
 #define TWZDB_UT_HOLLOW                                                                            \
 	0x00800000U /* of a free run: space may have been given back, take it first (give.c) */
-#define TWZDB_UT_GIVEN	  0x01000000U /* of a free run: what can be was given back */
+#define TWZDB_UT_GIVEN 0x01000000U /* of a free run: what can be was given back */
+#define TWZDB_UT_LEAVES                                                                            \
+	0x02000000U /* it is being emptied: no block of it is given out (compact.c) */
 #define TWZDB_UT_CLASS(e) (((e) >> 16) & 0x7fU)
 #define TWZDB_UT_FREE(e)  ((e)&0xffffU)
 

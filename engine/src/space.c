@@ -12,7 +12,6 @@
  */
 #include "space.h"
 
-#define USE_SHARE  8  /* a unit is searched when 1/USE_SHARE of its blocks are free */
 #define SCAN_WORTH 16 /* blocks that may be reusable, for which the readers are asked */
 #define USED_TRIES 4  /* such units searched before a new one is formatted */
 
@@ -49,7 +48,7 @@ static void quarantine_drain(struct twzdb *db, uint64_t min)
 		if (e[1] > min)
 			return;
 		cls = twzdb__known_class(db, e[0]);
-		if (cls >= 0 && cls < TWZDB_CLS_LARGE)
+		if (cls >= 0 && cls < TWZDB_CLS_LARGE && !unit_leaves(db, e[0]))
 			stack_push(db, (unsigned)cls, e[0]);
 	}
 }
@@ -121,7 +120,7 @@ static uint64_t stack_pop(struct twzdb_txn *tx, unsigned cls)
 		uint64_t p = tx->db->sh->stack[cls][--c->stack_cnt];
 		const void *b = twzdb__at(tx->db, p, twzdb__block_lens[cls]);
 
-		if (!b || twzdb__known_class(tx->db, p) != (int)cls)
+		if (!b || twzdb__known_class(tx->db, p) != (int)cls || unit_leaves(tx->db, p))
 			continue;
 		if (twzdb__block_reusable(tx, cls == TWZDB_CLS_NODE, b, p)) {
 			twzdb__hint_taken(tx->db, unit_no(p));
@@ -168,7 +167,8 @@ static bool unit_used_find(struct twzdb *db, unsigned cls, uint32_t *g)
 			    ? NULL
 			    : unit_entry(db, *g);
 		if (e && *e & TWZDB_UT_KNOWN && TWZDB_UT_CLASS(*e) == cls && TWZDB_UT_FREE(*e) &&
-		    TWZDB_UT_FREE(*e) * USE_SHARE >= per && !class_ahead(c, *g)) {
+		    TWZDB_UT_FREE(*e) * SPACE_USE_SHARE >= per && !(*e & TWZDB_UT_LEAVES) &&
+		    !class_ahead(c, *g)) {
 			c->look = *g;
 			return true;
 		}
@@ -187,7 +187,7 @@ static uint64_t search_used(struct twzdb_txn *tx, unsigned cls)
 	 * While the oldest snapshot stays where it was when nothing could be reused, nothing
 	 * can.
 	 */
-	if (c->free <= ahead || (c->free - ahead) * USE_SHARE < c->total ||
+	if (c->free <= ahead || ((c->free - ahead) * SPACE_USE_SHARE < c->total && !tx->inside) ||
 	    c->stuck == twzdb__min(tx) + 1)
 		return 0;
 	for (int tries = 0; tries < USED_TRIES && unit_used_find(tx->db, cls, &g); tries++) {
@@ -225,7 +225,8 @@ static bool search_all(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 		start = start == UINT32_MAX ? g : start;
 		if (!u)
 			continue;
-		if (u->cls >= cls && u->cls <= to && !class_ahead(&sh->cls[u->cls], g)) {
+		if (u->cls >= cls && u->cls <= to && !class_ahead(&sh->cls[u->cls], g) &&
+		    !(tx->inside && unit_leaves(tx->db, unit_ptr(g)))) {
 			if (sh->cls[u->cls].virgin == g + 1)
 				sh->cls[u->cls].virgin = 0; /* not untouched any more */
 			*p = unit_search(tx, g, &block);
@@ -274,7 +275,7 @@ static bool scan_pays(struct twzdb *db, unsigned cls)
 	uint64_t ahead = (uint64_t)c->fresh_cnt * twzdb__block_cnts[cls];
 
 	return c->free && (q->tail - q->head >= SCAN_WORTH ||
-			   (c->free > ahead && (c->free - ahead) * USE_SHARE >= c->total));
+			   (c->free > ahead && (c->free - ahead) * SPACE_USE_SHARE >= c->total));
 }
 
 static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
@@ -284,6 +285,8 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	int err;
 
 	c->virgin = 0;
+	if (unlikely(tx->db->sh->leaving))
+		twzdb__leaving_look(tx->db);
 	(void)twzdb__learn_some(tx->db);
 	*p = search_used(tx, cls);
 	if (!*p && scan_pays(tx->db, cls) && twzdb__min_now(tx)) {
@@ -385,7 +388,8 @@ static int alloc_large(struct twzdb_txn *tx, uint64_t len, uint64_t *p)
 		start = start == UINT32_MAX ? g : start;
 		e = twzdb__map_obj(db, TWZDB_NO_DATA + g / TWZDB_UNITS_PER_OBJ) ? NULL
 										: unit_entry(db, g);
-		if (!e || TWZDB_UT_CLASS(*e) != TWZDB_CLS_LARGE || !TWZDB_UT_FREE(*e))
+		if (!e || TWZDB_UT_CLASS(*e) != TWZDB_CLS_LARGE || !TWZDB_UT_FREE(*e) ||
+		    *e & TWZDB_UT_LEAVES)
 			continue;
 		u = twzdb__unit_of(db, unit_ptr(g));
 		if (!u || u->run < run || u->run > run + run / 4)

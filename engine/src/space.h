@@ -48,6 +48,14 @@ static inline bool entry_empty(uint32_t e)
 	return TWZDB_UT_FREE(e) == twzdb__block_cnts[TWZDB_UT_CLASS(e)];
 }
 
+/* Is the unit P lies in, a known one, being emptied? */
+static inline bool unit_leaves(struct twzdb *db, uint64_t p)
+{
+	const uint32_t *e = unit_entry(db, unit_no(p));
+
+	return e && *e & TWZDB_UT_LEAVES;
+}
+
 #define TWZDB_FINE_MAX 512
 /* twzdb__class_of() up to that many bytes. */
 static inline unsigned class_fine(uint64_t len)
@@ -126,12 +134,22 @@ int twzdb__release(struct twzdb_txn *tx, bool hard, uint32_t *cnt);
 int twzdb__each_free_run(struct twzdb_txn *tx, int (*fn)(void *ctx, uint32_t g, uint32_t run),
 			 void *ctx);
 
+/* --- compact.c --- */
+
+/* Whoever was emptying units may be dead: then they are like others again. Only while sh->leaving is not 0. */
+void twzdb__leaving_look(struct twzdb *db);
+
 /* --- give.c --- */
+
+/* All there is, by a writer as twzdb__give_back() wants it. */
+int twzdb__give_all(struct twzdb_txn *tx);
 
 /* LEN bytes from unit G on have space, whatever was given back. TWZDB_E_NOSPC. */
 int twzdb__space_take(struct twzdb *db, uint32_t g, uint64_t len);
 
 /* --- space.c --- */
+
+#define SPACE_USE_SHARE 8 /* a unit is searched when 1/SPACE_USE_SHARE of its blocks are free */
 
 /* Blocks are taken one after another: this is the next one. */
 static inline void fetch_block(struct twzdb *db, unsigned cls, uint64_t p)
@@ -165,7 +183,8 @@ static inline uint64_t space_take_top(struct twzdb *db, unsigned cls, struct rec
 		return 0;
 	e = &db->map[p >> TWZ_PPTR_OFF_BITS].units[off >> TWZDB_UNIT_SHIFT];
 	link = ld64(&r->link);
-	if (unlikely((*e & (TWZDB_UT_KNOWN | 0x7f0000)) != (TWZDB_UT_KNOWN | cls << 16) ||
+	if (unlikely((*e & (TWZDB_UT_KNOWN | TWZDB_UT_LEAVES | 0x7f0000)) !=
+			     (TWZDB_UT_KNOWN | cls << 16) ||
 		     !grid_has(&twzdb__grids[cls], (uint32_t)(off & (TWZDB_UNIT_LEN - 1)) -
 							   (uint32_t)sizeof(struct unit_pm)) ||
 		     rec_is_live(r) || link > ld64(&db->sh->min) || entry_empty(*e) ||

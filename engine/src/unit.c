@@ -281,6 +281,7 @@ void twzdb__hints_forget(struct twzdb *db)
 	st64(&db->sh->quar.head, db->sh->quar.tail);
 	db->sh->scan_pos = 0;
 	db->sh->empty = 0;
+	db->sh->leaving = 0;
 	if (db->sh->cut_seq & 1)
 		st64_rel(&db->sh->cut_seq, db->sh->cut_seq + 1);
 }

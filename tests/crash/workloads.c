@@ -50,6 +50,7 @@ const struct crash_workload *const crash_workloads[] = {
 	/* engine */
 	&wl_db_commit,
 	&wl_db_last,
+	&wl_db_compact,
 	&wl_db_one,
 	&wl_db_split,
 	&wl_db_append,

@@ -745,6 +745,8 @@ static void run(enum et_media m, double seconds)
 			reopen(path);
 		if (steps % 150 == 0)
 			T_OK(twzdb_checkpoint(db));
+		if (steps % 90 == 0)
+			T_OK(twzdb_compact(db, NULL, NULL));
 		clock_gettime(CLOCK_MONOTONIC, &t);
 	} while ((double)(t.tv_sec - t0.tv_sec) + (double)(t.tv_nsec - t0.tv_nsec) * 1e-9 <
 			 seconds &&

@@ -441,6 +441,12 @@ static void *writer(void *arg)
 		write_once(&r, now);
 		if (n % 500 == 0 && twzdb_checkpoint(db)) /* it may commit, too */
 			wrong("checkpoint", n, 0);
+		if (n % 700 == 300) {
+			int err = twzdb_compact(db, NULL, NULL);
+
+			if (err && err != TWZDB_E_BUSY) /* another writer is at it */
+				wrong("compact", n, 0);
+		}
 		pthread_rwlock_unlock(&turn);
 	}
 	free(now);
