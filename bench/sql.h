@@ -23,8 +23,9 @@ int sql_failed(sqlite3 *db, const char *who, const char *what);
 /* Nanoseconds of what is measured: of this thread's processor, on page media of the clock. */
 uint64_t sql_now(bool page);
 
-/* sql_ycsb.c, sql_queries.c: 0, or DRV_FAIL after they said what is wrong. */
+/* sql_ycsb.c, sql_queries.c, sql_writers.c: 0, or DRV_FAIL after they said what is wrong. */
 int sql_ycsb(const struct bench_opt *opt, const char *dir);
 int sql_queries(const struct bench_opt *opt, const char *dir);
+int sql_writers(const struct bench_opt *opt, const char *dir);
 
 #endif
