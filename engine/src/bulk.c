@@ -130,7 +130,9 @@ int twzdb__put_rows(struct twzdb_txn *tx, uint64_t table, size_t cnt,
 		err = twzdb__append_rows(tx, table, keys + i, values + i, cnt - i, flags, &got);
 		*done += got;
 		i += got;
-		n = cnt - i < GROUP ? (unsigned)(cnt - i) : GROUP;
+		/* A row behind the last one shows where the others go. */
+		n = flags & TWZDB_APPEND ? 1 : GROUP;
+		n = cnt - i < n ? (unsigned)(cnt - i) : n;
 		if (err || !n)
 			break;
 		for (unsigned k = 0; k < n; k++) {
