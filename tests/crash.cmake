@@ -116,3 +116,6 @@ set_tests_properties(crash.rules PROPERTIES LABELS crash TIMEOUT 400)
 add_test(NAME crash.sites COMMAND twzcrash mutants core tx name log engine.one engine.commit engine.split engine.keep engine.give engine.cut engine.checkpoint engine.reopen --seed 1 --limit 7500 --sample 30 --pick 11 --jobs 2
 	--hints ${CMAKE_CURRENT_SOURCE_DIR}/crash/mutants.hints --equivalent ${CMAKE_CURRENT_SOURCE_DIR}/crash/equivalent.list)
 set_tests_properties(crash.sites PROPERTIES LABELS crash TIMEOUT 400)
+# Each such call in the sources is one of these, or sites.list says which test has it.
+add_test(NAME crash.calls COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/sites.py --twzcrash $<TARGET_FILE:twzcrash>)
+set_tests_properties(crash.calls PROPERTIES LABELS crash TIMEOUT 300)

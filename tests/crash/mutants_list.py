@@ -320,6 +320,9 @@ crash("D19", "orphan-counts", "twz/src/log_group.c",
       "a batch of the dead counts as durable, and nobody writes it again", "run engine.batches --media kill --limit 40000 --kill-max 40000 --seed 1")
 
 # A batch that is written again, because its writer is stopped.
+unit("D19", "not-written-again", "twz/src/log_stuck.c",
+     "err = twz__log_write(&l->ring, twz__log_pos(&l->ring, copy.from_lsn), buf,\n\t\t\t     copy.to_lsn - copy.from_lsn);", "err = 0;",
+     "the batch of a process that is stopped counts as done, and was not written", "log_stopped")
 unit("D19", "again-not-held", "twz/src/log_stuck.c",
      "seg_set(&b->held, 1); /* before a byte of it is written again */", "",
      "the blocks of a batch whose writer is stopped are used again one lap later", "log_stopped")

@@ -366,12 +366,14 @@ static void try_mutant(const struct all *a, const struct mutant *m, struct outco
 	} round[] = {{60, 30}, {300, 12}, {1500, 6}, {7500, 4}, {40000, 3}};
 	const struct crash_options *opt = &a->p->opt;
 	uint64_t rng = opt->seed | 1, limit;
+	unsigned int most;
 
 	try_hints(a, m, out);
 	if (out->caught)
 		goto out;
 	/* One that needs not be caught is looked at, in case its proof has become wrong, but not for long. */
-	for (unsigned int r = 0; r < (m->known ? 1 : 5) && round[r].limit <= opt->limit; r++)
+	most = !m->known ? 5 : !m->hint_cnt;
+	for (unsigned int r = 0; r < most && round[r].limit <= opt->limit; r++)
 		for (uint32_t i = 0; i < m->run_cnt && i < (m->known ? 8 : round[r].most); i++) {
 			const struct run *run = nth(a, m->run, m->run_cnt, i, round[r].most, &rng);
 
@@ -380,6 +382,8 @@ static void try_mutant(const struct all *a, const struct mutant *m, struct outco
 		}
 	/* After a death only: nothing else can notice it. */
 	limit = m->known ? 400 : !m->run_cnt && opt->limit < 8000 ? 8000 : opt->limit;
+	if (m->known && m->run_cnt)
+		goto out;
 	for (uint32_t i = 0; i < m->dead_cnt && i < 4 && !out->caught; i++)
 		try_death(m, nth(a, m->dead, m->dead_cnt, i, 4, &rng), opt, limit, out);
 out:

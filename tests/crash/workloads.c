@@ -43,6 +43,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_checkpoint,
 	&wl_log_laps,
 	&wl_log_pad,
+	&wl_log_pad_blocks,
 	&wl_log_spill,
 	&wl_log_again,
 	&wl_log_whole,

@@ -96,11 +96,17 @@ static int log_open_as(struct crash *c, const struct twz_log_user *as, uint64_t 
 	return 0;
 }
 
+static const struct twz_log_user plain_user = {.version = 1, .apply = apply, .flush = flush};
+
 static int log_open(struct crash *c)
 {
-	static const struct twz_log_user user = {.version = 1, .apply = apply, .flush = flush};
+	return log_open_as(c, &plain_user, TWZ_LOG_LEN_MIN);
+}
 
-	return log_open_as(c, &user, TWZ_LOG_LEN_MIN);
+/* On page media a record of the smallest ring is a block, and never lies across its end. */
+static int log_open_wider(struct crash *c)
+{
+	return log_open_as(c, &plain_user, 4 * TWZ_LOG_LEN_MIN);
 }
 
 static int say_record(void *ctx, uint64_t lsn, const void *rec, size_t len)
@@ -218,6 +224,9 @@ static int log_settle(struct crash *c)
 static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe,
 					   NULL,     true,	log_settle};
 
+static const struct crash_kind wider_kind = {log_open_wider, log_check, log_close, log_probe,
+					     NULL,	     true,	log_settle};
+
 static int append_run(struct crash *c)
 {
 	for (uint64_t v = 1; v <= 12; v++)
@@ -290,6 +299,30 @@ const struct crash_workload wl_log_pad = {.name = "log.pad",
 					  .setup = pad_setup,
 					  .run = pad_run,
 					  .show = log_show};
+
+/* A block, and then two at a time: the last block of the ring is left. */
+static int pad_blocks_setup(struct crash *c)
+{
+	CRASH_DO(c, append(c, 1, 100));
+	for (uint64_t v = 2; v <= 6; v++)
+		CRASH_DO(c, append(c, v, 5000));
+	return 0;
+}
+
+static int pad_blocks_run(struct crash *c)
+{
+	for (uint64_t v = 7; v <= 10; v++)
+		CRASH_OP(c, append(c, v, 5000));
+	return 0;
+}
+
+const struct crash_workload wl_log_pad_blocks = {.name = "log.pad_blocks",
+						 .what = "a pad that is a block (D19)",
+						 .media = CRASH_PAGE | CRASH_KILL,
+						 .kind = &wider_kind,
+						 .setup = pad_blocks_setup,
+						 .run = pad_blocks_run,
+						 .show = log_show};
 
 /* A checkpoint gives back the extents of those before it. */
 static int spill_run(struct crash *c)
