@@ -39,6 +39,7 @@ int bench_ycsb(const struct bench_opt *opt);
 int bench_sql(const struct bench_opt *opt);
 /* The process "twzbench kv" starts and kills. */
 int bench_kv_writer(int argc, char **argv);
+int bench_kv_filler(int argc, char **argv);
 int bench_log(const struct bench_opt *opt);
 
 /* --- report.c --- */

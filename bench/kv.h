@@ -116,6 +116,10 @@ void kv_ratio(struct kv *k, const struct kv_row *row, const char *ours, enum kv_
 void kv_bar(struct kv *k, const struct kv_row *row, const char *ours, double bar, bool at_least,
 	    const char *what);
 
+/* --- kv_full.c --- */
+/* Bar: opening a store in DIR, which is made, with a log as full as it gets, and nothing of it in memory. */
+int kv_open_full(struct kv *k, const char *dir);
+
 /* --- kv_ops.c --- */
 /* Every peer reads every record once. */
 int kv_read_all(struct kv *k);

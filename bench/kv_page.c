@@ -9,7 +9,9 @@
 
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -19,7 +21,7 @@
 #define HIST_SUB 64 /* steps of a power of two: 1.6 % */
 #define HIST_LEN (HIST_SUB * 48)
 
-enum kind { ONE, THREADS, PROCESSES, LAZY, KINDS };
+enum kind { ONE, THREADS, PROCESSES, LAZY, LINE, KINDS };
 
 struct client {
 	uint64_t ops, ns, max_ns, checkpoints;
@@ -243,18 +245,54 @@ static double collect(struct job *jobs, int cnt, struct sum *sum, bool counts)
 	return rate;
 }
 
+/* --- a store of our own in memory, as on cache-line media: what lazy commits are compared with --- */
+
+static struct kv_peer line;
+
+static int line_open(struct kv *k)
+{
+	const char *was = getenv("PMEM2_FORCE_GRANULARITY");
+	int err;
+
+	snprintf(line.dir, sizeof(line.dir), "/dev/shm/twzbench-line-%d", (int)getpid());
+	line.drv = &drv_twzdb;
+	line.version = calloc(k->records, sizeof(*line.version));
+	line.opt = (struct drv_opt){.dir = line.dir, .records = k->records, .value_len = FIELD_LEN};
+	if (!line.version || dir_make(line.dir))
+		return drv_fail("%s: cannot be made", line.dir);
+	if (!was)
+		setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1);
+	err = line.drv->open(&line.opt, &line.store);
+	if (!was)
+		unsetenv("PMEM2_FORCE_GRANULARITY");
+	if (!err)
+		err = line.drv->attach(line.store, &line.th);
+	return err ? err : kv_load(k, &line, false, NULL);
+}
+
+static void line_close(void)
+{
+	kv_peer_close(&line, true);
+	free(line.version);
+	memset(&line, 0, sizeof(line));
+}
+
 static double page_slice(struct kv *k, struct kv_peer *p, const struct kv_row *row)
 {
 	const struct drv *d = p->drv;
 	enum kind kind = (enum kind)row->arg;
 	int cnt = kind == THREADS || kind == PROCESSES ? CLIENTS : 1, err = 0;
 	struct job jobs[CLIENTS];
-	uint64_t before = d->checkpoints && kind != PROCESSES ? d->checkpoints(p->th) : 0;
+	uint64_t before =
+		d->checkpoints && kind != PROCESSES && kind != LINE ? d->checkpoints(p->th) : 0;
 	struct sum *sum = &sums[kind][p - k->peers];
 	double v;
 
-	if ((kind == PROCESSES && d->one_process) || (kind == LAZY && !d->put_lazy) || k->round < 0)
+	if ((kind == PROCESSES && d->one_process) || (kind == LAZY && !d->put_lazy) ||
+	    (kind == LINE && d != &drv_twzdb) || k->round < 0)
 		return NO_FIGURE;
+	if (kind == LINE)
+		p = &line;
 	for (uint32_t i = 0; i < k->records; i++)
 		sh->version[i] = p->version[i];
 	memset(sh->c, 0, sizeof(sh->c));
@@ -284,6 +322,7 @@ static struct kv_row rows[KINDS] = {
 		       PROCESSES},
 	[LAZY] = {"page.lazy", "lazy update, one client, synced at the end", "k op/s", page_slice,
 		  LAZY},
+	[LINE] = {"page.line", "in memory, as on cache-line media", "k op/s", page_slice, LINE},
 };
 
 static void print_latency(const struct kv *k, const char *what,
@@ -326,7 +365,8 @@ static double checkpoints(const struct sum *s)
 
 static void print_latencies(const struct kv *k)
 {
-	static const char *const who[KINDS] = {"one client", "8 threads", "8 processes", "lazy"};
+	static const char *const who[KINDS] = {"one client", "8 threads", "8 processes", "lazy",
+					       "in memory"};
 	char what[64];
 
 	kv_print_head(k, "us");
@@ -379,6 +419,7 @@ static void print_bars(const struct kv *k)
 		return;
 	tail = p99(&sums[ONE][o]) / p50(&sums[ONE][o]);
 	ratio(k, &rows[ONE], &rows[ONE], false, 1.1, "one client: twzdb / best peer");
+	ratio(k, &rows[LAZY], &rows[LINE], true, 0.5, "lazy / in memory, as on cache-line media");
 	report_bar("page.one.tail", "one client: p99 / median", "x", &tail, 1, 3, false);
 	ratio(k, &rows[THREADS], &rows[ONE], true, 4, "8 threads / one client");
 	ratio(k, &rows[PROCESSES], &rows[ONE], true, 4, "8 processes / one client");
@@ -390,7 +431,9 @@ static void print_bars(const struct kv *k)
 int kv_section_page(struct kv *k)
 {
 	size_t len = sizeof(*sh) + k->records * sizeof(sh->version[0]);
+	bool ours = kv_peer_index(k, "twzdb") >= 0;
 	uint64_t slice = k->slice_ns;
+	char dir[512];
 	int err;
 
 	sh = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -399,7 +442,10 @@ int kv_section_page(struct kv *k)
 	if (!k->opt->slice_ms)
 		k->slice_ns = (k->opt->quick ? 2u : 12u) * (uint64_t)1000000000;
 	report_section("Durable updates on a disk, zipfian, %d clients at most", CLIENTS);
-	err = kv_rows(k, rows, KINDS);
+	err = ours ? line_open(k) : 0;
+	if (!err)
+		err = kv_rows(k, rows, KINDS);
+	line_close();
 	k->slice_ns = slice;
 	munmap(sh, len);
 	sh = NULL;
@@ -407,5 +453,8 @@ int kv_section_page(struct kv *k)
 		return err;
 	print_latencies(k);
 	print_bars(k);
-	return 0;
+	if (!ours)
+		return 0;
+	snprintf(dir, sizeof(dir), "%s-full", k->peers[kv_peer_index(k, "twzdb")].dir);
+	return kv_open_full(k, dir);
 }

@@ -203,6 +203,8 @@ int main(int argc, char **argv)
 		return usage(stderr);
 	if (!strcmp(argv[1], "kv-writer"))
 		return bench_kv_writer(argc, argv);
+	if (!strcmp(argv[1], "kv-filler"))
+		return bench_kv_filler(argc, argv);
 	if (!strcmp(argv[1], "--help"))
 		return usage(stdout);
 	setvbuf(stdout, NULL, _IOLBF, 0);

@@ -9,7 +9,8 @@
  * Threads: a struct twzdb may be shared; a transaction and its cursors belong to one thread at a
  * time, and may be handed on. Processes: any number, each with an opening of its own; a handle does
  * not survive fork (TWZ_E_FORKED). Reading waits only for a writer process that was stopped
- * (SIGSTOP, a debugger) just while it stored a commit: TWZDB_E_TIMEOUT after ten seconds.
+ * (SIGSTOP, a debugger) just while it stored a commit: TWZDB_E_TIMEOUT after ten seconds. So is any
+ * call that needs for a moment what a stopped process has; the message names it.
  *
  * Ownership: what a call returns through an OUT handle is the caller's to close or end. Slices
  * given are read during the call only; slices handed out point into the store, belong to nobody,
@@ -23,6 +24,9 @@
  *   TWZDB_E_CORRUPT  stored bytes break a rule of the format; the message says where. Reading
  *                    other rows may go on; twzdb_check() tells how far the damage goes
  *   TWZDB_E_TIMEOUT  see above; -ENOMEM; TWZ_E_FORKED
+ *   TWZ_E_GONE       a change: the file of the store was deleted, replaced, cut short or overwritten while it was
+ *                    open. Close it everywhere. What was cut short reads as TWZDB_E_IO; values handed out
+ *                    may be zeros then, and the transaction does not end well
  * and nothing has changed, unless the call says otherwise.
  *
  * See also twzdb_key.h (keys made of numbers and text), engine/README.md (layout, protocol),
@@ -141,8 +145,11 @@ struct twzdb_options {
 TWZDB_API TWZDB_MUST_CHECK int twzdb_open(const char *path, const struct twzdb_options *opt,
 					  struct twzdb **out);
 /*
- * All transactions must have ended (TWZDB_E_STATE otherwise, nothing closed); cursors and tables
- * are void then. NULL is allowed.
+ * All transactions and listeners must have ended: otherwise TWZDB_E_STATE, and nothing is closed; nor is the handle of a parent
+ * process (TWZ_E_FORKED). After these two, and no other error, there still is a handle. Any other: it is gone, with its
+ * cursors and tables, and what is said is what was not done: lazy commits that were not made durable (some of the last may be
+ * missing when the store is opened again, never one before another), or a store that was not left clean, which the next
+ * opening recovers. Commits that were acknowledged as durable are. NULL is allowed.
  */
 TWZDB_API int twzdb_close(struct twzdb *db);
 TWZDB_API bool twzdb_is_readonly(const struct twzdb *db);

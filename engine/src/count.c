@@ -185,6 +185,8 @@ static int count_from(struct tally *t)
 				again.tries = 0; /* it gets on */
 		}
 	} while (twzdb__again(t->tx, &again, leaf.p ? leaf.p : t->table, &err));
+	if (unlikely(twzdb__is_cut(t->tx->db)))
+		return twzdb__cut(t->tx->db);
 	return err == TWZDB_E_NOTFOUND ? 0 : err;
 }
 

@@ -367,14 +367,14 @@ int twzdb__cursor_lost(struct twzdb_cursor *c, int op)
 	c->leaf.p = 0;
 	c->at = NULL;
 	if (op == TWZDB_CURRENT)
-		return twzdb__err(TWZDB_E_NOTFOUND, "cursor: no row here");
+		return twzdb__missing(c->tx->db, "cursor: no row here");
 	if (op == TWZDB_NEXT || op == TWZDB_SEEK_GE || op == TWZDB_FIRST)
 		c->state = CUR_END;
 	else if (op == TWZDB_PREV || op == TWZDB_SEEK_LE || op == TWZDB_LAST)
 		c->state = CUR_BEGIN;
 	else
 		c->state = CUR_NONE;
-	return twzdb__err(TWZDB_E_NOTFOUND, "cursor: no such row");
+	return twzdb__missing(c->tx->db, "cursor: no such row");
 }
 
 int twzdb__cursor_use(struct twzdb_cursor *c, bool write)

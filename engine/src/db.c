@@ -284,10 +284,8 @@ int twzdb__create_lock(struct twz_store *s, struct sh_create **out)
 	if (err)
 		return twzdb__from_twz(err, "creation lock");
 	*out = ptr;
-	err = pthread_mutex_lock(&(*out)->mutex);
-	if (err == EOWNERDEAD)
-		err = pthread_mutex_consistent(&(*out)->mutex); /* guards no data of its own */
-	return err ? twzdb__err(-err, "creation lock") : 0;
+	err = twz_shared_lock(&(*out)->mutex, twz_store_path(s), "creating objects of databases");
+	return err ? twzdb__from_twz(err, "creation lock") : 0;
 }
 
 int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len)
@@ -620,6 +618,7 @@ static int db_new(struct twzdb__store *st, const char *name, twz_oid root, uint3
 	db->proc = twz_proc_self(db->s);
 	db->inc = twz_proc_incarnation(db->s);
 	db->fork_gen = ld64(&twzdb__fork_gen);
+	db->cut = twz_store_cut(db->s);
 	db->page_media = twz_store_granularity(db->s) == TWZ_GRAN_PAGE;
 	db->read_only = st->read_only;
 	err = db->name ? 0 : twzdb__err(-ENOMEM, "open: no memory");
@@ -781,7 +780,9 @@ int twzdb_close(struct twzdb *db)
 	db_free(db);
 	err = store_put(st);
 	pthread_mutex_unlock(&stores_mutex);
-	return synced ? synced : err;
+	err = synced ? synced : err;
+	/* These two say that the handle is still there. */
+	return err == TWZDB_E_STATE || err == TWZ_E_FORKED ? TWZDB_E_IO : err;
 }
 
 bool twzdb_is_readonly(const struct twzdb *db)

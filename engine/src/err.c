@@ -71,11 +71,26 @@ int twzdb__err(int code, const char *fmt, ...)
 
 int twzdb__corrupt(struct twzdb *db, uint64_t p, const char *rule)
 {
+	if (twzdb__is_cut(db))
+		return twzdb__cut(db);
 	return twzdb__err(
 		TWZDB_E_CORRUPT,
 		"%s: database '%s': object %llu of it, offset 0x%llx: %s: run 'check' on it and restore a backup",
 		twz_store_path(db->s), db->name, (unsigned long long)(p >> TWZ_PPTR_OFF_BITS),
 		(unsigned long long)(p & TWZ_PPTR_OFF_MASK), rule);
+}
+
+int twzdb__cut(const struct twzdb *db)
+{
+	return twzdb__err(
+		TWZDB_E_IO,
+		"%s: was cut short while it was open, and what is read may be zeros: close it in every process and restore it from a backup",
+		twz_store_path(db->s));
+}
+
+int twzdb__missing(const struct twzdb *db, const char *what)
+{
+	return twzdb__is_cut(db) ? twzdb__cut(db) : twzdb__err(TWZDB_E_NOTFOUND, "%s", what);
 }
 
 int twzdb__from_twz(int err, const char *what)

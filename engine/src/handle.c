@@ -335,7 +335,7 @@ int twzdb_reset(struct twzdb_txn *tx)
 		return reset_any(tx);
 	twzdb__cursors_keep(tx);
 	reset(tx);
-	return 0;
+	return unlikely(twzdb__is_cut(tx->db)) ? twzdb__cut(tx->db) : 0;
 }
 
 int twzdb__txn_refuse(const struct twzdb_txn *tx, const char *what)

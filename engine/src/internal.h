@@ -155,6 +155,8 @@ struct twzdb {
 	uint64_t inc;
 	uint64_t fork_gen;
 	bool page_media, read_only;
+	const uint32_t *
+		cut; /* not 0: the file was cut short, and some of what is read is zeros (twz_store_cut()) */
 	struct twzdb__watch *watch; /* watch.c; NULL if it may write the shared segment */
 	uint64_t carry_max;	    /* bytes of rows a log record carries on page media (D2b) */
 	bool restart;		    /* twz_log_open left restart recovery to this handle */
@@ -360,6 +362,10 @@ struct twzdb_cursor {
 int twzdb__err(int code, const char *fmt, ...) TWZ_PRINTF(2, 3);
 /* The only source of TWZDB_E_CORRUPT: the object and offset P points to, and the rule (D10). */
 int twzdb__corrupt(struct twzdb *db, uint64_t p, const char *rule);
+/* TWZDB_E_IO: what is not there, or damaged, may only be zeros; nobody is told otherwise, and no transaction ends well. */
+int twzdb__cut(const struct twzdb *db);
+/* NOTFOUND, or that. */
+int twzdb__missing(const struct twzdb *db, const char *what);
 /* Translate a libtwz result, keeping its message. */
 int twzdb__from_twz(int err, const char *what);
 
@@ -391,6 +397,11 @@ int twzdb__open_asking(const char *path, const char *name, const void *backend, 
 extern uint64_t twzdb__fork_gen __attribute__((
 	visibility("hidden"))); /* raised in a forked child: handles from before are not its own */
 int twzdb__forked(void);	/* TWZ_E_FORKED, with its message */
+static inline bool twzdb__is_cut(const struct twzdb *db)
+{
+	return unlikely(ld32(db->cut));
+}
+
 static inline int twzdb__enter(const struct twzdb *db)
 {
 	return likely(db->fork_gen == ld64(&twzdb__fork_gen)) ? 0 : twzdb__forked();
@@ -742,7 +753,7 @@ int twzdb__find_left(struct twzdb_txn *tx, uint64_t table, struct bkey k, struct
 int twzdb__cursor_use(struct twzdb_cursor *c, bool write);
 /*
  * The row OP leads to. The cursor stands there once twzdb__cursor_settle() was told; or
- * twzdb__cursor_lost() says that there is none (NOTFOUND, always).
+ * twzdb__cursor_lost() says that there is none (NOTFOUND, or why that is not known).
  */
 #define TWZDB__SEEK_LT 100 /* internal: last key < K */
 int twzdb__cursor_move(struct twzdb_cursor *c, int op, struct bkey k, const struct rec_pm **rec);

@@ -28,6 +28,10 @@
  * that they drop it by an exchange (FENCED), as those do who waited: then a look at the word is enough. A
  * waiter first looks for a while without sleeping, and is woken only if it does sleep.
  *
+ * Who has to leave, and cannot have the guard because somebody is stopped with it, does without: dropping the lock is one store,
+ * and waiters look by themselves; but a waiter that gives up may be handed the lock by him who goes on. So it leaves a note in its slot
+ * (`gone`), and whoever has the guard next takes the lock from it (drop_gone()).
+ *
  * A robust mutex guards the queue and is never held across anything slow; the words are written
  * so that a process may die between any two stores: an owner that is not alive, whatever else is
  * written, means need_recover.
@@ -82,11 +86,13 @@ int twzdb__guard(struct sh_lock *l)
 		if (err == EBUSY)
 			relax();
 	}
-	if (err == EBUSY)
-		err = pthread_mutex_lock(&l->mutex);
+	if (likely(!err))
+		return 0;
 	if (err == EOWNERDEAD)
-		err = pthread_mutex_consistent(&l->mutex);
-	return err ? twzdb__err(-err, "writer lock: locking its guard failed") : 0;
+		err = -pthread_mutex_consistent(&l->mutex);
+	else
+		err = twz_shared_lock(&l->mutex, "database", "its list of writers and readers");
+	return err ? twzdb__from_twz(err, "writer lock") : 0;
 }
 
 static uint64_t now_us(void)
@@ -161,13 +167,40 @@ static void reap_owner(struct twzdb *db, struct sh_lock *l)
 	swap_owner(l, owner, 0);
 }
 
+/* Guarded. Waiters that have left without the guard: what they were handed meanwhile is nobody's. */
+static void drop_gone(struct twzdb *db, struct sh_lock *l)
+{
+	struct sh_waiter *w = db->sh->waiter;
+
+	if (likely(!__atomic_load_n(&l->gone, __ATOMIC_ACQUIRE)))
+		return;
+	for (unsigned i = 0; i < TWZDB_WAITERS; i++) {
+		if (!w[i].ticket || !__atomic_load_n(&w[i].gone, __ATOMIC_ACQUIRE))
+			continue;
+		swap_owner(l, w[i].ticket, 0);
+		w[i].ticket = 0;
+		st32(&w[i].gone, 0);
+		__atomic_fetch_sub(&l->waiters, 1, __ATOMIC_RELAXED);
+		__atomic_fetch_sub(&l->gone, 1, __ATOMIC_RELAXED);
+	}
+}
+
+/* Not guarded, and it cannot be. */
+static void leave(struct twzdb *db, struct sh_waiter *w)
+{
+	__atomic_fetch_add(
+		&db->sh->lock.gone, 1,
+		__ATOMIC_SEQ_CST); /* first: who dies here costs others a look, no more */
+	__atomic_store_n(&w->gone, 1, __ATOMIC_SEQ_CST);
+}
+
 /* Guarded. Oldest waiter whose process lives; slots of dead ones are emptied. */
 static struct sh_waiter *oldest_waiter(struct twzdb *db)
 {
 	struct sh_waiter *w = db->sh->waiter, *best = NULL;
 
 	for (unsigned i = 0; i < TWZDB_WAITERS && db->sh->lock.waiters; i++) {
-		if (!w[i].ticket || (best && best->ticket < w[i].ticket))
+		if (!w[i].ticket || ld32(&w[i].gone) || (best && best->ticket < w[i].ticket))
 			continue;
 		if (alive(db, w[i].proc, w[i].inc)) {
 			best = &w[i];
@@ -214,8 +247,11 @@ void twzdb__lock_unkeep(struct twzdb *db, uint64_t token)
 
 	db->keep.cnt = 0;
 	db->keep.after = db->keep.after < KEEP_MAX ? db->keep.after * 4 : KEEP_MAX;
-	if (twzdb__guard(l))
+	if (twzdb__guard(l)) {
+		if (!swap_owner(l, token, 0))
+			swap_owner(l, token | REVOKED, 0);
 		return;
+	}
 	next = oldest_waiter(db);
 	/* Whoever revoked it may have found it free already. */
 	if (!swap_owner(l, token, next ? next->ticket : 0) &&
@@ -297,8 +333,11 @@ static int look(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 	struct sh_lock *l = &db->sh->lock;
 	int ret = twzdb__guard(l);
 
-	if (ret)
+	if (ret) {
+		leave(db, w);
 		return ret;
+	}
+	drop_gone(db, l);
 	reap_owner(db, l);
 	take_back(db, l);
 	if (!ld64_acq(&l->owner) && oldest_waiter(db) == w)
@@ -317,8 +356,10 @@ static int give_up(struct twzdb *db, struct sh_waiter *w, uint64_t ticket)
 	struct sh_lock *l = &db->sh->lock;
 	int ret = twzdb__guard(l);
 
-	if (ret)
+	if (ret) {
+		leave(db, w);
 		return ret;
+	}
 	ret = ld64_acq(&l->owner) == ticket;
 	dequeue(db, w);
 	pthread_mutex_unlock(&l->mutex);
@@ -397,6 +438,7 @@ static int acquire_slow(struct twzdb *db, int timeout_ms, uint64_t *token)
 	if (ret)
 		return ret;
 	*token = ticket_of(db, l->next_ticket++);
+	drop_gone(db, l);
 	reap_owner(db, l);
 	take_back(db, l);
 	mine = !(ld32(&l->waiters) && oldest_waiter(db)) && swap_owner(l, 0, *token);
@@ -570,8 +612,10 @@ void twzdb__lock_drop(struct twzdb *db, const struct sh_reader *rd, uint64_t tok
 			wake_next(db);
 		return;
 	}
-	if (twzdb__guard(l))
+	if (twzdb__guard(l)) {
+		swap_owner(l, token, 0);
 		return;
+	}
 	next = oldest_waiter(db);
 	if (ld64(&l->owner) == token)
 		st64_rel(&l->owner, next ? next->ticket : 0);

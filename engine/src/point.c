@@ -223,7 +223,7 @@ int twzdb__get_any(struct twzdb_txn *tx, uint64_t h, uint64_t tag, const void *p
 	} else {
 		err = get_checked(tx, t, key, value);
 	}
-	return err == TWZDB_E_NOTFOUND ? twzdb__err(err, "get: no such key") : err;
+	return err == TWZDB_E_NOTFOUND ? twzdb__missing(tx->db, "get: no such key") : err;
 }
 
 int twzdb__get_usual(struct twzdb_txn *tx, const void *key, size_t len, struct twzdb_slice *value)
@@ -370,10 +370,10 @@ int twzdb_get_many(struct twzdb_txn *tx, struct twzdb_table t, size_t cnt,
 			results[i] = get_checked(tx, t, keys[i], &values[i]);
 			err = results[i] == TWZDB_E_NOTFOUND ? 0 : results[i];
 		}
-		return err;
+		return !err && twzdb__is_cut(tx->db) ? twzdb__cut(tx->db) : err;
 	}
 	for (size_t i = 0; i < cnt && !err; i += MANY)
 		err = get_some(tx, t, cnt - i < MANY ? (unsigned)(cnt - i) : MANY, keys + i,
 			       values + i, results + i);
-	return err;
+	return !err && unlikely(twzdb__is_cut(tx->db)) ? twzdb__cut(tx->db) : err;
 }

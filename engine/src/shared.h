@@ -57,7 +57,7 @@ struct sh_waiter {
 	uint32_t proc;
 	uint32_t word;	 /* futex: 1 = look again */
 	uint32_t asleep; /* it waits for the word */
-	uint32_t pad;
+	uint32_t gone;	 /* its thread has left without the mutex */
 };
 
 /*
@@ -72,6 +72,7 @@ struct sh_lock {
 	uint64_t next_ticket;
 	uint64_t revoked_ms;	    /* monotonic clock */
 	uint32_t fenced;	    /* so many more owners drop it by an exchange */
+	uint32_t gone;		    /* waiters with that mark */
 	uint64_t inc[TWZ_PROC_MAX]; /* incarnation in which process I opened the database last */
 };
 

@@ -193,6 +193,8 @@ static int begin(struct twzdb *db, uint32_t flags, bool look, int timeout_ms,
 		return twzdb__err(TWZDB_E_INVAL, "begin: no database, or unknown flags 0x%x",
 				  flags);
 	err = twzdb__enter(db);
+	if (!err && unlikely(twzdb__is_cut(db)))
+		err = twzdb__cut(db);
 	if (!err && unlikely(db->read_only))
 		err = read_only_begin(db, (look && !db->watch) || flags & TWZDB_RDONLY);
 	if (err)
@@ -386,6 +388,8 @@ int twzdb_commit(struct twzdb_txn *tx)
 	tx->saw_nr = 0;
 	if (unlikely(tx->wait_nr))
 		err = is_lazy(tx, err) ? go_on(tx) : wait_after(tx, err);
+	if (unlikely(twzdb__is_cut(tx->db)) && !err && !tx->writer)
+		err = twzdb__cut(tx->db);
 	end(tx);
 	return err;
 }

@@ -30,6 +30,8 @@ static int translate(int err)
 		return SQLITE_NOTADB;
 	case TWZDB_E_DOUBT: /* it can be read; the message says who has to be asked */
 		return SQLITE_READONLY_RECOVERY;
+	case TWZ_E_GONE:
+		return SQLITE_READONLY_DBMOVED;
 	case TWZDB_E_READONLY:
 	case TWZ_E_READONLY:
 		return SQLITE_READONLY;

@@ -4,6 +4,8 @@
  * On cache-line media they are durable ones; the cases that say nothing of when run there too.
  */
 #include "../../engine/src/internal.h"
+#include "../../twz/src/log_ring.h"
+#include "../../twz/src/stopped.h"
 #include "engine_t.h"
 
 #include <pthread.h>
@@ -435,6 +437,51 @@ static void other_processes_see_it_and_keep_it(void)
 	munmap(shared, 4096);
 }
 
+/* Commits lazily, without a helper of its own, and is stopped with what every writer of the log needs. */
+static int commit_and_be_stopped(const char *path)
+{
+	setenv("TWZDB_HELPER", "0", 1);
+	if (et_open(path, &db) || put_one(TWZDB_LAZY, 1, 1) || twz__log_stage_lock(db->log))
+		return 1;
+	raise(SIGSTOP);
+	pthread_mutex_unlock(&db->log->stage->mutex);
+	pause();
+	return 0;
+}
+
+/* What the helper could not write, because a process is stopped, it writes when that goes on, without being asked again. */
+static void the_helper_comes_back(void)
+{
+	uint64_t applied = 0, submitted = 1;
+	const char *path = et_path(ET_PAGE, "back.twz");
+	int status;
+	pid_t pid;
+
+	if (!open_new(ET_PAGE, "back.twz"))
+		return;
+	twz__wait_ms = 100;
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(commit_and_be_stopped(path));
+	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
+	T_TRUE(WIFSTOPPED(status));
+	T_TRUE(twzdb__helper_ask(db, HELP_LAZY));
+	nap_ms(500); /* it has given up by now */
+	twz_log_pending(db->log, &applied, &submitted);
+	T_TRUE(applied < submitted);
+	kill(pid, SIGCONT);
+	for (int i = 0; i < 500 && applied < submitted; i++) {
+		nap_ms(10);
+		twz_log_pending(db->log, &applied, &submitted);
+	}
+	T_EQ(applied, submitted);
+	twz__wait_ms = 10000;
+	kill(pid, SIGKILL);
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_OK(twzdb_close(db));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -448,6 +495,7 @@ int main(int argc, char **argv)
 		T_CASE(downgrade_goes_back_to_nothing_older),
 		T_CASE(readers_become_writers_and_back),
 		T_CASE(other_processes_see_it_and_keep_it),
+		T_CASE(the_helper_comes_back),
 		T_END,
 	};
 

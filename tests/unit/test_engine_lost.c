@@ -8,6 +8,7 @@
 #include "engine_t.h"
 
 #include <pthread.h>
+#include <signal.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/uio.h>
@@ -256,6 +257,101 @@ static void who_comes_later_is_told(void)
 	reopen("late.twz");
 }
 
+/* Something failed when all who had it open were dead: it counts for no opening, which stores all again anyhow. */
+static void what_nobody_was_told_of_keeps_nobody_out(void)
+{
+	const char *path = et_path(ET_PAGE, "untold.twz");
+	int status = -1;
+	pid_t pid;
+
+	if (is_memory())
+		return;
+	forget();
+	fflush(NULL);
+	pid = fork();
+	if (!pid) {
+		if (open_db(0, path) || open_db(1, path) || put(0, 1) || put(1, 1))
+			_exit(1);
+		raise(SIGKILL);
+	}
+	T_EQ(waitpid(pid, &status, 0), pid);
+	T_TRUE(WIFSIGNALED(status));
+	kernel.lost++;
+	kernel.told[MAPPED] =
+		kernel.lost; /* the description is one that is asked, here another number */
+	for (int i = 0; i < 2; i++) {
+		struct twzdb_slice v;
+		struct twzdb_txn *tx;
+
+		T_REQ(open_db(i, path));
+		T_REQ(twzdb_begin(db[i], TWZDB_RDONLY, &tx));
+		T_OK(twzdb_get(tx, table[i], et_key(1), &v));
+		twzdb_abort(tx);
+		T_OK(put(i, 2));
+		T_OK(twzdb_checkpoint(db[i]));
+	}
+	for (int i = 0; i < 2; i++)
+		T_OK(twzdb_close(db[i]));
+}
+
+static int open_with_loss(void *ctx, const char *path, uint32_t flags, uint64_t len,
+			  struct twz__media **out, int *created)
+{
+	int err = twz__file_backend.open(ctx, path, flags, len, out, created);
+
+	if (!err)
+		(*out)->lost_here = 1;
+	return err;
+}
+
+/* What an opener was told before it could share it. */
+static void what_was_told_before_is_shared(void)
+{
+	static const struct twz__backend backend = {.version = 1, .open = open_with_loss};
+	struct twz_store_options o = {.size = sizeof(o), .backend = &backend};
+	struct twz_store *s;
+
+	if (!open_both("before.twz"))
+		return;
+	T_OK(twzdb_checkpoint(db[1]));
+	T_REQ(twz_store_open(et_path(ET_PAGE, "before.twz"), &o, &s));
+	T_OK(put(1, 2));
+	T_ERR(twzdb_checkpoint(db[1]), TWZDB_E_IO);
+	(void)!twz_store_close(s);
+	close_both();
+	reopen("before.twz");
+}
+
+static int open_fds(void)
+{
+	int cnt = 0;
+
+	for (int i = 0; i < FDS; i++)
+		cnt += fcntl(i, F_GETFD) >= 0;
+	return cnt;
+}
+
+/* An error of closing leaves no handle behind, and nothing that was acknowledged is missing. */
+static void closing_with_an_error_is_closing(void)
+{
+	struct twzdb_txn *tx;
+	int before = open_fds();
+
+	if (is_memory() || !open_both("close.twz"))
+		return;
+	T_REQ(twzdb_begin(db[0], TWZDB_RDONLY, &tx));
+	T_ERR(twzdb_close(db[0]), TWZDB_E_STATE); /* this one leaves it as it was */
+	twzdb_abort(tx);
+	T_REQ(twzdb_begin(db[0], TWZDB_LAZY, &tx));
+	T_OK(twzdb_put(tx, table[0], et_key(3), et_val(3, 100), 0));
+	T_OK(twzdb_commit(tx));
+	kernel.lost++;
+	T_ERR(twzdb_close(db[0]), TWZDB_E_IO);
+	T_ERR(twzdb_close(db[1]), TWZDB_E_IO);
+	T_EQ(open_fds(), before);
+	reopen("close.twz");
+}
+
 static _Atomic int failed;
 static _Atomic bool stop;
 
@@ -309,9 +405,15 @@ static void threads_never_share_a_description(void)
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
-		T_CASE(each_database_of_a_process_is_told), T_CASE(growth_swallows_nothing),
-		T_CASE(a_range_is_asked_for_twice),	    T_CASE(who_comes_later_is_told),
-		T_CASE(threads_never_share_a_description),  T_END,
+		T_CASE(each_database_of_a_process_is_told),
+		T_CASE(growth_swallows_nothing),
+		T_CASE(a_range_is_asked_for_twice),
+		T_CASE(who_comes_later_is_told),
+		T_CASE(what_nobody_was_told_of_keeps_nobody_out),
+		T_CASE(what_was_told_before_is_shared),
+		T_CASE(closing_with_an_error_is_closing),
+		T_CASE(threads_never_share_a_description),
+		T_END,
 	};
 
 	return t_main("engine_lost", cases, argc, argv);

@@ -281,9 +281,9 @@ static void a_success_is_not_believed_of_what_has_shut_down(void)
 	fm(m)->shuts_down = true;
 	lost.shut_down = true;
 	T_ERR(m->ops->write_sync(m, page, 0, sizeof(page)), TWZ_E_IO);
-	fm(m)->lost = 0;
+	m->lost_here = 0;
 	T_ERR(m->ops->sync_all(m), TWZ_E_IO);
-	fm(m)->lost = 0;
+	m->lost_here = 0;
 	T_ERR(m->ops->sync_range(m, at, 1), TWZ_E_IO);
 	lost.shut_down = false;
 	T_ERR(m->ops->sync_range(m, at, 1), TWZ_E_IO); /* and ever after */

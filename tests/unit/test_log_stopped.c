@@ -3,14 +3,25 @@
  */
 #include <signal.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
+#include "../../twz/src/stopped.h"
 #include "log_world.h"
 
 static struct twz_log *the_log;
 static struct twz__media_ops failing;
 static const struct twz__media_ops *real;
 static int stop_before, stop_after; /* a write: the nth from now */
+
+static bool no_memory;
+
+void *aligned_alloc(size_t align, size_t len)
+{
+	void *p;
+
+	return no_memory || posix_memalign(&p, align, len) ? NULL : p;
+}
 
 static int stopping_write(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
 {
@@ -134,7 +145,9 @@ static void others_write_for_the_stopped(bool before, int sig)
 	if (!pid)
 		_exit(stopped_leader(&e, before));
 	wait_stopped(pid);
+	no_memory = true;	       /* nobody fails at it */
 	T_OK(commit_some(the_log, 1)); /* with the other's before it */
+	no_memory = false;
 	T_EQ(world->next, 5);
 	/* Up to where it was, one lap later, and not farther. */
 	T_ERR(commit_some(the_log, 100), TWZ_E_TIMEOUT);
@@ -199,12 +212,91 @@ static void who_writes_again_is_stopped_too(void)
 	unlink(e.path);
 }
 
+/* --- the device does not answer --- */
+
+static atomic_bool answers;
+
+static int waiting_write(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	while (!answers)
+		usleep(1000);
+	return real->write_sync(m, buf, off, len);
+}
+
+struct waiter {
+	pthread_t thread;
+	uint64_t nr, ms;
+	int err;
+};
+
+static uint64_t now_ms(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
+}
+
+static void *wait_for_it(void *arg)
+{
+	struct waiter *w = arg;
+	uint64_t from = now_ms();
+
+	w->err = twz_log_wait(the_log, w->nr);
+	w->ms = now_ms() - from;
+	return NULL;
+}
+
+/* Two write the same batch, and get no answer; the third is told so, but not before twz__slow_ms: somebody is at it. */
+static void a_device_that_does_not_answer(void)
+{
+	struct waiter w[3] = {{.err = 1}, {.err = 1}, {.err = 1}};
+	struct twz_store *s;
+	uint64_t number, nr;
+	struct env e;
+
+	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+		return;
+	twz__stuck_ms = 30;
+	twz__wait_ms = 150;
+	twz__slow_ms = 600;
+	real = s->media->ops;
+	failing = *real;
+	failing.write_sync = waiting_write;
+	s->media->ops = &failing;
+	T_OK(submit_one(the_log, &number, &nr));
+	for (int i = 0; i < 3; i++) {
+		w[i].nr = nr;
+		T_EQ(pthread_create(&w[i].thread, NULL, wait_for_it, &w[i]), 0);
+		usleep(100000);
+	}
+	pthread_join(w[2].thread, NULL);
+	T_ERR(w[2].err, TWZ_E_TIMEOUT);
+	T_TRUE(w[2].ms >= 400);
+	answers = true;
+	for (int i = 0; i < 2; i++) {
+		pthread_join(w[i].thread, NULL);
+		T_OK(w[i].err);
+	}
+	T_OK(twz_log_wait(the_log, nr));
+	T_OK(commit_some(the_log, 100));
+	check_ring(the_log);
+	s->media->ops = real;
+	twz__stuck_ms = 1000;
+	twz__wait_ms = 10000;
+	twz__slow_ms = 120000;
+	twz_log_close(the_log);
+	T_OK(twz_store_close(s));
+	unlink(e.path);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
 		T_CASE(others_write_for_who_is_stopped_and_goes_on),
 		T_CASE(others_write_for_who_is_stopped_and_killed),
 		T_CASE(who_writes_again_is_stopped_too),
+		T_CASE(a_device_that_does_not_answer),
 		T_END,
 	};
 

@@ -63,6 +63,16 @@ struct twz__media_ops {
 	 */
 	int (*write_back)(struct twz__media *m, uint64_t off, uint64_t len);
 	int (*len)(struct twz__media *m, uint64_t *len);
+	/*
+	 * Is the file still what was opened: is it at least `floor` bytes long, and, if NAMED, has it a name, and does its path
+	 * name no other? 0, or TWZ_E_GONE with a message. NULL: nobody else can reach it.
+	 */
+	int (*still)(struct twz__media *m, bool named);
+	/*
+	 * Write-back that failed before, in another life of the store, and was told to nobody, does not count: restart stores
+	 * again all that no checkpoint vouches for. NULL: nothing is told late.
+	 */
+	void (*forget)(struct twz__media *m);
 	void (*close)(struct twz__media *m);
 	/*
 	 * Cache-line primitives, bound once from libpmem2 (or the simulator); no-ops on page media.
@@ -110,10 +120,24 @@ struct twz__media {
 	 * else can know.
 	 */
 	uint32_t *lost;
+	uint32_t lost_here; /* the same before there was a companion */
+	uint64_t
+		floor; /* bytes the file has at least, as long as nobody cuts it short; 0: not known yet */
+	uint32_t cut; /* 1: something beyond its end was asked for by a load or a store (guard.c) */
 	/* the image is this handle's own (backend_private.c): no companion, it is nobody's holder */
 	int alone;
 	char *path;
 };
+
+/* Up to LEN the file has its bytes as long as nobody cuts it short: no other process takes them back. */
+static inline void twz__media_has(struct twz__media *m, uint64_t len)
+{
+	uint64_t floor = __atomic_load_n(&m->floor, __ATOMIC_RELAXED);
+
+	while (floor < len && !__atomic_compare_exchange_n(&m->floor, &floor, len, true,
+							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+		;
+}
 
 struct twz__backend {
 	uint32_t version; /* 1 */

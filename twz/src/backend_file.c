@@ -116,6 +116,8 @@ static int allocate(int fd, uint64_t off, uint64_t len)
 
 int twz__file_io_error(struct file_media *f, const char *what, uint64_t off, uint64_t len, int err)
 {
+	if (err == ESTALE) /* no local file system says that: twz__file_write_dsync() does */
+		return twz__file_cut_error(f);
 	if (err == ENOSPC || err == EDQUOT || err == EFBIG)
 		return nospc(f, len, err);
 	return twz__err(err == EIO ? TWZ_E_IO : -err,
@@ -194,6 +196,8 @@ static int file_take(struct twz__media *m, uint64_t off, uint64_t len)
 
 	if (fstat(m->fd, &st))
 		return twz__err(-errno, "%s: stat: %s", m->path, strerror(errno));
+	if (twz__file_is_cut(fm(m), &st))
+		return twz__file_cut_error(fm(m));
 	/* All of it, and it has no holes: said without looking at every page. */
 	if (!len ||
 	    (len >= (uint64_t)st.st_size && (uint64_t)st.st_blocks * 512 >= (uint64_t)st.st_size))
@@ -304,6 +308,8 @@ static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
 	*old = *from = 0;
 	if (fstat(f->m.fd, &st))
 		return twz__err(-errno, "%s: stat: %s", f->m.path, strerror(errno));
+	if (twz__file_is_cut(f, &st))
+		return twz__file_cut_error(f);
 	*old = (uint64_t)st.st_size;
 	*from = *old;
 	if (f->memory && (uint64_t)st.st_blocks * 512 < *old)
@@ -473,6 +479,7 @@ static void file_close(struct twz__media *m)
 	if (f->probe)
 		pmem2_map_delete(&f->probe);
 	twz__file_ways_close(f);
+	twz__file_where_close(f);
 	if (m->fd >= 0)
 		close(m->fd);
 	free(f->tmp_path);
@@ -559,6 +566,9 @@ static void file_forked(struct twz__media *m)
 		file_unmap(m, pmem2_map_get_address(f->probe), pmem2_map_get_size(f->probe), 0);
 	f->probe = NULL;
 	twz__file_ways_close(f);
+	if (f->dir >= 0)
+		close(f->dir);
+	f->dir = -1;
 	close(m->fd);
 	m->fd = -1;
 }
@@ -577,6 +587,8 @@ static const struct twz__media_ops file_ops = {
 	.give = file_give,
 	.take = file_take,
 	.len = file_len,
+	.still = twz__file_still,
+	.forget = twz__file_forget,
 	.close = file_close,
 	.flush = file_flush,
 	.fence = file_fence,
@@ -723,7 +735,7 @@ static int file_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
 		return twz__err(TWZ_E_NOMEM, "%s: out of memory", path);
 	}
 	f->m.ops = &file_ops;
-	f->m.fd = -1;
+	f->m.fd = f->dir = -1;
 	f->read_only = flags & TWZ_STORE_READONLY;
 	rc = open_existing(f);
 	if (!rc && (flags & TWZ_STORE_CREATE) && (flags & TWZ_STORE_EXCL))
@@ -741,6 +753,7 @@ static int file_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
 		*created = 0;
 		return rc;
 	}
+	twz__file_where_open(f);
 	*out = &f->m;
 	return 0;
 }

@@ -3,6 +3,7 @@
  *
  *	backend_file.c	which files, allocation, mapping, creation
  *	file_sync.c	how bytes become durable on page media, and who is told when they do not (D17)
+ *	file_still.c	whether it is still the file that was opened
  */
 #ifndef TWZ_SRC_BACKEND_FILE_H
 #define TWZ_SRC_BACKEND_FILE_H
@@ -10,6 +11,7 @@
 #include "internal.h"
 
 #include <libpmem2.h>
+#include <sys/stat.h>
 #include <sys/uio.h>
 
 #define FILE_WAYS 4 /* batches on their way at the same time, and a checkpoint beside them */
@@ -33,10 +35,11 @@ struct file_media {
 	bool unnamed;	/* made by O_TMPFILE, not linked yet */
 	char *tmp_path; /* or made under this name, not linked yet */
 	bool linked;	/* it was one of those and has its name now */
+	int dir;	/* of the path when it was opened, and */
+	char *base;	/* the name in it; -1, NULL: not known */
 	struct file_way way[FILE_WAYS];
 	uint32_t way_cnt;  /* 0: nothing is lost here, or nothing is written */
 	uint32_t way_next; /* whom to wait for when all are busy */
-	uint32_t lost;	   /* D17: 1 = something did not get to the medium */
 };
 
 static inline struct file_media *fm(struct twz__media *m)
@@ -44,9 +47,16 @@ static inline struct file_media *fm(struct twz__media *m)
 	return (struct file_media *)m;
 }
 
+/* It is shorter than it was: a write would make it longer again, with zeros where data were. */
+bool twz__file_is_cut(struct file_media *f, const struct stat *st);
+int twz__file_cut_error(struct file_media *f);
 /* The message for errno ERR of WHAT. Returns the error. */
 int twz__file_io_error(struct file_media *f, const char *what, uint64_t off, uint64_t len, int err);
 
+/* The directory of the path, when the file is open; and whether all is as it was (file_still.c). */
+void twz__file_where_open(struct file_media *f);
+void twz__file_where_close(struct file_media *f);
+int twz__file_still(struct twz__media *m, bool named);
 /* The descriptions, when the file is open. */
 int twz__file_ways_open(struct file_media *f);
 void twz__file_ways_close(struct file_media *f);
@@ -57,5 +67,6 @@ int twz__file_datasync(struct file_media *f, uint64_t off, uint64_t len);
 int twz__file_sync_range(struct twz__media *m, void *addr, uint64_t len);
 int twz__file_write_back(struct twz__media *m, uint64_t off, uint64_t len);
 int twz__file_sync_all(struct twz__media *m);
+void twz__file_forget(struct twz__media *m);
 
 #endif

@@ -14,6 +14,7 @@
  * one process are two holders, and the kernel drops them when a process dies however it dies.
  */
 #include "companion.h"
+#include "stopped.h"
 
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -44,14 +45,19 @@ int twz__robust_init(struct comp_mutex *m)
 	return rc ? twz__err(-rc, "cannot make a shared mutex: %s", strerror(rc)) : 0;
 }
 
-int twz__robust_lock(struct comp_mutex *m, bool *died)
+int twz__robust_lock(struct comp_mutex *m, bool *died, const char *where, const char *what)
 {
-	int rc = pthread_mutex_lock(&m->m);
+	struct twz__waiting w = {0};
+	int rc = twz__mutex_lock(&m->m, &w);
 
 	*died = rc == EOWNERDEAD;
 	if (rc == EOWNERDEAD)
 		rc = pthread_mutex_consistent(&m->m);
-	return -rc;
+	if (rc == ETIMEDOUT)
+		return twz__waited_err(&w, where, what);
+	return rc ? twz__err(rc == EDEADLK ? TWZ_E_STATE : -rc, "%s: %s: %s", where, what,
+			     strerror(rc))
+		  : 0;
 }
 
 void twz__robust_unlock(struct comp_mutex *m)
@@ -366,11 +372,11 @@ int twz__comp_alloc(struct twz__companion *c, uint64_t len, uint64_t *off)
 {
 	struct comp_head_pm *h = c->head;
 	bool died;
-	int rc = twz__robust_lock(&h->alloc, &died);
+	int rc = twz__robust_lock(&h->alloc, &died, c->path, "its space");
 
 	*off = 0;
 	if (rc)
-		return twz__err(rc, "%s: lock: %s", c->path, strerror(-rc));
+		return rc;
 	len = (len + COMP_PAGE - 1) & ~(COMP_PAGE - 1);
 	if (len > c->map_len - h->end)
 		rc = twz__err(TWZ_E_NOSPC, "%s: no room for %llu more bytes of shared memory",
@@ -702,9 +708,9 @@ int twz__comp_obj_lock(struct twz__companion *c, uint32_t open_idx, struct comp_
 	int rc;
 
 	*out = NULL;
-	rc = twz__robust_lock(&c->head->locks, &died);
+	rc = twz__robust_lock(&c->head->locks, &died, c->path, "the table of locks");
 	if (rc)
-		return twz__err(rc, "%s: lock: %s", c->path, strerror(-rc));
+		return rc;
 	if (e->lock)
 		idx = e->lock - 1;
 	else

@@ -72,9 +72,10 @@ void twz__comp_forked(struct twz__companion *c);
 
 /*
  * Lock a mutex of the companion. *DIED: its last owner died; the caller repairs, then it is
- * consistent.
+ * consistent. An error says WHAT of WHERE is not to be had: TWZ_E_TIMEOUT, who has it is stopped;
+ * TWZ_E_STATE, this thread has it.
  */
-int twz__robust_lock(struct comp_mutex *m, bool *died);
+int twz__robust_lock(struct comp_mutex *m, bool *died, const char *where, const char *what);
 void twz__robust_unlock(struct comp_mutex *m);
 int twz__robust_init(struct comp_mutex *m);
 

@@ -85,11 +85,10 @@ int twz__comp_segment(struct twz__companion *c, twz_oid id, size_t len,
 		      int (*init)(void *ptr, void *ctx), void *ctx, void **ptr, int *fresh)
 {
 	bool died;
-	int rc = twz__robust_lock(&c->head->segs, &died);
+	int rc = twz__robust_lock(&c->head->segs, &died, c->path, "shared segments");
 
 	if (rc)
-		return twz__err(rc == -EDEADLK ? TWZ_E_STATE : rc, "%s: shared segments: %s",
-				c->path, strerror(-rc));
+		return rc;
 	rc = seg_get(c, id, len, init, ctx, ptr, fresh);
 	twz__robust_unlock(&c->head->segs);
 	return rc;

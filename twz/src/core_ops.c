@@ -119,6 +119,8 @@ static int op_grow(void *ctx, uint64_t len)
 
 	s->media->in_use = s->core.root ? s->core.root->page_cnt * TWZC_PAGE : 0;
 	rc = s->media->ops->grow(s->media, len);
+	if (!rc)
+		twz__media_has(s->media, len);
 	return rc ? rc : twz__window_extend(&twz__rt(s)->win, s->media);
 }
 

@@ -90,14 +90,14 @@ static int way_fd(const struct file_media *f, const struct file_way *w)
 
 static void lose(struct file_media *f)
 {
-	__atomic_store_n(&f->lost, 1, __ATOMIC_SEQ_CST);
+	__atomic_store_n(&f->m.lost_here, 1, __ATOMIC_SEQ_CST);
 	if (f->m.lost)
 		__atomic_store_n(f->m.lost, 1, __ATOMIC_SEQ_CST);
 }
 
 static bool is_lost(const struct file_media *f)
 {
-	return __atomic_load_n(&f->lost, __ATOMIC_SEQ_CST) ||
+	return __atomic_load_n(&f->m.lost_here, __ATOMIC_SEQ_CST) ||
 	       (f->m.lost && __atomic_load_n(f->m.lost, __ATOMIC_SEQ_CST));
 }
 
@@ -140,12 +140,17 @@ static int believed(const struct file_media *f)
 int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off)
 {
 	struct file_way *w = way_take(f);
-	ssize_t n;
+	struct stat st;
+	ssize_t n = -1;
 	int err;
 
+	errno = ESTALE; /* a file that was cut short must not get longer by it */
+	if (fstat(f->m.fd, &st) || twz__file_is_cut(f, &st))
+		goto done;
 	do
 		n = pwritev2(way_fd(f, w), iov, cnt, (off_t)off, RWF_DSYNC);
 	while (n < 0 && errno == EINTR);
+done:
 	err = n < 0 ? errno : believed(f);
 	way_done(f, w, err == EFBIG ? 0 : err);
 	return err ? -err : (int)n;
@@ -190,6 +195,15 @@ static int ask(struct file_media *f)
 		err = !is_forbidden(errno) ? errno : fdatasync(w->fd) ? errno : 0;
 	way_done(f, w, err);
 	return err;
+}
+
+void twz__file_forget(struct twz__media *m)
+{
+	struct file_media *f = fm(m);
+
+	for (uint32_t i = 0; i <= f->way_cnt && f->way_cnt; i++)
+		(void)!sync_file_range(i < f->way_cnt ? f->way[i].fd : m->fd, NOWHERE, 1,
+				       SYNC_FILE_RANGE_WAIT_BEFORE);
 }
 
 int twz__file_sync_range(struct twz__media *m, void *addr, uint64_t len)

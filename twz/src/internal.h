@@ -55,6 +55,7 @@ struct twz_store {
 	char *path;
 	struct twzc core;
 	pthread_mutex_t mutex; /* this process's handles and view slots of this store */
+	uint64_t looked_us;    /* when twz__store_still_soon() did last */
 	struct twz_persist_stats stats;
 	struct twz_obj *objs; /* open objects of this handle, linked by next */
 	void *rt;	      /* store.c's own run-time data */
@@ -96,6 +97,29 @@ struct twz_obj {
 int twz__store_enter(struct twz_store *s);
 /* The same at the start of a call that changes something: TWZ_E_READONLY if S is open for reading only. */
 int twz__store_enter_write(struct twz_store *s, const char *what);
+/*
+ * Is its file still what was opened? TWZ_E_GONE (message set): somebody has deleted it, put another in its place, cut it short or
+ * written over it. Asked before anything is written that somebody may be told is durable.
+ */
+int twz__store_still(struct twz_store *s);
+/* Only the last two: nothing may be written even of what is durable already. */
+int twz__store_intact(struct twz_store *s);
+/*
+ * The same on the way of a commit. It takes two system calls, as long as four commits on cache-line media do: there it is
+ * asked by each 16th of the caller's (*CNT), unless that was milliseconds ago.
+ */
+int twz__store_still_soon(struct twz_store *s);
+static inline int twz__store_still_often(struct twz_store *s, uint32_t *cnt)
+{
+	uint32_t nr = __atomic_load_n(cnt, __ATOMIC_RELAXED) + 1;
+
+	if (s->granularity == TWZ_GRAN_PAGE)
+		return twz__store_still(s);
+	__atomic_store_n(cnt, nr, __ATOMIC_RELAXED);
+	if (twz__likely(nr & 15 && !__atomic_load_n(&s->media->cut, __ATOMIC_RELAXED)))
+		return 0;
+	return twz__store_still_soon(s);
+}
 /*
  * The store-wide metadata lock (robust, cross-process); recovers a dead holder's work (D13).
  * Recursive use is a bug.

@@ -2,11 +2,15 @@
  * locks.c -- the lock bytes of the store file: opening, holders, private (companion.c has the protocol)
  */
 #include "companion.h"
+#include "stopped.h"
 
 #include <fcntl.h>
 #include <time.h>
 
-#define PRIVATE_WAIT_MS 2000
+#define PRIVATE_WAIT_MS	   2000
+#define OPENING_NAP_NS	   50000 /* at first */
+#define OPENING_NAP_MAX_NS 3000000
+#define OPENING_LOOK_NS	   500000000 /* looking who it is reads all of /proc */
 
 int twz__ofd(int fd, int cmd, short type, uint64_t off, struct flock *fl)
 {
@@ -31,13 +35,26 @@ int twz__lock_failed(const char *path, int err)
 
 int twz__opening_lock(struct twz__media *m)
 {
+	struct timespec nap = {0, OPENING_NAP_NS};
+	struct twz__waiting w = {0};
 	struct flock fl;
 	int rc;
 
 	if (m->fd < 0)
 		return 0;
 	/* Who may only read the file is locked out by the others, and they by him. */
-	rc = twz__ofd(m->fd, F_OFD_SETLKW, m->no_write ? F_RDLCK : F_WRLCK, COMP_LOCK_OPENING, &fl);
+	while ((rc = twz__ofd(m->fd, F_OFD_SETLK, m->no_write ? F_RDLCK : F_WRLCK,
+			      COMP_LOCK_OPENING, &fl)) == -EAGAIN ||
+	       rc == -EACCES) {
+		if (twz__is_late(&w)) {
+			if (twz__patience_ends(&w, twz__byte_holder(m->fd, COMP_LOCK_OPENING)))
+				return twz__waited_err(&w, m->path, "opening or closing it");
+			nap.tv_nsec = OPENING_LOOK_NS;
+		}
+		nanosleep(&nap, NULL);
+		if (nap.tv_nsec < OPENING_NAP_MAX_NS)
+			nap.tv_nsec *= 2;
+	}
 	return rc ? twz__lock_failed(m->path, rc) : 0;
 }
 

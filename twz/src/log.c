@@ -36,14 +36,10 @@ static int seg_init(void *ptr, void *ctx)
 	return -err;
 }
 
-static int claim_lock(struct twz__log_seg *seg)
+/* The fields it guards are valid after every single store. */
+static int claim_lock(struct twz_log *l)
 {
-	int err = pthread_mutex_lock(&seg->claim_mutex);
-
-	/* The fields it guards are valid after every single store. */
-	if (err == EOWNERDEAD)
-		err = pthread_mutex_consistent(&seg->claim_mutex);
-	return -err;
+	return twz_shared_lock(&l->seg->claim_mutex, l->ring.name, "the log's shared state");
 }
 
 /*
@@ -57,9 +53,9 @@ static int claim_try(struct twz_log *l)
 
 	if (seg_get(&seg->state) == LOG_READY)
 		return 0;
-	ret = claim_lock(seg);
+	ret = claim_lock(l);
 	if (ret)
-		return twz__err(ret, "log %s: locking its shared state failed", l->ring.name);
+		return ret;
 	if (seg->state == LOG_RECOVERING &&
 	    twz_proc_alive(s, seg->owner_proc, seg->owner_incarnation)) {
 		ret = TWZ_E_BUSY;
@@ -98,7 +94,7 @@ static int claim_wait(struct twz_log *l, int *restart)
 /* An opener that leaves without having recovered lets the next one try. */
 static void claim_drop(struct twz_log *l)
 {
-	if (!l->claimed || claim_lock(l->seg))
+	if (!l->claimed || claim_lock(l))
 		return;
 	if (l->seg->state == LOG_RECOVERING)
 		seg_set(&l->seg->state, LOG_UNRECOVERED);

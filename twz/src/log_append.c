@@ -130,8 +130,10 @@ static int checkpoint(struct twz_log *l)
 int twz__log_tail_publish(struct twz_log *l, uint64_t to)
 {
 	struct twz__log_seg *seg = l->seg;
-	int err = twz__log_tail_lock(l);
+	int err = twz__store_intact(l->ring.store);
 
+	if (!err)
+		err = twz__log_tail_lock(l);
 	if (err)
 		return err;
 	/* The checkpoint: from here on the space before TO may be overwritten. */
@@ -455,6 +457,8 @@ int twz_log_append_staged(struct twz_log *l, size_t len, uint64_t *lsn)
 	err = twz__log_enter_ready(l);
 	if (!err)
 		err = len_check(l, len);
+	if (!err)
+		err = twz__store_still_often(l->ring.store, &l->still_cnt);
 	if (twz__unlikely(l->stage && !err))
 		err = settle(l, len);
 	if (twz__unlikely(err))
@@ -484,6 +488,8 @@ int twz_log_append(struct twz_log *l, const struct iovec *iov, int cnt, uint64_t
 	err = twz__log_enter_ready(l);
 	if (!err)
 		err = pieces_len(l, iov, cnt, &len);
+	if (!err)
+		err = twz__store_still_often(l->ring.store, &l->still_cnt);
 	if (twz__unlikely(l->stage && !err))
 		err = settle(l, len);
 	if (twz__unlikely(err))

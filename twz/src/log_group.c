@@ -110,8 +110,12 @@ static int memory_take(struct twz_log *l)
 	int err = 0;
 
 	batch = batch < l->ring.ring_len ? batch : l->ring.ring_len;
-	for (int i = 0; i < TWZ_LOG_BATCHES && !err; i++)
+	l->spare_len = batch;
+	for (int i = 0; i < TWZ_LOG_BATCHES && !err; i++) {
 		err = bounce_get(l, i, batch);
+		if (!err && !(l->spare[i] = aligned_alloc(TWZ_LOG_BLOCK_LEN, batch)))
+			err = twz__err(TWZ_E_NOMEM, "log %s: no memory for a batch", l->ring.name);
+	}
 	for (int i = 0; i < 2 && !err; i++) {
 		l->body[i] = aligned_alloc(TWZ_LOG_BLOCK_LEN, block_up(TWZ_LOG_STAGE_REC_MAX));
 		if (!l->body[i])
@@ -138,8 +142,10 @@ int twz__log_group_open(struct twz_log *l)
 
 void twz__log_group_close(struct twz_log *l)
 {
-	for (int i = 0; i < TWZ_LOG_BATCHES; i++)
+	for (int i = 0; i < TWZ_LOG_BATCHES; i++) {
 		free(l->bounce[i]);
+		free(l->spare[i]);
+	}
 	free(l->body[0]);
 	free(l->body[1]);
 }
@@ -600,6 +606,8 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 
 	*nr = 0;
 	assert(twz_log_can_submit(l, len));
+	if (!err)
+		err = twz__store_still(l->ring.store);
 	if (!err)
 		err = submit_room(l, total);
 	if (!err)

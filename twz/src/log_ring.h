@@ -206,6 +206,7 @@ struct twz_log {
 	uint8_t *buf;			    /* aligned to a block */
 	uint64_t buf_len, off;
 	bool staging; /* a record is being built at buf[off] */
+	uint32_t still_cnt;
 	struct {
 		uint64_t generation, from, to, base;
 	} own;
@@ -213,6 +214,9 @@ struct twz_log {
 	struct twz__log_stage *stage;	  /* NULL: nothing is ever staged */
 	uint8_t *bounce[TWZ_LOG_BATCHES]; /* a batch on its way; its mutex guards it */
 	uint64_t bounce_len[TWZ_LOG_BATCHES];
+	uint8_t *spare
+		[TWZ_LOG_BATCHES]; /* the same batch, when another writes it again; `again` guards it */
+	uint64_t spare_len;
 	uint8_t *body[2]; /* a body in one piece: who applies, who looks */
 };
 

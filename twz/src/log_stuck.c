@@ -5,7 +5,7 @@
  * with what he was at; so nobody can be sure of a mutex of his. What takes long is the write of a batch, and that is
  * where processes are met by a stop. It can be done by another:
  *
- *  - *Again.* Who has waited STUCK_MS, while nothing went on, writes the batch once more: the same bytes to the same blocks, as after a
+ *  - *Again.* Who has waited twz__stuck_ms, while nothing went on, writes the batch once more: the same bytes to the same blocks, as after a
  *    death (D19). Two may be writing them at the same time: whatever the order in which sectors arrive, they hold these bytes.
  *  - *Not a lap later.* The one who is stopped may write them yet another time, whenever he goes on. That is harmless as long as
  *    these blocks hold this batch. So the batch is *held* from before it is written again, until both who may be writing have let
@@ -15,17 +15,14 @@
  *    it is held. There are some more.
  *
  * All else is held for some stores only, or for the time of applying a record, and cannot be done twice: who waits for it gets
- * TWZ_E_TIMEOUT after WAIT_MS, and who comes to the place of a held batch one lap later after STUCK_MS. A record that was submitted stands:
+ * TWZ_E_TIMEOUT after twz__wait_ms, and who comes to the place of a held batch one lap later after twz__stuck_ms. A record that was submitted stands:
  * it will be durable when the process goes on or dies.
  */
 #include <time.h>
 
 #include "log_ring.h"
+#include "stopped.h"
 
-#define STUCK_MS 1000
-#define WAIT_MS	 10000
-#define SLOW_MS                                                                                    \
-	120000 /* somebody is writing again what is waited for: then it is the device that does not answer */
 #define NAP_MS 5
 
 static uint64_t now_ms(void)
@@ -51,7 +48,9 @@ int twz__log_mutex_lock(pthread_mutex_t *m)
 	struct timespec ts;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
-	ts.tv_sec += WAIT_MS / 1000;
+	ts.tv_nsec += (long)(twz__wait_ms % 1000) * 1000000L;
+	ts.tv_sec += twz__wait_ms / 1000 + ts.tv_nsec / 1000000000L;
+	ts.tv_nsec %= 1000000000L;
 	return pthread_mutex_clocklock(m, CLOCK_MONOTONIC, &ts);
 #endif
 }
@@ -62,7 +61,7 @@ int twz__log_lock_failed(const struct twz_log *l, const char *what, int err)
 		return twz__err(
 			TWZ_E_TIMEOUT,
 			"%s: log %s: another process has kept the lock of its %s for %d s: is it stopped? Let it go on, or end it",
-			twz_store_path(l->ring.store), l->ring.name, what, WAIT_MS / 1000);
+			twz_store_path(l->ring.store), l->ring.name, what, twz__wait_ms / 1000);
 	return twz__err(-err, "log %s: locking its %s failed: %s", l->ring.name, what,
 			strerror(err));
 }
@@ -120,7 +119,7 @@ int twz__log_lap_wait(struct twz_log *l, uint64_t len)
 	total += (head + total > lap ? lap - head : 0) + TWZ_LOG_BLOCK_LEN;
 	while (in_the_way(l, head + total)) {
 		since = since ? since : now_ms();
-		if (now_ms() - since >= STUCK_MS)
+		if (now_ms() - since >= twz__stuck_ms)
 			return twz__err(
 				TWZ_E_TIMEOUT,
 				"%s: log %s: a process is stopped in the middle of a write, and its place is wanted: let it go on, or end it",
@@ -132,26 +131,27 @@ int twz__log_lap_wait(struct twz_log *l, uint64_t len)
 
 /* --- writing again --- */
 
-/* With `again`: *COPY and its bytes, if the batch is still to be written. */
-static int take_copy(struct twz_log *l, struct twz__log_batch *b, struct twz__log_batch *copy,
-		     uint8_t **buf)
+/*
+ * With `again` of batch I: *COPY and its bytes, if it is still to be written. They lie in memory taken when the log was
+ * opened: here there might be none, and nobody else to do it.
+ */
+static int take_copy(struct twz_log *l, int i, struct twz__log_batch *copy, uint8_t **buf)
 {
+	struct twz__log_batch *b = &l->stage->batch[i];
 	uint64_t sum;
 	int err = twz__log_stage_lock(l);
 
 	*buf = NULL;
 	if (err)
 		return err;
-	if (seg_get(&b->state) == BATCH_FROZEN) {
+	if (seg_get(&b->state) == BATCH_FROZEN && b->to_lsn - b->from_lsn <= l->spare_len) {
 		copy->from = b->from;
 		copy->to = b->to;
 		copy->from_lsn = b->from_lsn;
 		copy->to_lsn = b->to_lsn;
 		copy->prev_sum = b->prev_sum;
 		copy->sum = b->sum;
-		*buf = aligned_alloc(TWZ_LOG_BLOCK_LEN, b->to_lsn - b->from_lsn);
-	}
-	if (*buf) {
+		*buf = l->spare[i];
 		twz__log_batch_bytes(l, copy, *buf, &sum);
 		assert(sum == copy->sum);
 		seg_set(&b->held, 1); /* before a byte of it is written again */
@@ -160,18 +160,17 @@ static int take_copy(struct twz_log *l, struct twz__log_batch *b, struct twz__lo
 	return 0;
 }
 
-/* 1: it is written; 0: there was nothing to do, or no memory for it. */
-static int again(struct twz_log *l, struct twz__log_batch *b)
+/* 1: it is written; 0: there was nothing to do. */
+static int again(struct twz_log *l, int i)
 {
-	struct twz__log_batch copy;
+	struct twz__log_batch *b = &l->stage->batch[i], copy;
 	uint8_t *buf;
-	int err = take_copy(l, b, &copy, &buf);
+	int err = take_copy(l, i, &copy, &buf);
 
 	if (err || !buf)
 		return err;
 	err = twz__log_write(&l->ring, twz__log_pos(&l->ring, copy.from_lsn), buf,
 			     copy.to_lsn - copy.from_lsn);
-	free(buf);
 	if (err)
 		return twz__log_group_fail(l, "writing the log");
 	err = twz__log_stage_lock(l);
@@ -193,7 +192,7 @@ static int write_again(struct twz_log *l)
 
 		if (seg_get(&b->state) != BATCH_FROZEN || !try_lock(&b->again))
 			continue;
-		ret = again(l, b);
+		ret = again(l, i);
 		pthread_mutex_unlock(&b->again);
 	}
 	return ret;
@@ -230,9 +229,10 @@ int twz__log_relieve(struct twz_log *l, struct twz__log_patience *p)
 		p->since_ms = now;
 		return 0;
 	}
-	if (now - p->since_ms < STUCK_MS)
+	if (now - p->since_ms < twz__stuck_ms)
 		return 0;
-	if (now - p->since_ms >= SLOW_MS || (now - p->since_ms >= WAIT_MS && !is_writing_again(l)))
+	if (now - p->since_ms >= twz__slow_ms ||
+	    (now - p->since_ms >= twz__wait_ms && !is_writing_again(l)))
 		return twz__err(
 			TWZ_E_TIMEOUT,
 			"%s: log %s: nothing was written for %d s: is a process stopped, or the disk? What was committed stands, but may not be durable yet",

@@ -702,10 +702,15 @@ static int find_lock(struct twz_obj *o)
 	return rc;
 }
 
-/*
- * By the wall clock: the checkers of data races (TSan) do not know the call that takes another
- * one.
- */
+/* The checkers of data races (TSan) do not know the call that takes another clock than the wall's, which may be set. */
+#if defined(__SANITIZE_THREAD__)
+#define LOCK_CLOCK	 CLOCK_REALTIME
+#define lock_until(m, t) pthread_mutex_timedlock(m, t)
+#else
+#define LOCK_CLOCK	 CLOCK_MONOTONIC
+#define lock_until(m, t) pthread_mutex_clocklock(m, LOCK_CLOCK, t)
+#endif
+
 static int wait_lock(pthread_mutex_t *m, int timeout_ms)
 {
 	struct timespec ts;
@@ -714,14 +719,14 @@ static int wait_lock(pthread_mutex_t *m, int timeout_ms)
 		return pthread_mutex_lock(m);
 	if (timeout_ms == 0)
 		return pthread_mutex_trylock(m);
-	clock_gettime(CLOCK_REALTIME, &ts);
+	clock_gettime(LOCK_CLOCK, &ts);
 	ts.tv_sec += timeout_ms / 1000;
 	ts.tv_nsec += timeout_ms % 1000 * 1000000L;
 	if (ts.tv_nsec >= 1000000000L) {
 		ts.tv_sec++;
 		ts.tv_nsec -= 1000000000L;
 	}
-	return pthread_mutex_timedlock(m, &ts);
+	return lock_until(m, &ts);
 }
 
 static int lock_err(struct twz_obj *o, int err)

@@ -34,6 +34,7 @@ struct twz__rt {
 	} * pins;
 	size_t pin_cnt;
 	pthread_mutex_t watch_mutex;
+	uint32_t still_cnt;
 	uint64_t err_cnt; /* of the thread that has the metadata lock, when it got it */
 };
 

@@ -99,7 +99,7 @@ int twz__store_enter_write(struct twz_store *s, const char *what)
 
 	if (!rc && twz__unlikely(s->read_only))
 		rc = twz__err(TWZ_E_READONLY, "%s: %s: it is open for reading only", s->path, what);
-	return rc;
+	return rc ? rc : twz__store_still_often(s, &twz__rt(s)->still_cnt);
 }
 
 static void stores_add(struct twz_store *s)
@@ -164,10 +164,9 @@ int twz__meta_lock(struct twz_store *s)
 
 	if (twz__unlikely(s->watch))
 		return twz__watch_begin(s);
-	rc = twz__robust_lock(&s->comp->head->meta, &died);
+	rc = twz__robust_lock(&s->comp->head->meta, &died, s->path, "the lock of its metadata");
 	if (rc)
-		return twz__err(rc == -EDEADLK ? TWZ_E_STATE : rc, "%s: metadata lock: %s", s->path,
-				strerror(-rc));
+		return rc;
 	twz__rt(s)->err_cnt = twz__err_cnt();
 	twz__rt(s)->dirty_cnt = 0;
 	if (!died && s->core.sh->ready)
@@ -201,10 +200,9 @@ int twz__reap(struct twz_store *s)
 
 	if (s->watch || !twz__comp_next_dead(s->comp, &p))
 		return 0;
-	rc = twz__robust_lock(&s->comp->head->reap, &died);
+	rc = twz__robust_lock(&s->comp->head->reap, &died, s->path, "what dead processes left");
 	if (rc)
-		return rc == -EDEADLK ? 0 /* called from inside a roll-back */
-				      : twz__err(rc, "%s: reap lock: %s", s->path, strerror(-rc));
+		return rc == TWZ_E_STATE ? 0 : rc; /* called from inside a roll-back */
 	for (p = (uint32_t)-1; twz__comp_next_dead(s->comp, &p);)
 		dead[cnt++] = p;
 	if (cnt)
@@ -460,6 +458,14 @@ static void note_machine(struct twz_store *s)
 	}
 }
 
+/* D17: what this handle was told before it had a companion it tells the others now. */
+static void share_lost(struct twz_store *s)
+{
+	s->media->lost = &s->comp->head->lost;
+	if (__atomic_load_n(&s->media->lost_here, __ATOMIC_SEQ_CST))
+		__atomic_store_n(s->media->lost, 1, __ATOMIC_SEQ_CST);
+}
+
 /* Verify first with a private state: a refused store has no companion made, and nothing written. */
 static int enter_companion(struct twz_store *s)
 {
@@ -481,11 +487,13 @@ static int enter_companion(struct twz_store *s)
 		rc = twz__comp_attach(s->media, s->core.super.uuid, &s->comp);
 	if (rc)
 		return rc;
-	s->media->lost = &s->comp->head->lost;
+	share_lost(s);
 	rc = twz__store_attach(s, &s->comp->head->shared);
 	if (rc)
 		return rc;
 	note_machine(s);
+	if (!s->media->alone)
+		twz__media_has(s->media, s->core.super.page_cnt * TWZ_PAGE_SIZE);
 	if (rt->sole) {
 		rt->err_cnt = twz__err_cnt();
 		rc = twz__core_err(s, twzc_recover(&s->core, true, &rt->was_unclean), "recovery");
@@ -550,6 +558,8 @@ static int open_locked(struct twz_store *s, const struct twz_store_options *opt,
 	rt->fresh = created;
 	if (!rc && rt->sole)
 		rc = twz__privates_wait(s->media);
+	if (!rc && rt->sole && !created && s->media->ops->forget)
+		s->media->ops->forget(s->media);
 	if (!rc)
 		rc = prepare_image(s, opt, created);
 	s->granularity = s->media->granularity;
@@ -689,7 +699,9 @@ static int close_last(struct twz_store *s)
 			TWZ_E_FAILED,
 			"%s: failed while it was open: the next opening recovers what is durable",
 			s->path);
-	rc = twz__reclaim(s);
+	rc = twz__store_intact(s); /* or what lies there now would be written over */
+	if (!rc)
+		rc = twz__reclaim(s);
 	if (!rc)
 		rc = twz__meta_lock(s);
 	if (rc)

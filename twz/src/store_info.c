@@ -4,6 +4,9 @@
 #include "rt.h"
 
 #include <sys/stat.h>
+#include <time.h>
+
+#define LOOK_US 5000
 
 /* --- an image of one's own --- */
 
@@ -24,6 +27,76 @@ void twz_store_let(struct twz_store *s)
 		twz__watch_let(s);
 	else
 		twz__private_let(s->media);
+}
+
+/* --- is it still there --- */
+
+/* The superblock of another life than this one: generations only grow. */
+static bool is_overwritten(struct twz_store *s)
+{
+	const char *base = twz__rt(s)->win.base;
+	const struct twz_super_pm *a = (const void *)base,
+				  *b = (const void *)(base + TWZ_PAGE_SIZE);
+	uint64_t now = __atomic_load_n(&s->core.sh->generation, __ATOMIC_ACQUIRE);
+
+	for (const struct twz_super_pm *p = a;; p = b) {
+		if (!memcmp(p->magic, s->core.super.magic, sizeof(p->magic)) &&
+		    p->uuid[0] == s->core.super.uuid[0] && p->uuid[1] == s->core.super.uuid[1] &&
+		    __atomic_load_n(&p->generation, __ATOMIC_RELAXED) >= now)
+			return false;
+		if (p == b)
+			return true;
+	}
+}
+
+static int still(struct twz_store *s, bool named)
+{
+	struct twz__media *m = s->media;
+	int rc;
+
+	if (!m->ops->still || m->alone || m->fd < 0)
+		return 0;
+	rc = m->ops->still(m, named);
+	if (twz__unlikely(!rc && __atomic_load_n(&m->cut, __ATOMIC_RELAXED)))
+		return twz__err(
+			TWZ_E_GONE,
+			"%s: was cut short while it was open: close it in every process and restore it from a backup",
+			s->path);
+	if (twz__unlikely(!rc && is_overwritten(s)))
+		return twz__err(
+			TWZ_E_GONE,
+			"%s: was overwritten while it was open: close it in every process and restore it from a backup",
+			s->path);
+	return rc;
+}
+
+int twz__store_intact(struct twz_store *s)
+{
+	return still(s, false);
+}
+
+int twz__store_still(struct twz_store *s)
+{
+	return still(s, true);
+}
+
+int twz__store_still_soon(struct twz_store *s)
+{
+	struct timespec ts;
+	uint64_t now;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	now = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
+	if (!__atomic_load_n(&s->media->cut, __ATOMIC_RELAXED) &&
+	    now - __atomic_load_n(&s->looked_us, __ATOMIC_RELAXED) < LOOK_US)
+		return 0;
+	__atomic_store_n(&s->looked_us, now, __ATOMIC_RELAXED);
+	return twz__store_still(s);
+}
+
+const uint32_t *twz_store_cut(const struct twz_store *s)
+{
+	return &s->media->cut;
 }
 
 /* --- what it is --- */

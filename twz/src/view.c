@@ -7,6 +7,7 @@
  * slots up without a lock: ptr.c and obj.c publish a slot's fields with release stores, `end` last,
  * and clear `end` first.
  */
+#include "guard.h"
 #include "view.h"
 
 #include <libpmem2.h>
@@ -53,6 +54,7 @@ static void view_init(void)
 		twz_view_rt.slot_cnt = 0;
 	else
 		twz_view_rt.slots = slots;
+	twz__guard_init();
 }
 
 int twz__view_init(void)
@@ -146,6 +148,7 @@ static int map_run(struct twz__media *m, uintptr_t base, const struct twzc_exten
 					 n * TWZ_PAGE_SIZE, writable);
 		if (rc)
 			return rc;
+		twz__media_has(m, (run->file_page + (page - run->slot_page) + n) * TWZ_PAGE_SIZE);
 		page += n;
 	}
 	return 0;
@@ -215,6 +218,7 @@ int twz__window_open(struct twz__window *w, struct twz__media *m)
 				"%s: cannot reserve address space: raise the limit (ulimit -v)",
 				m->path);
 	w->base = p;
+	twz__guard_add(m, p, w->room);
 	return twz__window_extend(w, m);
 }
 
@@ -239,7 +243,9 @@ int twz__window_extend(struct twz__window *w, struct twz__media *m)
 
 void twz__window_close(struct twz__window *w)
 {
-	if (w->base)
+	if (w->base) {
+		twz__guard_del(w->base);
 		munmap(w->base, w->room);
+	}
 	memset(w, 0, sizeof(*w));
 }

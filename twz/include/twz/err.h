@@ -39,7 +39,8 @@ extern "C" {
 	X(TOOBIG, -20020, "too large")                                                             \
 	X(DEAD, -20021, "owner died; recovered")                                                   \
 	X(FAILED, -20022, "store failed: close it everywhere and reopen")                          \
-	X(STALE, -20023, "changed since it was opened for reading: open it again")
+	X(STALE, -20023, "changed since it was opened for reading: open it again")                 \
+	X(GONE, -20024, "its file was deleted, replaced, cut short or overwritten while open")
 
 enum twz_err {
 #define TWZ__ERR_ENUM(name, value, text) TWZ_E_##name = (value),

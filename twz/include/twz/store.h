@@ -9,6 +9,8 @@
 #ifndef TWZ_STORE_H
 #define TWZ_STORE_H
 
+#include <pthread.h>
+
 #include "twz/err.h"
 
 #ifdef __cplusplus
@@ -132,6 +134,12 @@ TWZ_API const char *twz_store_path(const struct twz_store *s);
  */
 TWZ_API int twz_store_is_at(const struct twz_store *s, const char *path);
 
+/*
+ * A word that is not 0 once the file of S was found cut short by somebody: from then on some of what is read in place is zeros of
+ * this process only, and changes are refused (TWZ_E_GONE). As long as the handle lives.
+ */
+TWZ_API const uint32_t *twz_store_cut(const struct twz_store *s);
+
 /* Granularity of the medium (enum twz_granularity). */
 TWZ_API int twz_store_granularity(const struct twz_store *s);
 
@@ -183,6 +191,11 @@ TWZ_API TWZ_MUST_CHECK int twz_dump(struct twz_store *s, uint32_t flags, void *f
 TWZ_API TWZ_MUST_CHECK int twz_shared_get(struct twz_store *s, twz_oid id, size_t len,
 					  int (*init)(void *ptr, void *ctx), void *ctx, void **ptr,
 					  int *fresh);
+/*
+ * Lock a robust mutex that lies in a shared segment; one whose owner died is made consistent. Who has it, but is stopped
+ * (SIGSTOP), is not waited for for ever: TWZ_E_TIMEOUT after ten seconds, with its process; -errno. WHERE and WHAT are for the message.
+ */
+TWZ_API TWZ_MUST_CHECK int twz_shared_lock(pthread_mutex_t *m, const char *where, const char *what);
 
 /*
  * Scratch memory: volatile memory for caches, shared by all processes that have the store open,
