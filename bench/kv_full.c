@@ -36,16 +36,19 @@ static int update(const struct drv *d, void *th, struct rng *r, uint32_t version
 
 static int load(const struct drv *d, void *th)
 {
-	struct kv_op op;
-	struct field f;
-	struct drv_kv kv = {op.key, (const char *)&f, KEY_LEN, FIELD_LEN};
+	static struct drv_kv kv[BATCH_CNT];
+	static struct kv_op op[BATCH_CNT];
+	static struct field f[BATCH_CNT];
 	int err = 0;
 
-	bench_filler(&f);
-	for (uint32_t i = 0; i < RECORDS && !err; i++) {
-		kv_op_make(&op, i, 1);
-		bench_field(&f, bench_key_word(op.key, KEY_LEN), 0, 1, op.id);
-		err = d->put_lazy(th, &kv);
+	for (uint32_t from = 0; from < RECORDS && !err; from += BATCH_CNT) {
+		for (uint32_t i = 0; i < BATCH_CNT; i++) {
+			kv_op_make(&op[i], from + i, 1);
+			bench_filler(&f[i]);
+			bench_field(&f[i], bench_key_word(op[i].key, KEY_LEN), 0, 1, op[i].id);
+			kv[i] = (struct drv_kv){op[i].key, (const char *)&f[i], KEY_LEN, FIELD_LEN};
+		}
+		err = d->batch(th, kv, BATCH_CNT, false);
 	}
 	return err;
 }
@@ -66,9 +69,13 @@ int bench_kv_filler(int argc, char **argv)
 	if (twzdb_checkpoint(store))
 		return 1;
 	for (uint32_t version = 2;; version++) {
-		if (update(d, th, &r, version) || twzdb_stats(store, &st))
+		if (update(d, th, &r, version))
 			return 1;
-		if (version % 256 == 0 && (double)st.log_used >= FULL_SHARE * (double)st.log_len) {
+		if (version % 256)
+			continue;
+		if (twzdb_stats(store, &st))
+			return 1;
+		if ((double)st.log_used >= FULL_SHARE * (double)st.log_len) {
 			printf("%llu\n", (unsigned long long)st.log_used);
 			fflush(stdout);
 			kill(getpid(), SIGKILL);
