@@ -64,8 +64,7 @@ bool actor_start(struct actor *a, const struct scene *sc, actor_fn fn)
 
 	if (pipe(ready) || pipe(go))
 		return false;
-	fflush(NULL);
-	a->pid = fork();
+	a->pid = crash_fork();
 	if (a->pid == 0) {
 		crash_dir_adopt();
 		close(ready[0]);

@@ -125,10 +125,7 @@ static void candidate(void *ctx, const struct candidate *c)
 /* --- points --- */
 
 /* Operations with something rare inside get a larger share. */
-#define INSIDE_SHARE 16
-
-/* Operations with something rare inside get a larger share. */
-#define INSIDE_SHARE 16
+#define INSIDE_SHARE 32
 
 static uint64_t share_of(const struct enumeration *e)
 {

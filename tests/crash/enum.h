@@ -4,6 +4,8 @@
 #ifndef CRASH_ENUM_H
 #define CRASH_ENUM_H
 
+#include <sys/types.h>
+
 #include "count.h"
 #include "legal.h"
 #include "workload.h"
@@ -127,6 +129,9 @@ void crash_dir_clear(void);	    /* everything but the two images */
 void crash_dir_remove(void);	    /* of this process */
 void crash_dir_adopt(void);	    /* a child: go on in the parent's */
 void crash_dirs_sweep(void);	    /* of processes that were killed */
+
+/* fork(); when there can be no process, this one ends too, with a message and status 2: no result is not a good one. */
+pid_t crash_fork(void);
 
 /* FILE:LINE (FUNCTION) of a code address; static ring of buffers. */
 const char *crash_where(uint64_t pc);

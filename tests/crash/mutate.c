@@ -230,7 +230,7 @@ static int gather_all(struct all *a)
 	while (next < a->run_cnt || busy) {
 		if (next < a->run_cnt && busy < a->p->jobs) {
 			fflush(NULL);
-			if (!fork()) {
+			if (!crash_fork()) {
 				rc = gather(&a->run[next], &a->p->opt);
 				fflush(stdout);
 				crash_dir_remove();
@@ -409,7 +409,7 @@ static void try_in_child(const struct all *a, uint32_t i)
 	bool written;
 
 	fflush(NULL);
-	if (fork())
+	if (crash_fork())
 		return;
 	try_mutant(a, m, out);
 	report(m, out);

@@ -12,14 +12,17 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MAGIC 0x316e757268737263ull /* "crshrun1" */
+#define MAGIC	   0x326e757268737263ull /* "crshrun2" */
+#define MAGIC_MASK 0x00ffffffffffffffull /* without its version */
 
 struct head {
 	uint64_t magic, title, seed;
+	uint64_t sum; /* XXH3 of what is before it */
 };
 
 struct rec {
-	uint64_t sum; /* XXH3 of all that follows */
+	uint64_t
+		sum; /* XXH3 of all that follows, seeded with the head's: a record of another run does not count */
 	uint32_t round, job;
 	uint64_t seen_cnt;
 	struct crash_result res;
@@ -29,6 +32,7 @@ struct resume {
 	const char *file;
 	int fd;
 	uint64_t at, len; /* read up to here, or written; length when it was opened */
+	uint64_t head_sum;
 	struct rec rec;
 	uint64_t *seen;
 };
@@ -80,6 +84,11 @@ static bool write_all(int fd, const void *buf, size_t len, uint64_t at)
 	return true;
 }
 
+static uint64_t head_sum(const struct head *h)
+{
+	return XXH3_64bits(h, offsetof(struct head, sum));
+}
+
 static bool cannot(const struct resume *r, const char *what)
 {
 	fprintf(stderr, "twzcrash: %s: cannot %s it: %s\n", r->file, what, strerror(errno));
@@ -101,20 +110,23 @@ static bool begin(struct resume *r, uint64_t title, uint64_t *seed, bool any_see
 	r->at = sizeof(h);
 	r->len = (uint64_t)st.st_size;
 	if (r->len >= sizeof(h) && read_all(r->fd, &h, sizeof(h), 0) && h.magic == MAGIC &&
-	    h.title == title && (any_seed || h.seed == *seed)) {
+	    h.sum == head_sum(&h) && h.title == title && (any_seed || h.seed == *seed)) {
 		*seed = h.seed;
+		r->head_sum = h.sum;
 		return true;
 	}
 	if (r->len >= sizeof(h.magic) &&
-	    (!read_all(r->fd, &h.magic, sizeof(h.magic), 0) || h.magic != MAGIC)) {
+	    (!read_all(r->fd, &h.magic, sizeof(h.magic), 0) || (h.magic ^ MAGIC) & MAGIC_MASK)) {
 		fprintf(stderr,
 			"twzcrash: %s: is no state of a run: name another file, or delete it\n",
 			r->file);
 		return false;
 	}
 	if (r->len)
-		printf("%s is of another build, or of other options: begun anew\n", r->file);
-	h = (struct head){MAGIC, title, *seed};
+		printf("%s is of another build, or of other options, or damaged: begun anew\n",
+		       r->file);
+	h = (struct head){MAGIC, title, *seed, 0};
+	h.sum = r->head_sum = head_sum(&h);
 	r->len = sizeof(h);
 	if (ftruncate(r->fd, 0) || !write_all(r->fd, &h, sizeof(h), 0))
 		return cannot(r, "write");
@@ -137,9 +149,10 @@ struct resume *resume_open(const char *file, const char *title, uint64_t *seed, 
 	return NULL;
 }
 
-static uint64_t sum_of(const struct rec *rec, const uint64_t *seen)
+static uint64_t sum_of(const struct resume *r, const struct rec *rec, const uint64_t *seen)
 {
-	uint64_t sum = XXH3_64bits(&rec->round, sizeof(*rec) - offsetof(struct rec, round));
+	uint64_t sum = XXH3_64bits_withSeed(&rec->round, sizeof(*rec) - offsetof(struct rec, round),
+					    r->head_sum);
 
 	return XXH3_64bits_withSeed(seen, rec->seen_cnt * sizeof(*seen), sum);
 }
@@ -157,7 +170,7 @@ static bool read_rec(struct resume *r)
 	if (!seen)
 		abort();
 	r->seen = seen;
-	if (!read_all(r->fd, seen, bytes, at) || r->rec.sum != sum_of(&r->rec, seen))
+	if (!read_all(r->fd, seen, bytes, at) || r->rec.sum != sum_of(r, &r->rec, seen))
 		return false;
 	r->rec.res.why[sizeof(r->rec.res.why) - 1] = 0;
 	r->at = at + bytes;
@@ -190,7 +203,7 @@ bool resume_add(struct resume *r, const struct resume_job *j)
 	rec.job = j->job;
 	rec.seen_cnt = j->seen_cnt;
 	memcpy(&rec.res, j->res, sizeof(rec.res));
-	rec.sum = sum_of(&rec, j->seen);
+	rec.sum = sum_of(r, &rec, j->seen);
 	if (!write_all(r->fd, &rec, sizeof(rec), r->at) ||
 	    !write_all(r->fd, j->seen, bytes, r->at + sizeof(rec)))
 		return cannot(r, "write");

@@ -32,7 +32,7 @@ def start(cmd, **kw):
 
 def spoil(rng, state):
     """What a process killed while it wrote may leave behind the last whole record."""
-    if os.path.exists(state) and os.path.getsize(state) > 24 and rng.random() < 0.5:
+    if os.path.exists(state) and os.path.getsize(state) > 32 and rng.random() < 0.5:
         with open(state, "ab") as f:
             f.write(rng.randbytes(rng.choice([1, 100, 5000])))
 
@@ -158,6 +158,82 @@ def mutants(bin_, seed, dir_):
     return wrong
 
 
+def said_before(cmd):
+    r = subprocess.run(cmd, capture_output=True, text=True)
+    return r.returncode, sum(int(n) for n in re.findall(r": (\d+) of \d+ runs were done before", r.stdout)), r.stdout + r.stderr
+
+
+def plans(bin_, seed, dir_):
+    """What was done under another plan does not count, however late the plans differ; nor under another head."""
+    opts = ["--media", "line", "--limit", "10", "--jobs", "1"]
+    long_names = [f"none.{'x' * 40}.{i}" for i in range(40)]
+    state, wrong = f"{dir_}/plan", []
+    for name in ("core.object", "core.table"):
+        rc, before, out = said_before([bin_, "run"] + long_names + [name, "--seed", str(seed), "--state", state] + opts)
+        if rc or before or f"{name} " not in out:
+            wrong.append(f"plans of over 1,000 characters: {name}: {rc}, {before} done before: {out[-500:]}")
+    cmd = [bin_, "run", "core.object"] + opts
+    for s in (seed, seed + 1):
+        said_before(cmd + ["--seed", str(s), "--state", f"{dir_}/seed{s}"])
+    one, other = (open(f"{dir_}/seed{s}", "rb").read() for s in (seed, seed + 1))
+    head = 32
+    changed = bytearray(one)
+    changed[16] ^= 1  # the seed
+    for what, data in (("records of another seed", one[:head] + other[head:]), ("another seed in its head", bytes(changed))):
+        with open(state, "wb") as f:
+            f.write(data)
+        rc, before, out = said_before(cmd + ["--state", state])
+        if rc or before:
+            wrong.append(f"{what}: {rc}, {before} done before: {out[-500:]}")
+    with open(state, "wb") as f:
+        f.write(one)
+    rc, before, out = said_before(cmd + ["--state", state])
+    if rc or before != 1 or f"seed {seed}," not in out:
+        wrong.append(f"an unchanged state: {rc}, {before} done before: {out[-500:]}")
+    return wrong
+
+
+def no_processes(bin_):
+    """When no process can be started the run ends, and is no success. The limit holds for nobody who is root."""
+    fd = os.open(bin_, os.O_RDONLY)
+    out, into = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.dup2(into, 1)
+            os.dup2(into, 2)
+            os.chdir("/")
+            resource.setrlimit(resource.RLIMIT_NPROC, (1, 1))
+            if os.getuid() == 0:
+                os.setgroups([])
+                os.setgid(54321)
+                os.setuid(54321)
+            os.execve(fd, ["twzcrash", "run", "core.object", "--limit", "5"], {"SEED": "1"})
+        except OSError as e:
+            print("no_processes:", e, flush=True)
+        os._exit(77)
+    os.close(into)
+    os.close(fd)
+    text, status, until = b"", None, time.time() + 20
+    while status is None and time.time() < until:
+        got, st = os.waitpid(pid, os.WNOHANG)
+        status = os.waitstatus_to_exitcode(st) if got else None
+        time.sleep(0.02)
+    if status is None:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+    os.set_blocking(out, False)
+    try:
+        text = os.read(out, 65536)
+    except BlockingIOError:
+        pass
+    os.close(out)
+    print("no processes:", status, text.decode(errors="replace").strip().splitlines()[-1:])
+    if status == 77:  # it may not be executed by another user, or namespaces are in the way
+        return []
+    return [] if status == 2 and b"cannot start a process" in text else [f"no process can be started: {status} {text!r}"]
+
+
 def progress(bin_, seed):
     """On a terminal it says how far it is; nothing of that goes into a file."""
     master, slave = pty.openpty()
@@ -194,6 +270,8 @@ def main():
         wrong += compare(rng, "broken", [a.transfer, "run", "--limit", "150", "--seed", str(a.seed), "--keep", d], d, 1)
         wrong += refused(a.twzcrash, a.seed, d)
         wrong += mutants(a.transfer, a.seed, d)
+        wrong += plans(a.twzcrash, a.seed, d)
+        wrong += no_processes(a.twzcrash)
         wrong += rounds(a.twzcrash, a.seed, d)
         wrong += progress(a.twzcrash, a.seed)
     for w in wrong:

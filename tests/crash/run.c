@@ -116,8 +116,7 @@ static void start(struct campaign *c, struct jobs *j, unsigned int i)
 
 	if (c->state)
 		job->news = crash_news_new(NEWS_CAP);
-	fflush(NULL);
-	job->pid = fork();
+	job->pid = crash_fork();
 	if (job->pid)
 		return;
 	prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -357,18 +356,25 @@ static int enough(const struct crash_plan *p)
 static bool begin(struct campaign *c, struct crash_plan *p, bool is_long)
 {
 	const struct crash_options *o = &p->opt;
-	char title[1000];
-	int n;
+	char *title = NULL;
+	size_t len;
+	FILE *f;
 
 	*c = (struct campaign){.p = p, .t0 = now()};
 	if (!p->state)
 		return true;
-	n = snprintf(title, sizeof(title), "%d %d %u %llu %llu %u %u %u", is_long, p->quick,
-		     p->media, (unsigned long long)o->limit, (unsigned long long)p->kill_max,
-		     o->second, o->second_limit, o->third);
-	for (unsigned int i = 0; i < p->name_cnt && n < (int)sizeof(title); i++)
-		n += snprintf(title + n, sizeof(title) - (size_t)n, " %s", p->name[i]);
+	f = open_memstream(&title, &len);
+	if (!f)
+		abort();
+	fprintf(f, "%d %d %u %llu %llu %u %u %u", is_long, p->quick, p->media,
+		(unsigned long long)o->limit, (unsigned long long)p->kill_max, o->second,
+		o->second_limit, o->third);
+	for (unsigned int i = 0; i < p->name_cnt; i++)
+		fprintf(f, " %zu:%s", strlen(p->name[i]), p->name[i]);
+	if (fclose(f))
+		abort();
 	c->state = resume_open(p->state, title, &p->opt.seed, p->any_seed);
+	free(title);
 	c->more = c->state && resume_next(c->state, &c->next);
 	return c->state != NULL;
 }

@@ -253,7 +253,7 @@ static void other_thread(uint64_t pc)
 void sim_before(const void *addr, size_t len, uint64_t pc)
 {
 	uintptr_t at = (uintptr_t)addr;
-	bool hit = false;
+	bool hit = false, image = false;
 
 	if (sim.seg_cnt)
 		sim_settle();
@@ -262,7 +262,8 @@ void sim_before(const void *addr, size_t len, uint64_t pc)
 		uint64_t off = sim_tab_off((void *)at);
 
 		n = n < len ? n : len;
-		hit |= off != UINT64_MAX || ((sim.killing || sim.mortal) && sim_foreign_has(at));
+		image |= off != UINT64_MAX;
+		hit |= image || ((sim.killing || sim.mortal) && sim_foreign_has(at));
 		if (off != UINT64_MAX && !sim.killing) {
 			if (!pthread_equal(pthread_self(), sim.owner))
 				other_thread(pc);
@@ -276,7 +277,7 @@ void sim_before(const void *addr, size_t len, uint64_t pc)
 	}
 	sim.pc = pc;
 	if (cover_map)
-		cover(pc, hit);
+		cover(pc, image);
 	if (hit)
 		kill_point();
 }

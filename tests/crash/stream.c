@@ -317,7 +317,7 @@ static int try_image(const struct walk *w, struct verdict *v, const struct opene
 	int rc;
 
 	alarm(s->opt->timeout);
-	fixed_random(mix(~s->opt->seed, no));
+	fixed_start(mix(~s->opt->seed, no)); /* times lie on the medium, too */
 	rc = open_image(w, v, o, no);
 	if (rc)
 		return rc;
@@ -414,8 +414,7 @@ static int fork_worker(struct stream *s, uint32_t from, bool apart)
 	pid_t pid;
 
 	crash_dir(); /* the worker's is ours */
-	fflush(NULL);
-	pid = fork();
+	pid = crash_fork();
 	if (pid == 0)
 		worker(s, from, apart);
 	waitpid(pid, &status, 0);

@@ -49,7 +49,8 @@ static bool answerer_start(struct answerer *w)
 	close(from[1]);
 	w->to = fdopen(to[1], "w");
 	w->from = fdopen(from[0], "r");
-	waitpid(pid, NULL, 0);
+	if (pid > 0)
+		waitpid(pid, NULL, 0);
 	return pid > 0 && w->to && w->from;
 }
 

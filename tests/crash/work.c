@@ -151,6 +151,21 @@ void crash_dir_adopt(void)
 	dir_pid = getpid();
 }
 
+#define RECORD_SECONDS 120 /* a workload that waits for itself would do so for ever */
+
+pid_t crash_fork(void)
+{
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid >= 0)
+		return pid;
+	fprintf(stderr, "twzcrash: cannot start a process: %s\n", strerror(errno));
+	crash_dir_remove();
+	_exit(2);
+}
+
 static void clear(const char *from, bool all)
 {
 	DIR *d = opendir(from);
@@ -292,11 +307,11 @@ int crash_record(const struct crash_workload *w, enum sim_media media, uint64_t 
 		snprintf(why, why_len, "%s: %s", path, strerror(errno));
 		return -1;
 	}
-	fflush(NULL);
-	pid = fork();
+	pid = crash_fork();
 	if (pid == 0) {
 		crash_dir_adopt();
 		fixed_start(seed);
+		alarm(RECORD_SECONDS);
 		_exit(record_child(w, media, rec->log, path));
 	}
 	waitpid(pid, &status, 0);
@@ -388,8 +403,7 @@ static int record_apart(const struct crash_workload *w, const struct crash_optio
 		snprintf(why, why_len, "cannot prepare a second crash: %s", strerror(errno));
 		return -1;
 	}
-	fflush(NULL);
-	pid = fork();
+	pid = crash_fork();
 	if (pid == 0) {
 		crash_dir_adopt();
 		resident_strict(true);

@@ -42,7 +42,7 @@ static int run_compact(struct crash *c)
 const struct crash_workload wl_db_compact = {.name = "engine.compact",
 					     .what = "a database in use is made smaller",
 					     .media = CRASH_ALL,
-					     .share = 6, /* a store beyond 1 MiB is dear */
+					     .share = SHARE_LARGE,
 					     .kind = &db_kind,
 					     .setup = setup_compact,
 					     .run = run_compact,

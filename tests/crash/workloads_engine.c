@@ -59,17 +59,28 @@ int db_rows(struct crash *c, const char *name, int from, int cnt, int step, int 
 	return rc;
 }
 
-static int drop(struct crash *c, const char *name)
+/* CHANGE: a row first, so that some of its nodes are private copies by then. */
+static int drop_after(struct crash *c, const char *name, bool change)
 {
 	struct twzdb_txn *txn = NULL;
+	struct twzdb_table t;
 	int rc = twzdb_begin(c->db, 0, &txn);
 
+	if (!rc && change)
+		rc = twzdb_table_open(txn, name, 0, &t);
+	if (!rc && change)
+		rc = put_row(txn, t, 2, 30, 9);
 	if (!rc)
 		rc = twzdb_table_drop(txn, name);
 	if (!rc)
 		return twzdb_commit(txn);
 	twzdb_abort(txn);
 	return rc;
+}
+
+static int drop(struct crash *c, const char *name)
+{
+	return drop_after(c, name, false);
 }
 
 /* SHARE: percent of --limit. */
@@ -84,9 +95,7 @@ static int drop(struct crash *c, const char *name)
 					   .run = run_,                                            \
 					   .show = db_show}
 #define ENGINE_WL(var, id, text_, media_, quick_, setup_, run_)                                    \
-	ENGINE_WL_SHARE(var, id, text_, media_, quick_, setup_, run_, 72)
-#define SHARE_LARGE 6	/* a store beyond 1 MiB is dear */
-#define SHARE_RICH  230 /* most commits have something rare inside */
+	ENGINE_WL_SHARE(var, id, text_, media_, quick_, setup_, run_, SHARE_ENGINE)
 /* --- one-row commits: insert, update, delete --- */
 
 static int setup_rows(struct crash *c)
@@ -122,7 +131,8 @@ static int run_last(struct crash *c)
 	CRASH_OP(c, db_rows(c, "t", 4, 2, 3, 50, 6));
 	return 0;
 }
-ENGINE_WL_SHARE(wl_db_last, "last", "few stores", CRASH_ALL, false, setup_last, run_last, 30);
+ENGINE_WL_SHARE(wl_db_last, "last", "few stores", CRASH_ALL, false, setup_last, run_last,
+		SHARE_DEAR);
 
 /* --- the same in one call, by the way that is usual where one thread writes for a while --- */
 
@@ -306,6 +316,7 @@ static int run_tables(struct crash *c)
 	CRASH_OP(c, db_rows(c, "three", 1, 3, 1, 20, 3));
 	CRASH_OP(c, drop(c, "two"));
 	CRASH_OP(c, db_rows(c, "one", 1, 2, 1, 20, 4));
+	CRASH_OP(c, drop_after(c, "three", true));
 	return 0;
 }
 ENGINE_WL(wl_db_tables, "tables", "create and drop tables", CRASH_ALL, false, NULL, run_tables);
@@ -736,60 +747,3 @@ static int run_laps(struct crash *c)
 }
 ENGINE_WL_SHARE(wl_db_laps, "laps", "updates over several laps of the ring",
 		CRASH_LINE | CRASH_PAGE, false, setup_rows, run_laps, SHARE_LARGE);
-
-/* --- a database comes into being in a store --- */
-
-static int create_open(struct crash *c)
-{
-	int rc;
-
-	c->user[0] = c; /* NULL: there was no database */
-	if (!c->recovering) {
-		CRASH_DO(c, twz_kind_open(c));
-		return twz_kind_close(c);
-	}
-	rc = db_open_flags(c, 0);
-	if (rc == TWZDB_E_NOTFOUND) {
-		c->user[0] = NULL;
-		rc = db_open_flags(c, TWZDB_CREATE); /* over whatever was left behind */
-	}
-	CRASH_DO(c, rc);
-	return 0;
-}
-
-static int create_check(struct crash *c)
-{
-	return c->db ? db_check(c) : 0;
-}
-
-static int create_close(struct crash *c)
-{
-	return c->db ? db_close(c) : 0;
-}
-
-static int create_show(struct crash *c)
-{
-	if (!c->db || !c->user[0]) {
-		crash_say(c, "no database\n");
-		return 0;
-	}
-	crash_say(c, "database\n");
-	return db_show(c);
-}
-
-static const struct crash_kind create_kind = {create_open, create_check, create_close};
-
-static int run_create(struct crash *c)
-{
-	CRASH_OP(c, db_open_flags(c, TWZDB_CREATE));
-	return 0;
-}
-
-const struct crash_workload wl_db_create = {
-	.name = "engine.create",
-	.what = "a database comes into being in a store, or does not",
-	.media = CRASH_LINE | CRASH_PAGE,
-	.once = true,
-	.kind = &create_kind,
-	.run = run_create,
-	.show = create_show};

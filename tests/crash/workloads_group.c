@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT
- * workloads_group.c -- transactions over two databases of one store (D16)
+ * workloads_group.c -- transactions over two databases of one store, or three (D16)
  *
- * Who looks opens both databases. So an image in which one of them is in doubt is told what the other decided, and both must
- * show the state before the group, or both the state after it.
+ * Who looks opens all of them. So an image in which one of them is in doubt is told what the other decided, and all must
+ * show the state before the group, or all the state after it.
  */
 #include "workloads.h"
 
@@ -10,110 +10,138 @@
 
 #include "twzdb.h"
 
-#define OTHER "other"
+#define OTHERS 2
 
-static struct twzdb *other(struct crash *c)
+static int others = 1; /* databases beside the first */
+
+static struct twzdb *other(struct crash *c, int i)
 {
-	return c->user[0];
+	return c->user[i];
 }
 
-static int open_other(struct crash *c, uint32_t flags)
+static int open_other(struct crash *c, int i, uint32_t flags)
 {
+	static const char *const name[OTHERS] = {"other", "third"};
 	struct twz_store_options so = {.size = sizeof(so), .backend = c->backend};
 	struct twzdb_options opt = {.size = sizeof(opt),
 				    .flags = flags,
-				    .name = OTHER,
+				    .name = name[i],
 				    .log_len = 16 << 10,
 				    .initial_len = 128 << 10,
 				    .store_options = &so};
 	struct twzdb *db = NULL;
 	int rc = twzdb_open(c->path, &opt, &db);
 
-	c->user[0] = db;
+	c->user[i] = db;
 	return rc;
 }
 
-static int pair_close(struct crash *c)
+static int group_close(struct crash *c)
 {
-	struct twzdb *db = other(c);
+	for (int i = others - 1; i >= 0; i--) {
+		struct twzdb *db = other(c, i);
 
-	c->user[0] = NULL;
-	CRASH_DO(c, twzdb_close(db));
+		c->user[i] = NULL;
+		CRASH_DO(c, twzdb_close(db));
+	}
 	return db_close(c);
+}
+
+static int open_all(struct crash *c, uint32_t flags)
+{
+	CRASH_DO(c, db_open_flags(c, flags));
+	for (int i = 0; i < others; i++)
+		CRASH_DO(c, open_other(c, i, flags));
+	return 0;
+}
+
+static int group_open(struct crash *c)
+{
+	CRASH_DO(c, open_all(c, c->recovering ? 0 : TWZDB_CREATE));
+	if (c->recovering)
+		return 0;
+	/* Opened again, as after a crash. */
+	CRASH_DO(c, group_close(c));
+	return open_all(c, 0);
 }
 
 static int pair_open(struct crash *c)
 {
-	uint32_t flags = c->recovering ? 0 : TWZDB_CREATE;
-
-	CRASH_DO(c, db_open_flags(c, flags));
-	CRASH_DO(c, open_other(c, flags));
-	if (c->recovering)
-		return 0;
-	/* Opened again, as after a crash. */
-	CRASH_DO(c, pair_close(c));
-	CRASH_DO(c, db_open_flags(c, 0));
-	CRASH_DO(c, open_other(c, 0));
-	return 0;
+	others = 1;
+	return group_open(c);
 }
 
-/* FN for each of the two, as if it were the only one. */
-static int both(struct crash *c, int (*fn)(struct crash *c))
+static int three_open(struct crash *c)
+{
+	others = 2;
+	return group_open(c);
+}
+
+/* FN for each of them, as if it were the only one. */
+static int each(struct crash *c, int (*fn)(struct crash *c))
 {
 	void *first = c->db;
 	int rc = fn(c);
 
-	c->db = other(c);
-	if (!rc)
+	for (int i = 0; i < others && !rc; i++) {
+		c->db = other(c, i);
 		rc = fn(c);
+	}
 	c->db = first;
 	return rc;
 }
 
-static int pair_check(struct crash *c)
+static int group_check(struct crash *c)
 {
-	return both(c, db_check);
+	return each(c, db_check);
 }
 
-static int pair_probe(struct crash *c)
+static int group_probe(struct crash *c)
 {
-	return both(c, db_probe);
+	return each(c, db_probe);
 }
 
-static int pair_settle(struct crash *c)
+static int group_settle(struct crash *c)
 {
-	return both(c, db_settle);
+	return each(c, db_settle);
 }
 
-static uint64_t pair_inside(struct crash *c)
+static uint64_t group_inside(struct crash *c)
 {
-	struct crash second = *c;
+	struct crash one = *c;
+	uint64_t sum = db_inside(c);
 
-	if (!c->db || !other(c))
-		return 0;
-	second.db = other(c);
-	return db_inside(c) + db_inside(&second);
+	for (int i = 0; i < others; i++) {
+		one.db = other(c, i);
+		sum += db_inside(&one);
+	}
+	return sum;
 }
 
-/* Who may write it has been told the decision. */
+/* Who may write it has been told the decision. While the workload runs it may be writing itself. */
 static int told(struct crash *c)
 {
 	struct twzdb_txn *txn;
+	int rc = twzdb_begin(c->db, c->recovering ? 0 : TWZDB_TRY, &txn);
 
-	CRASH_DO(c, twzdb_begin(c->db, 0, &txn));
-	twzdb_abort(txn);
+	if (!rc)
+		twzdb_abort(txn);
+	else if (rc != TWZDB_E_BUSY || c->recovering)
+		return crash_failed(c, rc, "beginning a transaction");
 	return 0;
 }
 
-static int pair_show(struct crash *c)
+static int group_show(struct crash *c)
 {
-	int rc = both(c, told);
+	int rc = each(c, told);
 
-	return rc ? rc : both(c, db_show);
+	return rc ? rc : each(c, db_show);
 }
 
-static const struct crash_kind pair_kind = {pair_open,	 pair_check, pair_close, pair_probe,
-					    pair_inside, false,	     pair_settle};
+static const struct crash_kind pair_kind = {pair_open,	  group_check, group_close, group_probe,
+					    group_inside, false,       group_settle};
+static const struct crash_kind three_kind = {three_open,   group_check, group_close, group_probe,
+					     group_inside, false,	group_settle};
 
 /* --- operations --- */
 
@@ -142,21 +170,25 @@ static int put_rows(struct twzdb_txn *txn, const struct rows *r)
 	return rc;
 }
 
-static int group(struct crash *c, struct rows first, struct rows second)
+static int group_of(struct crash *c, size_t cnt, const struct rows *r)
 {
-	struct twzdb *db[2] = {c->db, other(c)};
-	struct twzdb_txn *txn[2];
-	int rc = twzdb_group_begin(db, 2, 0, -1, txn);
+	struct twzdb *db[1 + OTHERS] = {c->db, other(c, 0), other(c, 1)};
+	struct twzdb_txn *txn[1 + OTHERS];
+	int rc = twzdb_group_begin(db, cnt, 0, -1, txn);
 
 	if (rc)
 		return rc;
-	rc = put_rows(txn[0], &first);
+	for (size_t i = 0; i < cnt && !rc; i++)
+		rc = put_rows(txn[i], &r[i]);
 	if (!rc)
-		rc = put_rows(txn[1], &second);
-	if (!rc)
-		return twzdb_group_commit(txn, 2);
-	twzdb_group_abort(txn, 2);
+		return twzdb_group_commit(txn, cnt);
+	twzdb_group_abort(txn, cnt);
 	return rc;
+}
+
+static int group(struct crash *c, struct rows first, struct rows second)
+{
+	return group_of(c, 2, (struct rows[]){first, second});
 }
 
 static int single(struct twzdb *db, struct rows r)
@@ -175,10 +207,35 @@ static int single(struct twzdb *db, struct rows r)
 
 #define ROWS(...) ((struct rows){__VA_ARGS__})
 
+/* Rows V in both, and on with the same transactions, or not. */
+static int put_both(struct twzdb_txn *const *txn, int v, bool next)
+{
+	struct rows r = ROWS(20, 2, 25, v);
+	int rc = put_rows(txn[0], &r);
+
+	if (!rc)
+		rc = put_rows(txn[1], &r);
+	if (!rc)
+		return next ? twzdb_group_commit_next(txn, 2) : twzdb_group_commit(txn, 2);
+	twzdb_group_abort(txn, 2);
+	return rc;
+}
+
+static int groups_in_a_row(struct crash *c)
+{
+	struct twzdb *db[2] = {c->db, other(c, 0)};
+	struct twzdb_txn *txn[2];
+
+	CRASH_DO(c, twzdb_group_begin(db, 2, 0, -1, txn));
+	CRASH_OP(c, put_both(txn, 20, true));
+	CRASH_OP(c, put_both(txn, 21, false));
+	return 0;
+}
+
 static int setup_pair(struct crash *c)
 {
 	CRASH_DO(c, single(c->db, ROWS(0, 12, 30, 1)));
-	CRASH_DO(c, single(other(c), ROWS(0, 12, 30, 2)));
+	CRASH_DO(c, single(other(c, 0), ROWS(0, 12, 30, 2)));
 	return 0;
 }
 
@@ -200,13 +257,13 @@ static int setup_group(struct crash *c)
 static int run_group(struct crash *c)
 {
 	CRASH_OP(c, group(c, ROWS(3, 1, 40, 5), ROWS(4, 1, 40, 6)));
-	CRASH_OP(c, single(other(c), ROWS(4, 1, 33, 7)));
+	CRASH_OP(c, single(other(c, 0), ROWS(4, 1, 33, 7)));
 	CRASH_OP(c, group(c, ROWS(3, 1, -1, 0), ROWS(5, 2, -1, 0)));
 	CRASH_OP(c, single(c->db, ROWS(3, 1, 60, 8)));
 	CRASH_OP(c, group(c, ROWS(40, 20, 60, 9), ROWS(40, 20, 60, 10)));
 	CRASH_OP(c, group(c, ROWS(0, 3, 700, 11), ROWS(7, 3, 700, 12)));
-	CRASH_OP(c, single(other(c), ROWS(5, 1, 20, 13)));
-	return 0;
+	CRASH_OP(c, single(other(c, 0), ROWS(5, 1, 20, 13)));
+	return groups_in_a_row(c);
 }
 
 /* The space of prepared transactions is used again: the log is emptied first. */
@@ -221,26 +278,59 @@ static int run_again(struct crash *c)
 static int again(struct crash *c)
 {
 	CRASH_OP(c, group(c, ROWS(3, 1, 41, 15), ROWS(4, 1, 42, 16)));
-	CRASH_OP(c, single(other(c), ROWS(8, 1, 43, 17)));
+	CRASH_OP(c, single(other(c, 0), ROWS(8, 1, 43, 17)));
 	return 0;
 }
 
-#define GROUP_WL(var, id, text_, quick_, setup_, run_, share_)                                     \
+/* Three: a decision is kept until the last of those it is for has been told, by itself or by who finds it (D16). */
+static int group3(struct crash *c, int from, int len, int v)
+{
+	return group_of(
+		c, 3,
+		(struct rows[]){{from, 1, len, v}, {from, 1, len, v + 1}, {from, 1, len, v + 2}});
+}
+
+static int setup_three(struct crash *c)
+{
+	CRASH_DO(c, setup_pair(c));
+	CRASH_DO(c, single(other(c, 1), ROWS(0, 12, 30, 3)));
+	CRASH_DO(c, group3(c, 1, 10, 4));
+	return 0;
+}
+
+static int run_three(struct crash *c)
+{
+	CRASH_OP(c, group3(c, 3, 40, 5));
+	CRASH_OP(c, single(other(c, 1), ROWS(4, 1, 33, 7)));
+	CRASH_OP(c, group3(c, 30, 50, 8));
+	return 0;
+}
+
+static int again_three(struct crash *c)
+{
+	CRASH_OP(c, group3(c, 3, 41, 15));
+	CRASH_OP(c, single(c->db, ROWS(8, 1, 43, 17)));
+	return 0;
+}
+
+#define GROUP_WL(var, id, text_, quick_, kind_, setup_, run_, again_, share_)                      \
 	const struct crash_workload var = {.name = "engine." id,                                   \
 					   .what = text_,                                          \
 					   .media = CRASH_ALL,                                     \
 					   .quick = quick_,                                        \
 					   .share = share_,                                        \
-					   .kind = &pair_kind,                                     \
+					   .kind = &kind_,                                         \
 					   .setup = setup_,                                        \
 					   .run = run_,                                            \
-					   .again = again,                                         \
-					   .show = pair_show}
+					   .again = again_,                                        \
+					   .show = group_show}
 
 GROUP_WL(wl_db_group_first, "group_first", "the first transaction of two databases (D16)", false,
-	 setup_pair, run_first, 20);
+	 pair_kind, setup_pair, run_first, again, 20);
 GROUP_WL(wl_db_group, "group", "transactions of two databases, and of each between (D16)", true,
-	 setup_group, run_group, 40);
+	 pair_kind, setup_group, run_group, again, 20);
 GROUP_WL(wl_db_group_space, "group_space",
-	 "transactions of two databases, until their space is used again", false, setup_group,
-	 run_again, 10);
+	 "transactions of two databases, until their space is used again", false, pair_kind,
+	 setup_group, run_again, again, 10);
+GROUP_WL(wl_db_three, "three", "transactions of three databases (D16)", false, three_kind,
+	 setup_three, run_three, again_three, 4);

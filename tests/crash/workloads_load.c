@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * workloads_load.c -- rows in order behind the last one, by the call for many; rows in the room of others
+ * workloads_load.c -- a database is made; rows in order behind the last one, by the call for many; rows in the room of others
  */
 #include "workloads.h"
 
@@ -90,7 +90,7 @@ const struct crash_workload wl_db_append = {
 	.what = "rows in order behind the last one, many at once",
 	.media = CRASH_ALL,
 	.quick = true,
-	.share = 72,
+	.share = SHARE_ENGINE,
 	.kind = &db_kind,
 	.run = run_append,
 	.show = db_show};
@@ -101,8 +101,6 @@ static int run_append_large(struct crash *c)
 	CRASH_OP(c, append(c, 0, 40, 1900));
 	return 0;
 }
-
-#define SHARE_LARGE 6 /* a store beyond 1 MiB is dear */
 
 const struct crash_workload wl_db_append_large = {.name = "engine.append_large",
 						  .what = "the same, too many for a log record",
@@ -141,3 +139,61 @@ const struct crash_workload wl_db_room = {.name = "engine.room",
 					  .setup = setup_room,
 					  .run = run_room,
 					  .show = db_show};
+
+/* --- a database comes into being in a store --- */
+
+static int create_open(struct crash *c)
+{
+	int rc;
+
+	c->user[0] = c; /* NULL: there was no database */
+	if (!c->recovering) {
+		CRASH_DO(c, twz_kind_open(c));
+		return twz_kind_close(c);
+	}
+	rc = db_open_flags(c, 0);
+	if (rc == TWZDB_E_NOTFOUND) {
+		c->user[0] = NULL;
+		rc = db_open_flags(c, TWZDB_CREATE); /* over whatever was left behind */
+	}
+	CRASH_DO(c, rc);
+	return 0;
+}
+
+static int create_check(struct crash *c)
+{
+	return c->db ? db_check(c) : 0;
+}
+
+static int create_close(struct crash *c)
+{
+	return c->db ? db_close(c) : 0;
+}
+
+static int create_show(struct crash *c)
+{
+	if (!c->db || !c->user[0]) {
+		crash_say(c, "no database\n");
+		return 0;
+	}
+	crash_say(c, "database\n");
+	return db_show(c);
+}
+
+static const struct crash_kind create_kind = {create_open, create_check, create_close};
+
+static int run_create(struct crash *c)
+{
+	CRASH_OP(c, db_open_flags(c, TWZDB_CREATE));
+	return 0;
+}
+
+const struct crash_workload wl_db_create = {
+	.name = "engine.create",
+	.what = "a database comes into being in a store, or does not",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.share = SHARE_ENGINE,
+	.once = true,
+	.kind = &create_kind,
+	.run = run_create,
+	.show = create_show};

@@ -238,6 +238,7 @@ const struct crash_workload wl_log_append = {
 	.name = "log.append",
 	.what = "records appended and applied, homes flushed lazily",
 	.media = CRASH_ALL,
+	.share = SHARE_CHEAP,
 	.quick = true,
 	.kind = &log_kind,
 	.run = append_run,
@@ -258,6 +259,7 @@ static int checkpoint_run(struct crash *c)
 const struct crash_workload wl_log_checkpoint = {.name = "log.checkpoint",
 						 .what = "checkpoints between records (D5)",
 						 .media = CRASH_ALL,
+						 .share = SHARE_CHEAP,
 						 .kind = &log_kind,
 						 .run = checkpoint_run,
 						 .show = log_show};
@@ -273,6 +275,7 @@ const struct crash_workload wl_log_laps = {
 	.name = "log.laps",
 	.what = "several laps of the smallest ring (D1, D5, D19)",
 	.media = CRASH_LINE | CRASH_PAGE,
+	.share = SHARE_CHEAP,
 	.kind = &log_kind,
 	.run = laps_run,
 	.show = log_show};
@@ -295,6 +298,7 @@ static int pad_run(struct crash *c)
 const struct crash_workload wl_log_pad = {.name = "log.pad",
 					  .what = "a pad at the end of the ring (D13)",
 					  .media = CRASH_ALL,
+					  .share = SHARE_CHEAP,
 					  .kind = &log_kind,
 					  .setup = pad_setup,
 					  .run = pad_run,
@@ -344,6 +348,7 @@ const struct crash_workload wl_log_spill = {
 	.name = "log.spill",
 	.what = "records over a quarter of the ring, in extents of their own (D3)",
 	.media = CRASH_ALL,
+	.share = SHARE_CHEAP,
 	.kind = &log_kind,
 	.run = spill_run,
 	.show = log_show};
@@ -685,6 +690,7 @@ const struct crash_workload wl_log_create = {
 	.name = "log.create",
 	.what = "a log comes into being, or cannot be opened and offends nobody",
 	.media = CRASH_LINE | CRASH_PAGE,
+	.share = SHARE_CHEAP,
 	.quick = true,
 	.kind = &twz_kind,
 	.run = create_run,

@@ -31,6 +31,7 @@ static int name_run(struct crash *c)
 const struct crash_workload wl_name = {.name = "name.changes",
 				       .what = "set, replace, rename and remove names",
 				       .media = CRASH_ALL,
+				       .share = SHARE_CHEAP,
 				       .quick = true,
 				       .kind = &twz_kind,
 				       .run = name_run,

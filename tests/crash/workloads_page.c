@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "../../engine/src/internal.h"
+#include "../../engine/src/staging.h"
 
 static struct twzdb_slice text(const char *s)
 {
@@ -104,7 +105,7 @@ static const struct crash_kind lazy_kind = {db_open,   lazy_check, db_close, db_
 const struct crash_workload wl_db_lazy = {.name = "engine.lazy",
 					  .what = "lazy commits: some of the last may be missing",
 					  .media = CRASH_ALL,
-					  .share = 72,
+					  .share = SHARE_ENGINE,
 					  .quick = true,
 					  .kind = &lazy_kind,
 					  .setup = setup_lazy,
@@ -153,9 +154,57 @@ static int run_ahead(struct crash *c)
 const struct crash_workload wl_db_ahead = {.name = "engine.ahead",
 					   .what = "checkpoints without the writer lock",
 					   .media = CRASH_PAGE | CRASH_KILL,
+					   .share = SHARE_DEAR,
 					   .kind = &ahead_kind,
 					   .setup = setup_ahead,
 					   .run = run_ahead,
+					   .show = db_show};
+
+/* --- the last data object grows before anybody wants the space (D11): what a helper thread does, between commits --- */
+
+#define GROWN_ROWS 75 /* with these it is long enough to be kept longer than what is used of it */
+#define GROWN_LEN  60000
+
+static int long_rows(struct crash *c, int from, int cnt, int v)
+{
+	return db_rows(c, "b", from, cnt, 1, GROWN_LEN, v);
+}
+
+static int setup_spare(struct crash *c)
+{
+	for (int i = 0; i < GROWN_ROWS; i += 25)
+		CRASH_DO(c, long_rows(c, i, 25, i));
+	return 0;
+}
+
+static int grow_ahead(struct crash *c)
+{
+	struct twzdb *db = c->db;
+	struct twz_obj *last = db->map[TWZDB_NO_DATA + twzdb__obj_cnt(db) - 1].obj;
+	uint64_t was = twz_obj_len(last);
+
+	twzdb__grow_ahead(db);
+	return twz_obj_len(last) > was ? 0 : crash_why(c, "nothing has grown");
+}
+
+/* No state is another for it. What has grown is taken by the next commits, until there is need of more. */
+static int run_spare(struct crash *c)
+{
+	CRASH_DO(c, grow_ahead(c));
+	CRASH_OP(c, long_rows(c, 100, 3, 1));
+	CRASH_OP(c, long_rows(c, 110, 30, 2));
+	CRASH_DO(c, grow_ahead(c));
+	CRASH_OP(c, long_rows(c, 140, 2, 3));
+	return 0;
+}
+
+const struct crash_workload wl_db_spare = {.name = "engine.spare",
+					   .what = "space made before it is wanted (D11)",
+					   .media = CRASH_LINE | CRASH_PAGE,
+					   .share = 1, /* a store of several MiB */
+					   .kind = &db_kind,
+					   .setup = setup_spare,
+					   .run = run_spare,
 					   .show = db_show};
 
 /* --- two batches on their way, of which the first is torn (D19) --- */
@@ -245,7 +294,7 @@ const struct crash_workload wl_db_batches = {
 	.name = "engine.batches",
 	.what = "two batches of commits on their way, the first torn (D19)",
 	.media = CRASH_PAGE | CRASH_KILL,
-	.share = 30,
+	.share = SHARE_DEAR,
 	.second = 16,
 	.kind = &batches_kind,
 	.setup = setup_batches,

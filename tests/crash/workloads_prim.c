@@ -142,6 +142,7 @@ const struct crash_workload wl_prim = {
 	.name = "core.primitives",
 	.what = "twz_persist, publish64, copy_nt, fence, sync, sync_all (twz/persist.h)",
 	.media = CRASH_LINE | CRASH_PAGE,
+	.share = SHARE_CHEAP,
 	.quick = true,
 	.kind = &twz_kind,
 	.setup = prim_setup,

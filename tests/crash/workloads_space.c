@@ -3,6 +3,9 @@
  */
 #include "workloads.h"
 
+#include "core_int.h"
+#include "internal.h"
+
 #include <string.h>
 
 #define PAGES 14 /* more extents than an entry of the object table holds */
@@ -184,10 +187,73 @@ static int run_table(struct crash *c)
 const struct crash_workload wl_table = {.name = "core.table",
 					.what = "the object table grows: overflow, splits",
 					.media = CRASH_ALL,
+					.share = SHARE_ENGINE,
 					.kind = &twz_kind,
 					.setup = setup_table,
 					.run = run_table,
 					.show = show_table};
+
+/* --- one bucket of it: its overflow page comes and goes, whatever the seed of the store --- */
+
+#define CHAIN_BUCKETS 64 /* more than there will be */
+
+/* The first ID from *FROM on that lies in bucket 1, however many buckets there are. */
+static twz_oid next_in_chain(struct crash *c, uint64_t *from)
+{
+	struct twz_store *s = c->store;
+
+	while (twzc__bucket_of(&s->core, CHAIN_BUCKETS, wl_id(*from).w) != 1)
+		++*from;
+	return wl_id((*from)++);
+}
+
+static int chain(struct crash *c, uint64_t *from, int cnt)
+{
+	struct twz_obj_options opt = {.size = sizeof(opt), .len = TWZ_PAGE_SIZE};
+	int rc = 0;
+
+	while (cnt-- && !rc) {
+		opt.id = next_in_chain(c, from);
+		rc = twz_obj_create(c->store, &opt, NULL, NULL);
+	}
+	return rc;
+}
+
+/* One page is full. */
+static int setup_chain(struct crash *c)
+{
+	uint64_t from = 2000;
+
+	CRASH_DO(c, chain(c, &from, TWZC_BUCKET_ENTRIES));
+	return 0;
+}
+
+static int run_chain(struct crash *c)
+{
+	uint64_t from = 2000, over[3];
+
+	for (int i = 0; i < TWZC_BUCKET_ENTRIES; i++)
+		next_in_chain(c, &from);
+	for (int round = 0; round < 2; round++) {
+		for (int i = 0; i < 3; i++) {
+			CRASH_OP(c, chain(c, &from, 1));
+			over[i] = from - 1;
+		}
+		for (int i = 0; i < 3; i++) /* the last one takes the page with it */
+			CRASH_OP(c, twz_obj_delete(c->store, wl_id(over[i])));
+	}
+	return 0;
+}
+
+const struct crash_workload wl_chain = {
+	.name = "core.chain",
+	.what = "a bucket of the object table overflows, and no more",
+	.media = CRASH_ALL,
+	.share = SHARE_DEAR,
+	.kind = &twz_kind,
+	.setup = setup_chain,
+	.run = run_chain,
+	.show = show_table};
 
 /*
  * --- large objects: whole chunks, the image grows, records in several pieces; such an operation is

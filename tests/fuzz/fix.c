@@ -17,6 +17,8 @@
 
 #define ITEMS_MAX 65536
 #define ROW_HEAD  36 /* engine: struct rec_pm without its data */
+#define PREP_HEAD 72 /* engine: struct prep_pm, and its alignment */
+#define PREP_AT	  64
 
 static uint64_t get64(const uint8_t *p)
 {
@@ -94,6 +96,8 @@ static uint64_t sum_of(const uint8_t *image, const struct fix_item *it)
 		return XXH3_64bits(p, 504);
 	case FIX_LOGREC:
 		return log_sum(p, it->len, it->aux);
+	case FIX_PREP:
+		return XXH3_64bits(p + 8, it->len - 8);
 	default:
 		return row_sum(p);
 	}
@@ -104,6 +108,8 @@ static uint64_t sum_at(const struct fix_item *it)
 	switch (it->kind) {
 	case FIX_CELL:
 	case FIX_LOGREC:
+	case FIX_PREP:
+	case FIX_COPY:
 		return it->off;
 	case FIX_FOT:
 		return it->off + 28;
@@ -153,6 +159,8 @@ static void learn_at(struct learner *l, uint64_t off)
 		try_item(l, FIX_SUPER, off, 512, 0);
 		try_item(l, FIX_LOGHEAD, off, 512, 0);
 	}
+	if (off % PREP_AT == 0 && room >= PREP_HEAD && get64(p) && get64(p + 8) >= PREP_HEAD)
+		try_item(l, FIX_PREP, off, get64(p + 8) <= room ? get64(p + 8) : 0, 0);
 	if (off % 64 == 0 && room >= 64 && get64(p))
 		for (uint64_t g = 1; g < 6; g++)
 			try_item(l, FIX_LOGREC, off, log_len(p, room), g);
@@ -177,6 +185,21 @@ static void learn_chain(struct learner *l)
 				l->items[i].follows = (int)k;
 }
 
+/* Wherever the sum of a prepared transaction stands again. */
+static void learn_copies(struct learner *l)
+{
+	size_t cnt = l->cnt;
+
+	for (size_t i = 0; i < cnt; i++) {
+		if (l->items[i].kind != FIX_PREP)
+			continue;
+		for (uint64_t off = 0; off + 8 <= l->len && l->cnt < ITEMS_MAX; off += 8)
+			if (off != l->items[i].off &&
+			    get64(l->image + off) == get64(l->image + l->items[i].off))
+				l->items[l->cnt++] = (struct fix_item){off, 8, i, FIX_COPY, -1};
+	}
+}
+
 size_t fix_learn(const uint8_t *image, size_t len, struct fix_item **items)
 {
 	struct learner l = {image, len, calloc(ITEMS_MAX, sizeof(**items)), 0};
@@ -187,16 +210,34 @@ size_t fix_learn(const uint8_t *image, size_t len, struct fix_item **items)
 	for (uint64_t off = 0; off + 16 <= len; off += 16)
 		learn_at(&l, off);
 	learn_chain(&l);
+	learn_copies(&l);
 	return l.cnt;
+}
+
+static void fix_prepared(uint8_t *image, size_t len, const struct fix_item *items, size_t cnt)
+{
+	for (size_t i = 0; i < cnt; i++) {
+		uint64_t sum;
+
+		if (items[i].off + items[i].len > len)
+			continue;
+		if (items[i].kind == FIX_COPY && items[items[i].aux].off + 8 <= len) {
+			memcpy(image + items[i].off, image + items[items[i].aux].off, 8);
+		} else if (items[i].kind == FIX_PREP) {
+			sum = sum_of(image, &items[i]);
+			memcpy(image + items[i].off, &sum, 8);
+		}
+	}
 }
 
 void fix_image(uint8_t *image, size_t len, const struct fix_item *items, size_t cnt)
 {
+	fix_prepared(image, len, items, cnt);
 	for (size_t i = 0; i < cnt; i++) {
 		struct fix_item it = items[i];
 		uint64_t sum;
 
-		if (it.off + it.len > len)
+		if (it.off + it.len > len || it.kind == FIX_PREP || it.kind == FIX_COPY)
 			continue;
 		if (it.kind == FIX_ROW)
 			it.len = row_len(image + it.off, len - it.off);

@@ -21,8 +21,10 @@
 
 #define HANG_SECONDS 20
 
-static uint8_t *seed_image;
-static size_t seed_len;
+struct seed {
+	uint8_t *image;
+	size_t len;
+};
 
 static size_t mutate(uint8_t *buf, size_t len)
 {
@@ -125,25 +127,32 @@ static void keep(const uint8_t *data, size_t len, int status, long n)
 int main(int argc, char **argv)
 {
 	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 20);
+	struct seed seed[SEED_CNT];
+	size_t most = 0;
 	uint8_t *buf;
 	long n = 0, bad = 0;
 
 	if (argc > 2)
 		return run_files(argc - 2, argv + 2);
 	printf("fuzz_store SEED=%" PRIu64 "\n", t_seed());
-	if (seed_make(t_path(t_shm_dir(), "seed.twz")) ||
-	    seed_read(t_path(t_shm_dir(), "seed.twz"), &seed_image, &seed_len)) {
-		fprintf(stderr, "cannot make the seed store: %s / %s\n", twz_errmsg(),
-			twzdb_errmsg());
-		return 1;
+	for (int i = 0; i < SEED_CNT; i++) {
+		const char *path = t_path(t_shm_dir(), seed_name[i]);
+
+		if (seed_make(path, seed_name[i]) ||
+		    seed_read(path, &seed[i].image, &seed[i].len)) {
+			fprintf(stderr, "cannot make the seed store '%s'\n", seed_name[i]);
+			return 1;
+		}
+		most = seed[i].len > most ? seed[i].len : most;
 	}
-	buf = malloc(seed_len);
+	buf = malloc(most);
 	while (time(NULL) < end && bad < 5) {
+		const struct seed *s = &seed[n % SEED_CNT];
 		size_t len;
 		int status;
 
-		memcpy(buf, seed_image, seed_len);
-		len = n ? mutate(buf, seed_len) : seed_len;
+		memcpy(buf, s->image, s->len);
+		len = n >= SEED_CNT ? mutate(buf, s->len) : s->len;
 		status = run_one(buf, len);
 		if (status) {
 			keep(buf, len, status, n);
@@ -152,7 +161,8 @@ int main(int argc, char **argv)
 		n++;
 	}
 	free(buf);
-	free(seed_image);
-	printf("%ld inputs of %zu bytes, %ld crashed or hung\n", n, seed_len, bad);
+	for (int i = 0; i < SEED_CNT; i++)
+		free(seed[i].image);
+	printf("%ld inputs of up to %zu bytes, %ld crashed or hung\n", n, most, bad);
 	return bad || n < 10;
 }

@@ -1,6 +1,6 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
-# guided.sh BUILD_DIR TARGET SECONDS [libFuzzer options]: store, log, dump, sql or shell under libFuzzer. The corpus is
+# guided.sh BUILD_DIR TARGET SECONDS [libFuzzer options]: store, group, lazy, log, dump, sql or shell under libFuzzer. The corpus is
 # BUILD_DIR/corpus/TARGET; it begins with a store made on the spot (shell: the scripts of tests/shell), and is kept for the next run if
 # TWZ_FUZZ_KEEP is set. A finding is BUILD_DIR/corpus/finding-TARGET-*; BUILD_DIR/tests/fuzz_store (or fuzz_dump ...) with that file runs it again.
 set -eu
@@ -15,6 +15,7 @@ bin=$target
 max=4194304
 case $target in
 log) bin=store && export TWZ_FUZZ_LOG=1 ;;
+group | lazy) bin=store && export TWZ_FUZZ_SEED="$target" ;;
 dump) export TWZ_FUZZ_DUMP=1 ;;
 shell)
 	max=20000

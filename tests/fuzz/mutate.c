@@ -4,7 +4,7 @@
  * The first folder given is the corpus. Its file "seed" is a real, unclean store (made when it is missing); what has a
  * checksum in it is known from then on (fix.h). A mutation changes a few bytes inside one of these things, or anywhere,
  * and then, mostly, all checksums are made right. With TWZ_FUZZ_LOG set it changes records of logs only, with
- * TWZ_FUZZ_DUMP half of the time bytes that have no checksum, as those of nodes.
+ * TWZ_FUZZ_DUMP half of the time bytes that have no checksum, as those of nodes. TWZ_FUZZ_SEED: which store it is (seed.h).
  */
 #include <fcntl.h>
 #include <stdio.h>
@@ -47,6 +47,7 @@ static void learn(const char *path)
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
+	const char *seed = getenv("TWZ_FUZZ_SEED");
 	char path[300];
 
 	if (getenv("TWZ_FUZZ_LOG"))
@@ -59,7 +60,7 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 		if ((*argv)[i][0] == '-' || stat((*argv)[i], &st) || !S_ISDIR(st.st_mode))
 			continue;
 		snprintf(path, sizeof(path), "%s/seed", (*argv)[i]);
-		if (access(path, F_OK) && seed_make(path)) {
+		if (access(path, F_OK) && seed_make(path, seed ? seed : "store")) {
 			fprintf(stderr, "cannot make %s\n", path);
 			exit(2);
 		}

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * seed.c -- a real store to begin with
+ * seed.c -- real stores to begin with
  */
 #include "seed.h"
 
@@ -7,11 +7,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
-#include "twz/twz.h"
-#include "twzdb.h"
+#include "../../engine/src/group.h"
 
 int seed_read(const char *path, uint8_t **out, size_t *len)
 {
@@ -75,42 +76,29 @@ static int fill(struct twzdb *db, int rows)
 	return twzdb_commit(txn);
 }
 
-/* In place of the store that was closed meanwhile. */
-static int write_image(const char *path, const uint8_t *image, size_t len)
-{
-	char lock[300];
-	int fd = open(path, O_WRONLY | O_TRUNC);
-	ssize_t n = write(fd, image, len);
-
-	close(fd);
-	snprintf(lock, sizeof(lock), "%s-lock", path);
-	unlink(lock);
-	return n == (ssize_t)len ? 0 : -1;
-}
-
-/*
- * A store with objects, names, pointers and a database, copied while open: an unclean image with
- * work for recovery.
- */
-int seed_make(const char *path)
+static int open_seed(const char *path, const char *name, struct twzdb **db)
 {
 	struct twz_store_options so = {
 		.size = sizeof(so), .journal_len = 16384, .initial_len = 131072};
 	struct twzdb_options opt = {.size = sizeof(opt),
 				    .flags = TWZDB_CREATE,
+				    .name = name,
 				    .log_len = 16384,
 				    .initial_len = 131072,
 				    .store_options = &so};
+
+	return twzdb_open(path, &opt, db);
+}
+
+/* Objects, names, pointers and a database. */
+static int make_store(const char *path)
+{
 	struct twz_obj_options oo = {.size = sizeof(oo), .len = 8192};
 	struct twz_obj *a = NULL, *b = NULL;
 	struct twzdb *db = NULL;
-	uint8_t *image = NULL;
-	size_t len = 0;
-	twz_pptr *p;
 	twz_oid id;
-	int err;
+	int err = open_seed(path, NULL, &db);
 
-	err = twzdb_open(path, &opt, &db);
 	for (int i = 0; i < 4 && !err; i++)
 		err = fill(db, 40 * i + 1);
 	if (!err)
@@ -119,17 +107,125 @@ int seed_make(const char *path)
 		err = twz_obj_create(twzdb_store(db), &oo, NULL, &b);
 	if (!err)
 		err = twz_name_set(twzdb_store(db), "some/name", id, 0);
-	if (!err) {
-		p = twz_obj_data(a);
-		err = twz_ptr_store(p, twz_obj_data(b), TWZ_READ);
+	return err ? err : twz_ptr_store(twz_obj_data(a), twz_obj_data(b), TWZ_READ);
+}
+
+/* --- a prepared transaction, whose coordinator has committed: the next opening finishes it (D16) --- */
+
+static int put_one(struct twzdb_txn *tx, int i)
+{
+	char key[32], val[100] = "prepared";
+	struct twzdb_slice k = {key, (size_t)snprintf(key, sizeof(key), "key%08d", i)};
+	struct twzdb_table t;
+	int err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
+
+	return err ? err : twzdb_put(tx, t, k, (struct twzdb_slice){val, 20 + (size_t)i}, 0);
+}
+
+/* What twzdb_group_commit() does, up to the commit point. */
+static int half_group(const char *path, struct twzdb *const *db)
+{
+	struct twz_store_info info = {.size = sizeof(info)};
+	struct twzdb__chair c = {.group = {7, 9}, .path = path, .name = db[0]->name};
+	struct twzdb_table t;
+	struct twzdb_txn *tx[2];
+	int err = twz_store_info(db[0]->s, &info);
+
+	if (!err)
+		err = twzdb_group_begin(db, 2, 0, -1, tx);
+	for (int i = 0; i < 20 && !err; i++)
+		err = put_one(tx[i % 2], i);
+	memcpy(c.coordinator, db[0]->id, sizeof(c.coordinator));
+	memcpy(c.store, info.uuid.w, sizeof(c.store));
+	if (!err)
+		err = twzdb_table_open(tx[0], TWZDB_DECISIONS, TWZDB_TABLE_CREATE, &t);
+	if (!err)
+		err = twzdb_put(tx[0], t, (struct twzdb_slice){c.group, sizeof(c.group)},
+				(struct twzdb_slice){db[1]->id, 16}, 0);
+	if (!err)
+		err = twzdb__prepare(tx[1], &c);
+	return err ? err : twzdb_commit(tx[0]);
+}
+
+/* The one that is opened without a name is the participant: the coordinator has a lower ID. */
+static int make_group(const char *path)
+{
+	struct twzdb *db[2] = {NULL, NULL};
+	char name[16];
+	int err = open_seed(path, NULL, &db[1]);
+
+	for (int i = 0; i < 60 && !err; i++) {
+		snprintf(name, sizeof(name), "other%d", i);
+		err = open_seed(path, name, &db[0]);
+		if (err || memcmp(db[0]->id, db[1]->id, 16) < 0)
+			break;
+		err = twzdb_close(db[0]);
+		db[0] = NULL;
 	}
+	if (!err && !db[0])
+		err = -EAGAIN; /* once in 2^60 */
 	if (!err)
-		err = seed_read(path, &image, &len);
-	twz_obj_close(a);
-	twz_obj_close(b);
-	twzdb_close(db);
+		err = fill(db[1], 20);
 	if (!err)
-		err = write_image(path, image, len);
-	free(image);
+		err = fill(db[0], 3);
+	return err ? err : half_group(path, db);
+}
+
+/* --- lazy commits, several of them in a batch; none of the last is in its home --- */
+
+static int make_lazy(const char *path)
+{
+	struct twzdb *db = NULL;
+	int err = open_seed(path, NULL, &db);
+
+	if (!err)
+		err = fill(db, 30);
+	for (int i = 0; i < 12 && !err; i++) {
+		struct twzdb_txn *tx;
+
+		err = twzdb_begin(db, TWZDB_LAZY, &tx);
+		if (!err)
+			err = put_one(tx, i % 7);
+		if (!err)
+			err = twzdb_commit(tx);
+		if (!err && i % 4 == 3)
+			err = twz_log_help(db->log);
+	}
 	return err;
+}
+
+/* The process that makes it dies with the store open: an unclean image with work for recovery. */
+static int make_and_die(const char *path, int (*make)(const char *path))
+{
+	char lock[300];
+	int status = -1;
+	pid_t pid;
+
+	fflush(NULL);
+	pid = fork();
+	if (pid == 0) {
+		setenv("TWZDB_HELPER", "0", 1);
+		status = make(path);
+		if (status)
+			fprintf(stderr, "the seed store: %d: %s / %s\n", status, twz_errmsg(),
+				twzdb_errmsg());
+		_exit(status != 0);
+	}
+	if (pid > 0)
+		waitpid(pid, &status, 0);
+	snprintf(lock, sizeof(lock), "%s-lock", path);
+	unlink(lock);
+	return status ? -1 : 0;
+}
+
+const char *const seed_name[SEED_CNT] = {"store", "group", "lazy"};
+
+int seed_make(const char *path, const char *name)
+{
+	static int (*const make[SEED_CNT])(const char *path) = {make_store, make_group, make_lazy};
+
+	for (int i = 0; i < SEED_CNT; i++)
+		if (!strcmp(name, seed_name[i]))
+			return make_and_die(path, make[i]);
+	return -1;
 }
