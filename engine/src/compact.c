@@ -23,7 +23,9 @@
 #define STEP_MOVES  1024		/* rows and nodes moved by one transaction, */
 #define STEP_LEN    ((uint64_t)4 << 20) /* bytes, */
 #define STEP_LEAVES 4096		/* leaves looked at */
-#define LEARN_STEPS 64			/* times twzdb__learn_some() while others wait */
+#define STEP_SHARE  8			/* a shorter one, if the log has no room for its record */
+#define LEARN_STEPS 4			/* times twzdb__learn_some() while others wait */
+#define NOBODY	    UINT64_MAX		/* incarnation of no process */
 #define SLACK	    4			/* units that deletes of a full store need (runs.c) */
 #define RELEASES    64			/* of free units, between two rounds */
 #define BIG	    ((uint32_t)(TWZ_CHUNK_SIZE / TWZDB_UNIT_LEN)) /* units */
@@ -42,25 +44,33 @@ struct compact {
 	struct bkey key; /* the next leaf has it */
 	uint64_t full;	 /* bit: no room is left for that class, in this round */
 	bool large;	 /* among what is marked are values with units of their own */
+	uint64_t step;	 /* moves of one transaction */
 	/* of the transaction */
 	uint64_t moves, len;
 };
 
 /* --- 1: which units --- */
 
-static void marks_clear(struct twzdb *db)
+/* An error: not all data objects can be mapped. */
+static int marks_clear(struct twzdb *db)
 {
+	int err = 0;
+
 	for (uint32_t i = 0; i < twzdb__obj_cnt(db); i++) {
-		if (twzdb__map_obj(db, TWZDB_NO_DATA + i))
-			continue;
-		for (uint32_t u = 0; u < twzdb__units_used(db, i); u++) {
+		int ret = twzdb__map_obj(db, TWZDB_NO_DATA + i);
+
+		err = err ? err : ret;
+		for (uint32_t u = 0; !ret && u < twzdb__units_used(db, i); u++) {
 			uint32_t *e = unit_entry(db, i * TWZDB_UNITS_PER_OBJ + u);
 
 			if (*e & TWZDB_UT_LEAVES)
 				st32(e, *e & ~TWZDB_UT_LEAVES);
 		}
 	}
+	for (unsigned cls = 0; cls < TWZDB_CLASSES; cls++)
+		db->sh->cls[cls].stuck = 0; /* there are blocks again nobody has looked at */
 	db->sh->leaving = 0;
+	return err;
 }
 
 static bool leaver_alive(struct twzdb *db)
@@ -74,7 +84,7 @@ static bool leaver_alive(struct twzdb *db)
 void twzdb__leaving_look(struct twzdb *db)
 {
 	if (!leaver_alive(db))
-		marks_clear(db);
+		(void)marks_clear(db);
 }
 
 /* What lies on both sides of the first unit to be emptied. */
@@ -246,9 +256,12 @@ static void mark_last(struct compact *c)
 	}
 }
 
-static void mark(struct compact *c)
+static int mark(struct compact *c)
 {
-	marks_clear(c->db);
+	int err = marks_clear(c->db);
+
+	if (err)
+		return err;
 	c->large = false;
 	if (c->round == SQUEEZE)
 		mark_squeezed(c);
@@ -256,6 +269,7 @@ static void mark(struct compact *c)
 		mark_last(c);
 	c->db->sh->leaving = c->db->proc + 1ULL;
 	c->db->sh->leaving_inc = c->db->inc;
+	return 0;
 }
 
 /* --- 2: rows and nodes --- */
@@ -338,17 +352,27 @@ static int move_node(struct twzdb_txn *tx, uint64_t table, const struct path *pa
 	return 0;
 }
 
+/* What is going to be copied: a copy of what is damaged would look as if it were not. */
+static int rec_to_move(struct twzdb_txn *tx, uint64_t p, const struct rec_pm **r)
+{
+	int err = twzdb__rec_at(tx->db, p, r);
+
+	return err || twzdb__rec_sum(*r) == (*r)->sum
+		       ? err
+		       : twzdb__corrupt(tx->db, p, "checksum of a record");
+}
+
 /* A block elsewhere for the key of leaf N's low fence. */
 static int move_fence(struct compact *c, struct twzdb_txn *tx, const struct node_pm *n,
 		      uint64_t *lof)
 {
+	const struct rec_pm *old;
 	struct rec_pm *rec;
-	struct bkey key;
-	int err = twzdb__fence_key(tx, n->lof, &key);
+	int err = rec_to_move(tx, n->lof, &old);
 
 	if (!err)
-		err = twzdb__rec_new(tx, 0, key, NULL, 0, 0, TWZDB_FENCE, lof, &rec);
-	c->len += !err ? key.len : 0;
+		err = twzdb__rec_new(tx, 0, rec_bkey(old), NULL, 0, 0, TWZDB_FENCE, lof, &rec);
+	c->len += !err ? rec_len(old) : 0;
 	return err;
 }
 
@@ -429,7 +453,9 @@ static int move_row(struct compact *c, struct twzdb_txn *tx, uint64_t table, uin
 		room = has_room(tx, r, p);
 	if (room <= 0)
 		return room;
-	err = twzdb__put(tx, table, rec_bkey(r), rec_val(r), rec_vlen(r), 0);
+	err = rec_to_move(tx, p, &r);
+	if (!err)
+		err = twzdb__put(tx, table, rec_bkey(r), rec_val(r), rec_vlen(r), 0);
 	tx->put = NULL;
 	if (err == TWZDB_E_NOSPC && !tx->broken) {
 		c->full |= (uint64_t)1 << cls;
@@ -481,6 +507,8 @@ static int next_leaf(struct compact *c, struct twzdb_txn *tx, const struct path 
 	err = twzdb__node_lof(tx, right, &lof);
 	if (!err)
 		err = twzdb__fence_key(tx, lof, &key);
+	if (!err && bkey_cmp(key, c->key) <= 0) /* so it comes to an end (D10) */
+		err = twzdb__corrupt(tx->db, right, "low fence of a right sibling is not greater");
 	if (err)
 		return err;
 	b = twzdb__keybuf_get(&c->buf, key.len);
@@ -493,6 +521,7 @@ static int next_leaf(struct compact *c, struct twzdb_txn *tx, const struct path 
 
 static int one_leaf(struct compact *c, struct twzdb_txn *tx, uint64_t table, bool *last)
 {
+	uint64_t mods = tx->mods;
 	struct path path;
 	bool moved = true;
 	int err = seek(c, tx, table, &path);
@@ -502,6 +531,7 @@ static int one_leaf(struct compact *c, struct twzdb_txn *tx, uint64_t table, boo
 		return err;
 	if (path.e[0].n->tombs) {
 		err = twzdb__purge_at(tx, table, &path);
+		c->moves += tx->mods != mods;
 		if (!err)
 			err = seek(c, tx, table, &path);
 		*last = !err && !path.e[0].p;
@@ -573,7 +603,7 @@ static int some_leaves(struct compact *c, struct twzdb_txn *tx)
 		bool last = true;
 		uint64_t table;
 
-		if (c->at == c->tables.cnt || c->moves >= STEP_MOVES || c->len >= STEP_LEN)
+		if (c->at == c->tables.cnt || c->moves >= c->step || c->len >= STEP_LEN)
 			break;
 		table = table_now(c, tx);
 		if (table)
@@ -586,21 +616,32 @@ static int some_leaves(struct compact *c, struct twzdb_txn *tx)
 
 static int one_step(struct compact *c)
 {
+	const struct twzdb_compacted was = *c->out;
+	size_t at = c->at;
 	struct twzdb_txn *tx;
 	int err = twzdb_begin(c->db, 0, &tx);
 
 	if (err)
 		return err;
 	if (c->db->sh->leaving != c->db->proc + 1ULL) /* a takeover has forgotten them */
-		mark(c);
+		err = mark(c);
 	tx->inside = true;
-	err = some_leaves(c, tx);
+	if (!err)
+		err = some_leaves(c, tx);
 	tx->inside = false;
-	if (err || !tx->mods) {
+	if (err) {
 		twzdb_abort(tx);
 		return err;
 	}
-	return twzdb_commit(tx);
+	err = twzdb_commit(tx);
+	if (err != TWZDB_E_NOSPC || c->step < STEP_SHARE)
+		return err;
+	/* Its log record was too long for a full store: shorter ones are not, and the table is gone through anew. */
+	c->step /= STEP_SHARE;
+	*c->out = was;
+	c->at = at;
+	c->key = (struct bkey){NULL, 0};
+	return 0;
 }
 
 /* All units are known, and nobody else is at it. */
@@ -623,10 +664,22 @@ static int begin(struct compact *c)
 		else if (!more)
 			err = tables_list(c, tx);
 		if (!err && !more)
-			mark(c);
+			err = mark(c);
 		twzdb_abort(tx);
 	}
 	return err;
+}
+
+/*
+ * There will be no transaction any more to take the marks back, for now at least: whoever needs space next, or makes the database
+ * smaller, does so.
+ */
+static void give_up(struct twzdb *db)
+{
+	struct twzdb__shared *sh = db->sh;
+
+	if (ld64(&sh->leaving) == db->proc + 1ULL && ld64(&sh->leaving_inc) == db->inc)
+		st64_rel(&sh->leaving_inc, NOBODY);
 }
 
 static int finish(struct compact *c)
@@ -635,9 +688,11 @@ static int finish(struct compact *c)
 	uint64_t given;
 	int err = twzdb_begin(c->db, 0, &tx);
 
-	if (err)
+	if (err) {
+		give_up(c->db);
 		return err;
-	marks_clear(c->db);
+	}
+	(void)marks_clear(c->db);
 	given = ld64(&c->db->sh->stats.given_len);
 	(void)twzdb__min_now(tx);
 	err = twzdb__give_all(tx);
@@ -660,7 +715,8 @@ static int next_round(struct compact *c)
 	/* What the last round has emptied is room for this one. */
 	for (int i = 0; i < RELEASES && cnt && !err; i++)
 		err = twzdb__release(tx, false, &cnt);
-	mark(c);
+	if (!err)
+		err = mark(c);
 	twzdb_abort(tx);
 	return err;
 }
@@ -700,7 +756,7 @@ int twzdb_compact(struct twzdb *db, const struct twzdb_compact_options *opt,
 {
 	static const struct twzdb_compact_options none = {.size = sizeof(none)};
 	struct twzdb_compacted did = {.size = sizeof(did)};
-	struct compact c = {.db = db, .opt = opt ? opt : &none, .out = &did};
+	struct compact c = {.db = db, .opt = opt ? opt : &none, .out = &did, .step = STEP_MOVES};
 	int err;
 
 	if (!db || (opt && !opt->size) || (out && !out->size))

@@ -384,8 +384,11 @@ int twzdb__purge_at(struct twzdb_txn *tx, uint64_t table, const struct path *pat
 	const struct rec_pm *r;
 
 	for (unsigned i = 0; i < n->n && n->tombs; i++) {
-		int err = twzdb__rec_at(tx->db, n->ptr[n->perm[i]], &r);
+		int slot = node_slot(n, i), err;
 
+		if (slot < 0)
+			return twzdb__corrupt(tx->db, path->e[0].p, "permutation out of range");
+		err = twzdb__rec_at(tx->db, n->ptr[slot], &r);
 		if (err)
 			return err;
 		if (rec_is_tomb(r) && r->ts <= min)

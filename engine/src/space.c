@@ -151,12 +151,13 @@ static uint64_t take_used(struct twzdb_txn *tx, unsigned cls)
 
 /*
  * A unit of the class where enough blocks died that going through it pays, in turn: what was
- * passed over comes last again, for its blocks died last.
+ * passed over comes last again, for its blocks died last. For who makes the database smaller one is enough.
  */
-static bool unit_used_find(struct twzdb *db, unsigned cls, uint32_t *g)
+static bool unit_used_find(struct twzdb_txn *tx, unsigned cls, uint32_t *g)
 {
+	struct twzdb *db = tx->db;
 	struct sh_class *c = &db->sh->cls[cls];
-	uint32_t per = UNIT_ROOM / twzdb__class_len(cls), start = UINT32_MAX;
+	uint32_t per = tx->inside ? 1 : UNIT_ROOM / twzdb__class_len(cls), start = UINT32_MAX;
 
 	*g = c->look;
 	while (twzdb__unit_step(db, g) && *g != start) {
@@ -181,16 +182,17 @@ static uint64_t search_used(struct twzdb_txn *tx, unsigned cls)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
 	uint64_t ahead = (uint64_t)c->fresh_cnt * twzdb__block_cnts[cls];
+	uint64_t max = tx->inside ? c->total / twzdb__block_cnts[cls] : USED_TRIES;
 	uint32_t g;
 
 	/*
 	 * While the oldest snapshot stays where it was when nothing could be reused, nothing
 	 * can.
 	 */
-	if (c->free <= ahead || ((c->free - ahead) * SPACE_USE_SHARE < c->total && !tx->inside) ||
-	    c->stuck == twzdb__min(tx) + 1)
+	if (c->free <= ahead || (!tx->inside && ((c->free - ahead) * SPACE_USE_SHARE < c->total ||
+						 c->stuck == twzdb__min(tx) + 1)))
 		return 0;
-	for (int tries = 0; tries < USED_TRIES && unit_used_find(tx->db, cls, &g); tries++) {
+	for (uint64_t tries = 0; tries < max && unit_used_find(tx, cls, &g); tries++) {
 		uint32_t block = 0;
 		uint64_t p = unit_search(tx, g, &block);
 
@@ -200,13 +202,15 @@ static uint64_t search_used(struct twzdb_txn *tx, unsigned cls)
 		c->block = block;
 		return p;
 	}
-	c->stuck = twzdb__min(tx) + 1;
+	if (!tx->inside)
+		c->stuck = twzdb__min(tx) + 1;
 	return 0;
 }
 
 /*
  * No space for another unit: then any reusable block of the class will do, whatever the hints
- * say and however long it takes. A delete takes a larger one, too.
+ * say and however long it takes. A delete takes a larger one, too. Who makes the database smaller does without: it would
+ * take long once a row, and what it finds out would be of some units only.
  */
 static bool search_all(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 {
@@ -216,7 +220,7 @@ static bool search_all(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	uint32_t g = UINT32_MAX, start = UINT32_MAX;
 
 	*p = 0;
-	if (c->full == twzdb__min(tx) + 1 && !tx->from_reserve)
+	if (tx->inside || (c->full == twzdb__min(tx) + 1 && !tx->from_reserve))
 		return false;
 	while (!*p && twzdb__unit_step(tx->db, &g) && g != start) {
 		const struct unit_pm *u = twzdb__unit_of(tx->db, unit_ptr(g));
@@ -225,8 +229,7 @@ static bool search_all(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 		start = start == UINT32_MAX ? g : start;
 		if (!u)
 			continue;
-		if (u->cls >= cls && u->cls <= to && !class_ahead(&sh->cls[u->cls], g) &&
-		    !(tx->inside && unit_leaves(tx->db, unit_ptr(g)))) {
+		if (u->cls >= cls && u->cls <= to && !class_ahead(&sh->cls[u->cls], g)) {
 			if (sh->cls[u->cls].virgin == g + 1)
 				sh->cls[u->cls].virgin = 0; /* not untouched any more */
 			*p = unit_search(tx, g, &block);
@@ -379,6 +382,8 @@ static int alloc_large(struct twzdb_txn *tx, uint64_t len, uint64_t *p)
 	uint32_t g = UINT32_MAX, start = UINT32_MAX, block = 0;
 	int err;
 
+	if (unlikely(db->sh->leaving))
+		twzdb__leaving_look(db);
 	(void)twzdb__learn_some(db);
 	*p = 0;
 	while (c->free && twzdb__unit_step(db, &g) && g != start) {

@@ -449,6 +449,248 @@ static void on_a_full_disk(void)
 	stop();
 }
 
+static const struct twz__backend failing_backend = {1, NULL, failing_open};
+
+static void start_failing(const char *name, uint64_t log_len)
+{
+	struct twz_store_options so = {
+		.size = sizeof(so), .flags = TWZ_STORE_CREATE, .backend = &failing_backend};
+	struct twzdb_options o = {
+		.size = sizeof(o), .flags = TWZDB_CREATE, .log_len = log_len, .store_options = &so};
+
+	full = false;
+	path = et_path(ET_LINE, name);
+	unlink(path);
+	T_REQ(twzdb_open(path, &o, &db));
+	fill(ROWS);
+}
+
+/* All the store has goes to an object of somebody else's: nothing is left, not for a long record of the log either. */
+static void fill_the_store(void)
+{
+	struct twz_obj_options oo = {.size = sizeof(oo), .len = 4096};
+	struct twz_obj *o;
+
+	full = true;
+	for (uint64_t len = 64 * MIB; len >= 4096; len /= 2)
+		for (oo.len = len; !twz_obj_create(db->s, &oo, NULL, &o);)
+			twz_obj_close(o);
+}
+
+/* Its transactions are as long as there is room for. */
+static void on_a_full_store(void)
+{
+	uint64_t was;
+
+	start_failing("store.twz", 64 << 10);
+	thin_out(ROWS);
+	was = blocks();
+	fill_the_store();
+	compact(NULL, 0);
+	T_TRUE(blocks() + HOLE <= was);
+	rows_are(NULL, ROWS);
+	full = false;
+	stop();
+}
+
+static unsigned said_full, wrong;
+
+/* Another row: if there is no room, there is none anywhere. */
+static int puts_a_row(void *ctx, uint64_t done, uint64_t total)
+{
+	static uint64_t n = 2 * ROWS;
+	struct twzdb_txn *tx;
+	int err;
+
+	(void)ctx, (void)done, (void)total;
+	for (int len = 50; len < 900; len += 50, n++) {
+		unsigned cls = twzdb__class_of(36 + 8 + (unsigned)len);
+
+		if (T_OK(twzdb_begin(db, 0, &tx)))
+			return 81;
+		err = twzdb_put(tx, rows, et_key(n), et_val(n, (size_t)len), 0);
+		said_full += err == TWZDB_E_NOSPC;
+		if (err == TWZDB_E_NOSPC && !tx->broken && db->sh->cls[cls].full) {
+			db->sh->cls[cls].full = 0; /* look at all of them again */
+			wrong += !twzdb_put(tx, rows, et_key(n), et_val(n, (size_t)len), 0);
+		} else if (err != TWZDB_E_NOSPC) {
+			T_OK(err);
+		}
+		twzdb_abort(tx);
+	}
+	return 0;
+}
+
+/* Rows of all lengths, until there is no room for any. */
+static void fill_all(void)
+{
+	struct twzdb_txn *tx;
+	uint64_t n = 4 * ROWS;
+
+	for (size_t len = 900; len >= 50; len -= 50)
+		for (int err = 0; !err; n++) {
+			T_REQ(twzdb_begin(db, 0, &tx));
+			for (int i = 0; i < 100 && !err; i++, n++)
+				err = twzdb_put(tx, rows, et_key(n), et_val(n, len), 0);
+			T_OK(twzdb_commit(tx));
+		}
+}
+
+/* Some of the rows, from everywhere; also as many as there is room for. */
+static void thin_out_some(uint64_t which)
+{
+	struct twzdb_txn *tx;
+
+	for (uint64_t i = 0; i < ROWS; i++) {
+		if (stays(i) || i % 16 != which)
+			continue;
+		T_REQ(twzdb_begin(db, 0, &tx));
+		if (twzdb_del(tx, rows, key_of(i)))
+			twzdb_abort(tx);
+		else
+			T_OK(twzdb_commit(tx));
+	}
+}
+
+/* What it finds no room for does not keep others from the room there is in the units it empties. */
+static void others_on_a_full_disk(void)
+{
+	struct twzdb_compact_options o = {.size = sizeof(o), .progress = puts_a_row};
+	struct twzdb_txn *old;
+
+	start_failing("others.twz", 256 << 10);
+	fill_the_store();
+	fill_all();
+	thin_out_some(3);
+	T_OK(twzdb_checkpoint(db));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &old));
+	thin_out_some(7);
+	thin_out_some(11);
+	said_full = wrong = 0;
+	T_OK(twzdb_compact(db, &o, NULL));
+	puts_a_row(NULL, 0, 0);
+	T_TRUE(said_full && !wrong);
+	twzdb_abort(old);
+	full = false;
+	stop();
+}
+
+/* --- a database that is damaged, or fails --- */
+
+static int too_often(void *ctx, uint64_t done, uint64_t total)
+{
+	(void)ctx, (void)done, (void)total;
+	return ++calls == 500 ? 79 : 0;
+}
+
+static struct node_pm *leaf_of(struct bkey k, uint64_t *p)
+{
+	struct twzdb_txn *tx;
+	struct nref leaf;
+	unsigned pos;
+	bool exact;
+
+	if (twzdb_begin(db, TWZDB_RDONLY, &tx) ||
+	    twzdb__seek(tx, rows.h, k, false, &leaf, &pos, &exact, NULL))
+		abort();
+	twzdb_abort(tx);
+	*p = leaf.p;
+	return twzdb__at(db, leaf.p, sizeof(struct node_pm));
+}
+
+/* Right-links that lead in a circle, over several leaves or one. */
+static void links_in_circles(void)
+{
+	uint64_t first, last, n = 0;
+	struct node_pm *a, *b;
+
+	start(ET_LINE, "circle.twz", 4000);
+	a = leaf_of((struct bkey){(const uint8_t *)&n, 0}, &first);
+	b = leaf_of(BKEY_INF, &last);
+	b->next = first;
+	calls = 0;
+	compact(too_often, TWZDB_E_CORRUPT);
+	b->next = last;
+	calls = 0;
+	compact(too_often, TWZDB_E_CORRUPT);
+	b->next = 0;
+	n = a->next;
+	a->next = first;
+	calls = 0;
+	compact(too_often, TWZDB_E_CORRUPT);
+	a->next = n;
+	calls = 0;
+	compact(too_often, 0);
+	rows_are(NULL, 4000);
+	stop();
+}
+
+/* What is damaged is not made whole by being put again. */
+static void damaged_rows_stay_so(void)
+{
+	uint64_t found = 0, p, hit = 0;
+
+	start(ET_LINE, "rot.twz", 4000);
+	for (uint64_t i = 0; i < 4000; i++) {
+		struct twzdb_slice k = key_of(i);
+		const struct node_pm *n = leaf_of((struct bkey){k.ptr, (uint32_t)k.len}, &p);
+
+		for (unsigned e = 0; stays(i) && e < n->n; e++) {
+			struct rec_pm *r = twzdb__at(db, n->ptr[n->perm[e]], sizeof(*r));
+			struct bkey key = rec_bkey(r);
+
+			if (key.len == k.len && !memcmp(key.p, k.ptr, k.len) && rec_vlen(r)) {
+				((uint8_t *)(uintptr_t)rec_val(r))[0] ^= 1;
+				hit++;
+			}
+		}
+	}
+	T_TRUE(hit > 500);
+	compact(NULL, TWZDB_E_CORRUPT);
+	T_OK(twzdb_check(db, NULL, NULL, &found));
+	T_EQ(found, hit);
+	T_OK(twzdb_close(db));
+	unlink(path);
+}
+
+/* Objects the root says there are, and there are not. */
+static void objects_that_are_not_there(void)
+{
+	start(ET_LINE, "objects.twz", 4000);
+	db->root->obj_cnt = 3;
+	compact(NULL, TWZDB_E_CORRUPT);
+	db->root->units[2] = 7;
+	compact(NULL, TWZDB_E_CORRUPT);
+	db->root->units[2] = 0;
+	db->root->obj_cnt = 1;
+	rows_are(NULL, 4000);
+	stop();
+}
+
+static int fails(void *ctx, uint64_t done, uint64_t total)
+{
+	(void)ctx, (void)done, (void)total;
+	db->sh->failed = 1;
+	return 80;
+}
+
+/* It cannot even begin a transaction to take its marks back: they do not outlive it, nor is it busy for ever. */
+static void no_transaction_at_the_end(void)
+{
+	start(ET_LINE, "end.twz", ROWS);
+	compact(fails, 80);
+	db->sh->failed = 0;
+	compact(NULL, 0);
+	T_TRUE(!db->sh->leaving);
+	compact(fails, 80);
+	db->sh->failed = 0;
+	fill(2000);
+	thin_out(2000);
+	T_TRUE(!db->sh->leaving);
+	rows_are(NULL, ROWS);
+	stop();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -460,6 +702,12 @@ int main(int argc, char **argv)
 		T_CASE(the_callback_ends_it),
 		T_CASE(killed_in_the_middle),
 		T_CASE(on_a_full_disk),
+		T_CASE(on_a_full_store),
+		T_CASE(others_on_a_full_disk),
+		T_CASE(links_in_circles),
+		T_CASE(damaged_rows_stay_so),
+		T_CASE(objects_that_are_not_there),
+		T_CASE(no_transaction_at_the_end),
 		T_END,
 	};
 
