@@ -14,7 +14,6 @@ import argparse
 import collections
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,8 @@ ROOT = os.path.dirname(os.path.dirname(HERE))
 PARTS = ("twz/core/", "twz/src/", "engine/src/", "sqlite-vfs/src/")
 # every recovery is recorded, for it may be the only one that does something; what comes after those is other tests' business
 RECOVERIES = ["--second", "1", "--second-limit", "1", "--third", "0", "--kill-max", "400"]
+# what only one image in many makes a recovery do
+RARE = [["engine.three", "--limit", "1500"], ["log.whole", "--limit", "1000", "--media", "line"]]
 HOOK = re.compile(r"(call|jmp)\s+[0-9a-f]+ <(__tsan_(unaligned_)?write\d+|__tsan_write_range|__tsan_atomic\d+_(?!load)\w+|"
                   r"__wrap_mem\w+)>")
 # reasons that are refuted by a store to the image
@@ -74,20 +75,28 @@ def reasons():
     return known
 
 
-def what_ran(exe, a, rest):
+def run(exe, options):
     """Address behind the call of a hook -> bits of enum sim_cover_bits; None: a workload failed."""
     with tempfile.NamedTemporaryFile("r") as tmp:
-        name = a.map or tmp.name
-        if not a.map or not os.path.exists(name):
-            p = subprocess.run([exe, "coverage", "--image", tmp.name, "--limit", a.limit] + RECOVERIES + rest,
-                               capture_output=True, text=True)
-            if p.returncode:
-                sys.stdout.write(p.stdout[-3000:] + p.stderr)
-                return None
-            if a.map:
-                shutil.copyfile(tmp.name, name)
-        with open(name) as f:
+        p = subprocess.run([exe, "coverage", "--image", tmp.name] + RECOVERIES + options, capture_output=True, text=True)
+        if p.returncode:
+            sys.stdout.write(p.stdout[-3000:] + p.stderr)
+            return None
+        return {int(l.split()[0], 16): int(l.split()[1]) for l in tmp}
+
+
+def what_ran(exe, a, rest):
+    if a.map and os.path.exists(a.map):
+        with open(a.map) as f:
             return {int(l.split()[0], 16): int(l.split()[1]) for l in f}
+    ran = run(exe, ["--limit", a.limit] + rest)
+    for options in RARE if ran is not None and not rest else []:
+        for addr, bits in (run(exe, options) or {}).items():
+            ran[addr] = ran.get(addr, 0) | bits
+    if a.map and ran is not None:
+        with open(a.map, "w") as f:
+            f.writelines(f"{addr:x} {bits}\n" for addr, bits in ran.items())
+    return ran
 
 
 def main():

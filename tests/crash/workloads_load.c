@@ -82,6 +82,7 @@ static int run_append(struct crash *c)
 	CRASH_OP(c, append(c, 300, 3, 40));
 	CRASH_OP(c, append(c, 310, 33, 100));
 	CRASH_OP(c, append_and_change(c, 350, 12));
+	CRASH_OP(c, append(c, 400, 8, 3));
 	return 0;
 }
 
