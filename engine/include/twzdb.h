@@ -588,10 +588,12 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_backup(const char *src, const char *dst,
  * one (twzdb_listener_*()), and for a reader that wants to become the writer. Rows keep their values, tables their handles; references into a
  * transaction that has ended are void as ever.
  *
- * Space that a reader still needs goes back later, with a commit after it has ended. Values longer than 2 MiB stay where they are.
+ * Space that a reader still needs goes back when it has ended: what is more than an eighth of the database (and 8 MiB) with a later commit, the
+ * rest when this is called again. Values longer than 2 MiB stay where they are.
  *
  * Any thread, but not one that has a write transaction open. TWZDB_E_BUSY: another process, or thread, is at it. TWZDB_E_READONLY,
- * TWZDB_E_DOUBT, TWZDB_E_IO, TWZDB_E_CORRUPT, -ENOMEM: as for a write transaction; what was moved until then is moved.
+ * TWZDB_E_DOUBT, TWZDB_E_IO, -ENOMEM: as for a write transaction. TWZDB_E_CORRUPT: what would have to be moved is damaged; it stays as it is.
+ * What was moved until then is moved.
  */
 struct twzdb_compact_options {
 	size_t size; /* sizeof(struct twzdb_compact_options) */

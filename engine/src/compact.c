@@ -682,12 +682,31 @@ static void give_up(struct twzdb *db)
 		st64_rel(&sh->leaving_inc, NOBODY);
 }
 
+/* Free units become runs. Each time takes syncs, so others have their turn between them. */
+static int release_all(struct compact *c)
+{
+	struct twzdb_txn *tx;
+	uint32_t cnt = 1;
+	int err = 0;
+
+	for (int i = 0; i < RELEASES && cnt && !err; i++) {
+		err = twzdb_begin(c->db, 0, &tx);
+		if (err)
+			break;
+		err = twzdb__release(tx, false, &cnt);
+		twzdb_abort(tx);
+	}
+	return err;
+}
+
 static int finish(struct compact *c)
 {
 	struct twzdb_txn *tx;
 	uint64_t given;
-	int err = twzdb_begin(c->db, 0, &tx);
+	int err;
 
+	(void)release_all(c); /* what is left, or fails, is done, or fails, again */
+	err = twzdb_begin(c->db, 0, &tx);
 	if (err) {
 		give_up(c->db);
 		return err;
@@ -706,17 +725,13 @@ static int finish(struct compact *c)
 static int next_round(struct compact *c)
 {
 	struct twzdb_txn *tx;
-	uint32_t cnt = 1;
-	int err = twzdb_begin(c->db, 0, &tx);
+	int err = release_all(c); /* what the last round has emptied is room for this one */
 
+	if (!err)
+		err = twzdb_begin(c->db, 0, &tx);
 	if (err)
 		return err;
-	(void)twzdb__min_now(tx);
-	/* What the last round has emptied is room for this one. */
-	for (int i = 0; i < RELEASES && cnt && !err; i++)
-		err = twzdb__release(tx, false, &cnt);
-	if (!err)
-		err = mark(c);
+	err = mark(c);
 	twzdb_abort(tx);
 	return err;
 }
