@@ -73,19 +73,32 @@ void twzdb__stage_home(struct twzdb *db, uint64_t p, struct node_pm *to)
 	to->ver &= ~1U;
 }
 
+static void node_drop(struct twzdb__stage *s, struct pnode *pn)
+{
+	u64map_del(&s->nodes, pn->p);
+	if (u64vec_push(&s->spare, (uint64_t)(uintptr_t)pn))
+		free(pn);
+}
+
 /* The copy of a node a record changes. FRESH: it says all about it. */
 static struct pnode *node_of(struct twzdb__look *to, uint64_t p, bool fresh)
 {
 	struct twzdb *db = to->db;
 	struct pnode *pn = twzdb__stage_node(db, p);
+	bool made = !pn;
 
-	if (!pn) {
+	if (made) {
 		pn = node_new(&db->stage, p);
 		if (pn && !fresh)
 			twzdb__stage_home(db, p, &pn->img);
 	}
-	if (!pn || touched(&db->stage, p))
+	if (!pn)
 		return NULL;
+	if (touched(&db->stage, p)) {
+		if (made) /* nobody would ever drop it */
+			node_drop(&db->stage, pn);
+		return NULL;
+	}
 	pn->seq = db->stage.nr;
 	return pn;
 }
@@ -94,14 +107,10 @@ static int word_of(struct twzdb__look *to, uint64_t where, uint64_t value)
 {
 	struct twzdb__stage *s = &to->db->stage;
 
-	return touched(s, where | 1) || u64map_put(&s->words, where, value) ? -ENOMEM : 0;
-}
-
-static void node_drop(struct twzdb__stage *s, struct pnode *pn)
-{
-	u64map_del(&s->nodes, pn->p);
-	if (u64vec_push(&s->spare, (uint64_t)(uintptr_t)pn))
-		free(pn);
+	if (!touched(s, where | 1) && !u64map_put(&s->words, where, value))
+		return 0;
+	u64map_del(&s->words, where); /* an older value would outlive the record */
+	return -ENOMEM;
 }
 
 /* What records up to APPLIED touched last is in its home. */

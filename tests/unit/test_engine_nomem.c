@@ -7,6 +7,7 @@
 #include "engine_t.h"
 
 #define ROWS 40
+#define MANY 200 /* rows by one call: more nodes than lists have room for at first */
 
 void *__real_malloc(size_t len);
 void *__real_calloc(size_t cnt, size_t len);
@@ -43,6 +44,28 @@ static size_t len_of(uint64_t i)
 	return i % 7 == 3 ? 3000 : 20 + i;
 }
 
+/* Rows behind the last one; some of them changed at once. */
+static int many_rows(struct twzdb_txn *tx)
+{
+	static struct twzdb_slice keys[MANY], values[MANY];
+	static uint64_t next = 1, key[MANY];
+	struct twzdb_table t;
+	int err = twzdb_table_open(tx, "many", TWZDB_TABLE_CREATE, &t);
+
+	for (unsigned i = 0; i < MANY; i++) {
+		key[i] = __builtin_bswap64(next++);
+		keys[i] = (struct twzdb_slice){&key[i], sizeof(key[i])};
+		values[i] = et_val(1, 20);
+	}
+	if (!err)
+		err = twzdb_put_many(tx, t, MANY, keys, values, TWZDB_APPEND, NULL);
+	if (!err)
+		err = twzdb_del(tx, t, keys[5]);
+	if (!err)
+		err = twzdb_put(tx, t, keys[6], et_val(9, 60), 0);
+	return err ? err : twzdb_put(tx, t, keys[7], et_val(9, 20), 0);
+}
+
 static int change(struct twzdb *db, uint64_t v)
 {
 	struct twzdb_slice got;
@@ -56,6 +79,8 @@ static int change(struct twzdb *db, uint64_t v)
 	err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
 	for (uint64_t i = 0; i < ROWS && !err; i++)
 		err = twzdb_put(tx, t, et_key(i), et_val(i + v, len_of(i)), 0);
+	for (int i = 0; i < 2 && !err; i++)
+		err = many_rows(tx);
 	if (!err)
 		err = twzdb_savepoint(tx, &sp);
 	for (uint64_t i = 0; i < ROWS && !err; i += 5)
