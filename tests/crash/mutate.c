@@ -20,10 +20,11 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MUTANT_MAX 1024
-#define RUN_MAX	   256
-#define HASH_MAX   64
-#define HINT_MAX   8
+#define MUTANT_MAX  1024
+#define RUN_MAX	    256
+#define HASH_MAX    64
+#define HINT_MAX    8
+#define COST_SAMPLE 32000 /* by cost() */
 
 /* A workload on a medium. */
 struct run {
@@ -516,7 +517,7 @@ static int summary(const struct all *a)
 	return left ? 3 : open ? 1 : 0;
 }
 
-/* A sample is one of those that were caught last time: they must be caught again. */
+/* A sample is one of those that were caught last time, without much ado: they must be caught again. */
 static void choose(struct all *a, uint32_t sample)
 {
 	uint64_t rng = (a->mo->pick ? a->mo->pick : (uint64_t)(now() * 1e6)) | 1;
@@ -525,7 +526,8 @@ static void choose(struct all *a, uint32_t sample)
 	for (uint32_t i = 0; i < a->mut_cnt; i++) {
 		struct mutant *m = &a->mut[i];
 
-		m->skip = (sample && a->mo->hints && !m->hint_cnt) ||
+		m->skip = (sample && a->mo->hints &&
+			   (!m->hint_cnt || m->known || cost(m) > COST_SAMPLE)) ||
 			  (a->mo->only && !strstr(m->id.at, a->mo->only));
 		cnt += !m->skip;
 	}

@@ -56,6 +56,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_one,
 	&wl_db_split,
 	&wl_db_append,
+	&wl_db_append_few,
 	&wl_db_append_large,
 	&wl_db_merge,
 	&wl_db_grows,

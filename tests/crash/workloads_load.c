@@ -96,6 +96,28 @@ const struct crash_workload wl_db_append = {
 	.run = run_append,
 	.show = db_show};
 
+/* So few stores that a death at each can be tried: an heir makes the rows of a run durable with the record that names them (D13). */
+static int setup_append_few(struct crash *c)
+{
+	CRASH_DO(c, append(c, 0, 4, 16));
+	return 0;
+}
+
+static int run_append_few(struct crash *c)
+{
+	CRASH_OP(c, append(c, 100, 6, 16));
+	return 0;
+}
+
+const struct crash_workload wl_db_append_few = {.name = "engine.append_few",
+						.what = "the same, few stores",
+						.media = CRASH_ALL,
+						.share = 30,
+						.kind = &db_kind,
+						.setup = setup_append_few,
+						.run = run_append_few,
+						.show = db_show};
+
 /* So many bytes in one transaction that on page media they are synced where they lie, and no record has them (D2d). */
 static int run_append_large(struct crash *c)
 {
