@@ -133,6 +133,56 @@ static int create_and_die(void *path)
 	return 1;
 }
 
+#define CREATORS 6
+#define RACES	 25
+
+/* Who begins when the byte comes: opens, or makes, the store, and an object in it. */
+static pid_t creator(const char *path, int go)
+{
+	pid_t pid = fork();
+	struct twz_store *s;
+	char byte;
+
+	if (pid)
+		return pid;
+	if (read(go, &byte, 1) != 1)
+		_exit(1);
+	s = env_store(path);
+	if (!s || !env_obj(s, 5000, NULL))
+		_exit(1);
+	env_close(s);
+	_exit(0);
+}
+
+/* One makes it, the others open it: what each has put there is in the one store. */
+static void created_by_several_at_once(void)
+{
+	for (int race = 0; race < RACES; race++) {
+		char path[600];
+		pid_t pid[CREATORS];
+		struct twz_store *s;
+		int go[2], status;
+
+		snprintf(path, sizeof(path), "%s", env_path());
+		unlink(path);
+		T_EQ(pipe(go), 0);
+		for (int i = 0; i < CREATORS; i++)
+			pid[i] = creator(path, go[0]);
+		T_EQ(write(go[1], "goooooo", CREATORS), CREATORS);
+		for (int i = 0; i < CREATORS; i++) {
+			T_EQ(waitpid(pid[i], &status, 0), pid[i]);
+			T_EQ(status, 0);
+		}
+		close(go[0]);
+		close(go[1]);
+		s = env_store(path);
+		if (!s || !T_TRUE(info_of(s).obj_cnt == CREATORS))
+			break;
+		env_close(s);
+	}
+}
+BOTH(created_by_several_at_once)
+
 static void killed_process_leaves_its_objects(void)
 {
 	char path[600];
@@ -615,6 +665,7 @@ static const struct t_case cases[] = {
 	BOTH_CASES(empty_file_becomes_a_store_in_place),
 	BOTH_CASES(interrupted_initialisation_starts_again),
 	BOTH_CASES(last_close_leaves_only_a_clean_store),
+	BOTH_CASES(created_by_several_at_once),
 	BOTH_CASES(killed_process_leaves_its_objects),
 	BOTH_CASES(two_handles_of_one_process_share_the_store),
 	BOTH_CASES(medium_and_size_are_reported),
