@@ -671,8 +671,8 @@ static int begin(struct compact *c)
 }
 
 /*
- * There will be no transaction any more to take the marks back, for now at least: whoever needs space next, or makes the database
- * smaller, does so.
+ * No transaction could be begun that takes the marks back. They are a dead process's then: whoever needs space next, or makes the
+ * database smaller, takes them back.
  */
 static void give_up(struct twzdb *db)
 {

@@ -2,7 +2,7 @@
  * test_engine_compact.c -- a database in use is made smaller, and holds what it held
  */
 #include "../../engine/src/internal.h"
-#include "../../twz/src/backend.h"
+#include "full_disk.h"
 #include "engine_t.h"
 
 #include <pthread.h>
@@ -392,60 +392,30 @@ static void killed_in_the_middle(void)
 
 /* --- a full disk --- */
 
-static bool full;
-static uint64_t grown;
-static struct twz__media_ops real, failing;
-
-static int fail_grow(struct twz__media *m, uint64_t len)
-{
-	grown++;
-	return full ? TWZ_E_NOSPC : real.grow(m, len);
-}
-
-static int fail_take(struct twz__media *m, uint64_t off, uint64_t len)
-{
-	return full ? TWZ_E_NOSPC : real.take(m, off, len);
-}
-
-static int failing_open(void *ctx, const char *name, uint32_t flags, uint64_t len,
-			struct twz__media **out, int *created)
-{
-	int err = twz__file_backend.open(ctx, name, flags, len, out, created);
-
-	if (!err) {
-		real = failing = *(*out)->ops;
-		failing.grow = fail_grow;
-		failing.take = fail_take;
-		(*out)->ops = &failing;
-	}
-	return err;
-}
-
 /* It takes no space to make space. */
 static void on_a_full_disk(void)
 {
-	static const struct twz__backend backend = {1, NULL, failing_open};
 	struct twz_store_options so = {
-		.size = sizeof(so), .flags = TWZ_STORE_CREATE, .backend = &backend};
+		.size = sizeof(so), .flags = TWZ_STORE_CREATE, .backend = &full_disk};
 	struct twzdb_options o = {.size = sizeof(o),
 				  .flags = TWZDB_CREATE,
 				  .log_len = 256 << 10,
 				  .store_options = &so};
 	uint64_t was;
 
-	full = false;
+	disk_full = false;
 	path = et_path(ET_LINE, "full.twz");
 	T_REQ(twzdb_open(path, &o, &db));
 	fill(ROWS);
 	thin_out(ROWS);
 	was = blocks();
-	full = true;
+	disk_full = true;
 	grown = 0;
 	compact(NULL, 0);
 	T_EQ(grown, 0);
 	T_TRUE(blocks() + HOLE <= was);
 	rows_are(NULL, ROWS);
-	full = false;
+	disk_full = false;
 	stop();
 }
 
@@ -458,7 +428,7 @@ static void start_failing(const char *name, uint64_t log_len)
 	struct twzdb_options o = {
 		.size = sizeof(o), .flags = TWZDB_CREATE, .log_len = log_len, .store_options = &so};
 
-	full = false;
+	disk_full = false;
 	path = et_path(ET_LINE, name);
 	unlink(path);
 	T_REQ(twzdb_open(path, &o, &db));
@@ -471,7 +441,7 @@ static void fill_the_store(void)
 	struct twz_obj_options oo = {.size = sizeof(oo), .len = 4096};
 	struct twz_obj *o;
 
-	full = true;
+	disk_full = true;
 	for (uint64_t len = 64 * MIB; len >= 4096; len /= 2)
 		for (oo.len = len; !twz_obj_create(db->s, &oo, NULL, &o);)
 			twz_obj_close(o);
@@ -489,7 +459,7 @@ static void on_a_full_store(void)
 	compact(NULL, 0);
 	T_TRUE(blocks() + HOLE <= was);
 	rows_are(NULL, ROWS);
-	full = false;
+	disk_full = false;
 	stop();
 }
 
@@ -571,7 +541,7 @@ static void others_on_a_full_disk(void)
 	puts_a_row(NULL, 0, 0);
 	T_TRUE(said_full && !wrong);
 	twzdb_abort(old);
-	full = false;
+	disk_full = false;
 	stop();
 }
 

@@ -4,7 +4,7 @@
 #include "engine_t.h"
 
 #include "../../engine/src/internal.h"
-#include "../../twz/src/backend.h"
+#include "full_disk.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -213,39 +213,11 @@ static void a_sparse_copy_is_filled(void)
 
 /* --- a full disk --- */
 
-static bool full;
-static struct twz__media_ops real, failing;
-
-static int fail_grow(struct twz__media *m, uint64_t len)
-{
-	return full ? TWZ_E_NOSPC : real.grow(m, len);
-}
-
-static int fail_take(struct twz__media *m, uint64_t off, uint64_t len)
-{
-	return full ? TWZ_E_NOSPC : real.take(m, off, len);
-}
-
-static int failing_open(void *ctx, const char *name, uint32_t flags, uint64_t len,
-			struct twz__media **out, int *created)
-{
-	int err = twz__file_backend.open(ctx, name, flags, len, out, created);
-
-	if (!err) {
-		real = failing = *(*out)->ops;
-		failing.grow = fail_grow;
-		failing.take = fail_take;
-		(*out)->ops = &failing;
-	}
-	return err;
-}
-
 /* The space given back is somebody else's now: an error, nothing lost, and deleting works. */
 static void space_may_not_come_back(enum et_media m)
 {
-	static const struct twz__backend backend = {1, NULL, failing_open};
 	struct twz_store_options so = {
-		.size = sizeof(so), .flags = TWZ_STORE_CREATE, .backend = &backend};
+		.size = sizeof(so), .flags = TWZ_STORE_CREATE, .backend = &full_disk};
 	struct twzdb_options o = {.size = sizeof(o),
 				  .flags = TWZDB_CREATE,
 				  .log_len = 256 << 10,
@@ -254,14 +226,14 @@ static void space_may_not_come_back(enum et_media m)
 	uint64_t n = 1000;
 	int err = 0;
 
-	full = false;
+	disk_full = false;
 	path = et_path(m, "nospace.twz");
 	T_REQ(twzdb_open(path, &o, &db));
 	put_rows(0, ROWS, 1);
 	del_rows(1000, ROWS);
 	T_OK(twzdb_checkpoint(db));
 	T_TRUE(stats().given_len > 20 * MIB);
-	full = true;
+	disk_full = true;
 	for (; !err && n < ROWS; n += !err) {
 		T_REQ(twzdb_begin(db, 0, &tx));
 		err = twzdb_put(tx, tab, et_key(n), et_val(1 + n, VALUE), 0);
@@ -282,7 +254,7 @@ static void space_may_not_come_back(enum et_media m)
 			break;
 	}
 	rows_are(NULL, 0, 500, 1);
-	full = false;
+	disk_full = false;
 	put_rows(0, ROWS, 3);
 	rows_are(NULL, 0, ROWS, 3);
 	stop();

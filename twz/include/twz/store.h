@@ -137,6 +137,10 @@ TWZ_API int twz_store_is_at(const struct twz_store *s, const char *path);
 /*
  * A word that is not 0 once the file of S was found cut short by somebody: from then on some of what is read in place is zeros of
  * this process only, and changes are refused (TWZ_E_GONE). As long as the handle lives.
+ *
+ * It is found by a handler of SIGBUS, which the first opening of a store in a process installs (not with TWZ_GUARD=0 in the environment: then
+ * who reads behind the end of such a file dies). A handler that was there before gets every signal that is not about the cut end of a
+ * store; a program that installs one of its own afterwards does without, unless that one hands on what it does not know.
  */
 TWZ_API const uint32_t *twz_store_cut(const struct twz_store *s);
 
