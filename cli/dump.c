@@ -80,13 +80,35 @@ static void dump_row(struct dump *d, sqlite3_stmt *st, const char *table)
 	progress_step(&d->p, ++d->rows);
 }
 
+/* In the order of the table itself: through an index that has all columns it would be another one, as statistics will have it. */
+static char *own_order(struct shell *sh, const char *table)
+{
+	sqlite3_stmt *st = shell_prepare(
+		sh,
+		"SELECT i.name FROM pragma_table_list(%Q) t, pragma_table_xinfo(%Q) i "
+		"WHERE t.schema = 'main' AND t.wr AND i.pk ORDER BY i.pk",
+		table, table);
+	struct buf b = {0};
+
+	while (st && sqlite3_step(st) == SQLITE_ROW) {
+		buf_str(&b, b.n ? "," : " ORDER BY ");
+		sql_ident(&b, (const char *)sqlite3_column_text(st, 0));
+	}
+	sqlite3_finalize(st);
+	if (!b.n)
+		buf_str(&b, " NOT INDEXED");
+	return buf_cstr(&b);
+}
+
 static int dump_rows(struct dump *d, const char *table)
 {
-	char *cols = column_list(d->sh, table);
-	sqlite3_stmt *st = shell_prepare(d->sh, "SELECT %s FROM \"%w\"", *cols ? cols : "*", table);
+	char *cols = column_list(d->sh, table), *order = own_order(d->sh, table);
+	sqlite3_stmt *st =
+		shell_prepare(d->sh, "SELECT %s FROM \"%w\"%s", *cols ? cols : "*", table, order);
 	int rc = SQLITE_DONE;
 
 	free(cols);
+	free(order);
 	if (!st)
 		return 1;
 	while (!ferror(d->sh->out) && (rc = sqlite3_step(st)) == SQLITE_ROW)

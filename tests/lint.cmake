@@ -8,3 +8,6 @@ endforeach()
 add_test(NAME lint.rules_can_fail COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/lint/lint.py --selftest
 	--cc ${CMAKE_C_COMPILER} --cxx ${CMAKE_CXX_COMPILER})
 set_tests_properties(lint.rules_can_fail PROPERTIES LABELS "lint;quick" TIMEOUT 120)
+# Labels over their budget fail: does that notice? (./dev test)
+add_test(NAME lint.budget COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/budget.py --selftest)
+set_tests_properties(lint.budget PROPERTIES LABELS "lint;quick" TIMEOUT 120)

@@ -16,6 +16,14 @@ foreach(t use open)
 	set_tests_properties(sqlite.${t} PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
 endforeach()
 
+# Connections that commit at the same time, on a medium that is held, or fails
+add_executable(test_vfs_commit sqlite/test_vfs_commit.c)
+target_link_libraries(test_vfs_commit PRIVATE twz_t twzvfs_static)
+target_link_options(test_vfs_commit PRIVATE -Wl,--wrap=pwritev2)
+set_target_properties(test_vfs_commit PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME sqlite.vfs_commit COMMAND test_vfs_commit)
+set_tests_properties(sqlite.vfs_commit PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
+
 # Attached databases, and processes that are killed: on both media
 add_executable(test_vfs_group sqlite/test_vfs_group.c)
 target_link_libraries(test_vfs_group PRIVATE twz_t twzvfs_static)

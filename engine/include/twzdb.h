@@ -209,13 +209,15 @@ TWZDB_API TWZDB_MUST_CHECK int twzdb_sync(struct twzdb *db);
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit(struct twzdb_txn *txn);
 /*
  * Commit, durably in any case, and go on as a reader of exactly the committed version. On error: changes discarded,
- * goes on as a reader of the old snapshot.
+ * goes on as a reader of the old snapshot, or, if it had seen commits that were not durable yet, of the newest there is; after
+ * -EINPROGRESS (twzdb_commit()) that may be its own commit. Page media: while it waits for the medium others write, and may have
+ * committed before it returns (twzdb_upgrade() says so).
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_keep(struct twzdb_txn *txn);
 /*
  * Commit and go on as the writer, at the committed version; nobody else writes between. On
- * error: changes discarded, goes on as the writer of the old snapshot. (twzdb_commit_keep is
- * this followed by twzdb_downgrade.)
+ * error: changes discarded, goes on as the writer of the old snapshot. Page media: it keeps the writer lock while it waits for
+ * the medium, so nothing is committed together with it.
  */
 TWZDB_API TWZDB_MUST_CHECK int twzdb_commit_next(struct twzdb_txn *txn);
 /*

@@ -295,9 +295,11 @@ int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len)
 	struct twz_obj *o = NULL;
 	int err;
 
-	/* A crash between numbering it and counting it leaves an object to use now. */
-	if (!twz_fot_get(db->map[TWZDB_NO_ROOT].obj, no, &fot) && !twz_oid_is_null(fot.id))
-		return twzdb__map_obj(db, no);
+	/* A crash between numbering it and counting it leaves an object to use now, once its entry is durable (D8, D13). */
+	if (!twz_fot_get(db->map[TWZDB_NO_ROOT].obj, no, &fot) && !twz_oid_is_null(fot.id)) {
+		err = twz_fot_set(db->map[TWZDB_NO_ROOT].obj, no, fot.id, TWZ_READ | TWZ_WRITE);
+		return err ? twzdb__from_twz(err, "data object") : twzdb__map_obj(db, no);
+	}
 	err = twzdb__create_lock(db->s, &lock);
 	if (err)
 		return err;

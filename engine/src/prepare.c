@@ -69,6 +69,11 @@ static int prep_open(struct twzdb *db, uint64_t len)
 		err = prep_create(db, len);
 		if (!err && !twzdb__prep_is_there(root, &fot))
 			err = twzdb__corrupt(db, DB_PTR(0), "no object of prepared transactions");
+	} else if (len) {
+		/* Who made the entry may have died before it was durable: now it is, before PREPARE relies on it (D8, D13). */
+		err = twz_fot_set(root, TWZDB_NO_PREP, fot.id, TWZ_READ | TWZ_WRITE);
+		if (err)
+			err = twzdb__from_twz(err, "object of prepared transactions");
 	}
 	if (err)
 		return err;

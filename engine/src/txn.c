@@ -64,7 +64,8 @@ static int become_reader(struct twzdb_txn *tx)
 		tx->read_ts = tx->snap = twzdb__snap_set(tx->db, tx->rd);
 		err = twzdb__view_take(tx, saw);
 	}
-	twzdb__lock_drop(tx->db, tx->rd, token);
+	if (likely(token))
+		twzdb__lock_drop(tx->db, tx->rd, token);
 	return err;
 }
 
@@ -394,11 +395,17 @@ int twzdb_commit(struct twzdb_txn *tx)
 	return err;
 }
 
+/* The last commit TX saw, or made, as a writer. */
+static uint64_t outcome(const struct twzdb_txn *tx)
+{
+	return tx->mods != tx->mods0 ? tx->ts : tx->ts - 1;
+}
+
 /*
- * Commit and take the outcome as the snapshot; the writer lock stays. *RAN: the handle was
- * usable at all.
+ * Commit and take the outcome as the snapshot. NEXT: the writer lock stays; else it goes on to the next writer while the medium is
+ * waited for. *RAN: the handle was usable at all.
  */
-static int commit_on(struct twzdb_txn *tx, const char *what, bool lazy, bool *ran)
+static int commit_on(struct twzdb_txn *tx, const char *what, bool next, bool *ran)
 {
 	uint64_t before;
 	int err = twzdb__txn_enter(tx, what);
@@ -412,9 +419,14 @@ static int commit_on(struct twzdb_txn *tx, const char *what, bool lazy, bool *ra
 	before = tx->snap;
 	err = twzdb__commit(tx);
 	if (unlikely(tx->wait_nr) && !err)
-		err = lazy && is_lazy(tx, err) ? go_on(tx) : twzdb__stage_wait(tx);
-	/* Nothing changed: nothing was published, the snapshot is the latest commit still. */
-	tx->snap = err ? before : ld64_acq(&tx->db->sh->ts);
+		err = !next	       ? wait_after(tx, 0)
+		      : is_lazy(tx, 0) ? go_on(tx)
+				       : twzdb__stage_wait(tx);
+	/*
+	 * Nothing changed: nothing was published, the snapshot is the latest commit still. Others may have committed since the lock
+	 * went on: the slot, older until now, has kept what a snapshot of this very commit needs.
+	 */
+	tx->snap = err ? before : next ? ld64_acq(&tx->db->sh->ts) : outcome(tx);
 	/*
 	 * A scan that still sees the older one keeps more than it must. An exchange would wait for the commit's fence.
 	 */

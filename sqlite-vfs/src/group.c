@@ -82,10 +82,13 @@ void twzvfs__group_exclusive(struct twzvfs_file *f, bool on)
 	struct twzvfs_file *o;
 
 	f->exclusive = on;
+	f->unlocks = f->committed = false;
 	pthread_mutex_lock(&mutex);
 	for (o = files; o; o = o->next)
-		if (same_connection(o, f))
+		if (same_connection(o, f)) {
 			o->exclusive = on;
+			o->unlocks = o->committed = false;
+		}
 	pthread_mutex_unlock(&mutex);
 }
 

@@ -51,11 +51,14 @@ struct twzvfs_file {
 	sqlite3 **conn;	  /* FCNTL_PDB; dereferenced at use */
 	int lock;	  /* SQLITE_LOCK_* */
 	bool readonly;
-	bool immutable;	 /* the user's word: nobody changes it */
-	bool early;	 /* writer before SQLite asked for it */
-	bool refused;	 /* last attempt to write met BUSY: queue at the next one's SHARED (R9) */
-	bool exclusive;	 /* locking_mode=EXCLUSIVE seen (R8) */
-	bool dirty;	 /* the transaction changed pages */
+	bool immutable;	  /* the user's word: nobody changes it */
+	bool early;	  /* writer before SQLite asked for it */
+	bool refused;	  /* last attempt to write met BUSY: queue at the next one's SHARED (R9) */
+	uint32_t crowded; /* others write at the same time: for so many more statements */
+	bool exclusive;	  /* locking_mode=EXCLUSIVE seen (R8) */
+	bool committed;	  /* the last thing that happened was a commit */
+	bool unlocks; /* a commit was followed by an unlock, and no locking_mode was seen since */
+	bool dirty;   /* the transaction changed pages */
 	bool rows_dirty; /* the transaction changed rows of native tables */
 	bool prepared;	 /* FCNTL_SYNC after the last write */
 	bool hdr_dirty;	 /* page_cnt or page_size differ from the stored header */
@@ -114,6 +117,8 @@ int twzvfs__commit(struct twzvfs_file *f);
  * The same in steps, for several files (group.c): begin; if it is WANTED at all: the engine's commit, or drop after an error; end,
  * which gets that error and makes it one of SQLite's.
  */
+/* It read another page before SQLite asked for the writer's place, which it had early. */
+int twzvfs__early_end(struct twzvfs_file *f);
 int twzvfs__commit_begin(struct twzvfs_file *f, bool *wanted);
 void twzvfs__commit_drop(struct twzvfs_file *f);
 int twzvfs__commit_end(struct twzvfs_file *f, int err);

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT
  * io.c -- the methods of a main database file
  */
+#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "internal.h"
@@ -61,6 +63,9 @@ static int io_read(sqlite3_file *file, void *buf, int amt, sqlite3_int64 off)
 	bool temporary, is_short;
 	int err = enter(f, &temporary);
 
+	if (f->early && !f->exclusive && f->lock == SQLITE_LOCK_SHARED &&
+	    (uint64_t)off >= f->page_size)
+		err = twzvfs__early_end(f);
 	if (err)
 		return twzvfs__rc(err, "read", f->path);
 	is_short = (uint64_t)off + (uint64_t)amt > f->page_cnt * f->page_size;
@@ -151,6 +156,17 @@ static uint64_t now_ns(void)
 	return (uint64_t)ts.tv_sec * 1000000000u + (uint64_t)ts.tv_nsec;
 }
 
+/* Without a look at its times: twz/src/backend_file.h says why. */
+static bool is_still(const struct twzvfs_file *f)
+{
+	struct statx x;
+	struct stat st;
+
+	if (!statx(AT_FDCWD, f->path, 0, STATX_TYPE | STATX_INO, &x))
+		return makedev(x.stx_dev_major, x.stx_dev_minor) == f->dev && x.stx_ino == f->ino;
+	return !stat(f->path, &st) && st.st_dev == f->dev && st.st_ino == f->ino;
+}
+
 /*
  * Has the file been deleted, renamed or replaced under us? SQLite asks in every transaction, and the system call
  * costs a tenth of one: what was seen less than SEEN_NS ago is believed.
@@ -158,11 +174,10 @@ static uint64_t now_ns(void)
 static int has_moved(struct twzvfs_file *f)
 {
 	uint64_t now = now_ns();
-	struct stat st;
 
 	if (now - f->seen_at < SEEN_NS)
 		return 0;
-	if (stat(f->path, &st) != 0 || st.st_dev != f->dev || st.st_ino != f->ino)
+	if (!is_still(f))
 		return 1;
 	f->seen_at = now;
 	return 0;
@@ -179,7 +194,10 @@ static int pragma(struct twzvfs_file *f, char **arg)
 	if (!arg[2])
 		return SQLITE_NOTFOUND;
 	if (!sqlite3_stricmp(arg[1], "locking_mode")) {
-		twzvfs__group_exclusive(f, !sqlite3_stricmp(arg[2], "exclusive"));
+		bool on = !sqlite3_stricmp(arg[2], "exclusive");
+
+		if (on || !sqlite3_stricmp(arg[2], "normal"))
+			twzvfs__group_exclusive(f, on);
 		return SQLITE_NOTFOUND;
 	}
 	if (!sqlite3_stricmp(arg[1], "journal_mode") && !sqlite3_stricmp(arg[2], "off")) {

@@ -11,10 +11,30 @@
 #define QUEUE_MS 200
 /* How long an xWrite without any lock (nolock=1) waits for the writer slot. */
 #define NOLOCK_MS 5000
+/*
+ * Where several write at the same time, a statement that writes takes the writer slot before its snapshot: it sees what others
+ * have committed and the medium does not have yet, where an older snapshot would be refused. For so many statements after one was,
+ * and waiting so long: milliseconds.
+ */
+#define CROWDED	   256
+#define CROWDED_MS 2
+
+/*
+ * What a transaction that changed nothing has seen may be on its way to the medium still: it ends when it is there (D12). A writer was told
+ * so by its commit (commit_nothing()); who was no writer saw what was durable.
+ */
+static void txn_end(struct twzvfs_file *f)
+{
+	if (f->dirty || f->rows_dirty)
+		twzdb_abort(f->txn);
+	else
+		(void)!twzdb_commit(f->txn);
+}
 
 void twzvfs__end(struct twzvfs_file *f)
 {
-	twzdb_abort(f->txn);
+	if (f->txn)
+		txn_end(f);
 	f->txn = NULL;
 	f->early = false;
 	f->loaded &= !f->dirty;
@@ -49,19 +69,37 @@ static bool will_write(const struct twzvfs_file *f)
 	return st != NULL;
 }
 
+/* Only of the main database alone it is known that such a statement writes it. */
+static bool is_crowded(const struct twzvfs_file *f)
+{
+	return f->crowded && f->conn && *f->conn && !sqlite3_db_name(*f->conn, 2);
+}
+
 /*
  * R9: busy handlers sleep a millisecond and more, so against a hot writer only a place in the
  * queue is fair.
  */
 static int begin_queued(struct twzvfs_file *f)
 {
-	int err = twzdb_begin_timed(f->db, 0, QUEUE_MS, &f->txn);
+	int err = twzdb_begin_timed(f->db, 0, f->refused ? QUEUE_MS : CROWDED_MS, &f->txn);
 
+	f->crowded -= f->crowded > 0;
 	f->refused = false;
 	f->early = !err;
-	if (err == TWZDB_E_TIMEOUT || err == TWZDB_E_BUSY)
+	if (err) /* who really writes is told when SQLite asks for the slot */
 		err = twzdb_begin(f->db, TWZDB_RDONLY, &f->txn);
 	return err;
+}
+
+/*
+ * SQLite asks for the writer's place right after the snapshot, and looks at page 1 only in between. Who reads another page before
+ * that has a statement that writes, but not this database (a temporary table, say): others may.
+ */
+int twzvfs__early_end(struct twzvfs_file *f)
+{
+	f->early = false;
+	f->crowded = 0;
+	return twzdb_downgrade(f->txn);
 }
 
 int twzvfs__read(struct twzvfs_file *f)
@@ -86,7 +124,7 @@ static int begin_shared(struct twzvfs_file *f)
 		err = TWZDB_E_BUSY;
 	else if (f->exclusive && !f->readonly)
 		err = begin_exclusive(f);
-	else if (f->refused && !f->readonly && will_write(f))
+	else if ((f->refused || is_crowded(f)) && !f->readonly && will_write(f))
 		err = begin_queued(f);
 	else
 		err = twzvfs__read(f);
@@ -117,6 +155,8 @@ static int become_writer(struct twzvfs_file *f)
 		return 0;
 	err = twzdb_upgrade(f->txn);
 	f->refused = err == TWZDB_E_BUSY || err == TWZDB_E_STALE;
+	if (f->refused)
+		f->crowded = CROWDED;
 	return err;
 }
 
@@ -152,6 +192,8 @@ int twzvfs__unlock(sqlite3_file *file, int level)
 		return SQLITE_OK;
 	if (f->lock == SQLITE_LOCK_EXCLUSIVE)
 		twzdb_let_in(f->db);
+	f->unlocks |= f->committed;
+	f->committed = false;
 	f->lock = level;
 	if (level == SQLITE_LOCK_NONE) {
 		twzvfs__end(f);
@@ -191,6 +233,7 @@ int twzvfs__writer(struct twzvfs_file *f)
 {
 	int err;
 
+	f->committed = false;
 	if (f->readonly)
 		return TWZDB_E_READONLY;
 	if (f->txn)
@@ -204,9 +247,20 @@ int twzvfs__writer(struct twzvfs_file *f)
 }
 
 /*
+ * In exclusive locking mode SQLite never unlocks, and writes again without asking. Whether a connection is in that mode shows by what
+ * follows its commits, until it hears of one (twzvfs__group_exclusive); a PRAGMA that names no database is told to the main one alone.
+ */
+static bool will_unlock(const struct twzvfs_file *f)
+{
+	if (f->lock == SQLITE_LOCK_NONE) /* nolock=1: the transaction ends with the commit */
+		return true;
+	return f->unlocks && f->conn && *f->conn && sqlite3_db_filename(*f->conn, NULL) == f->name;
+}
+
+/*
  * R5: the working set becomes the next version, and the committer goes on from exactly that
- * version. It stays the writer until SQLite unlocks, because in exclusive locking mode it never
- * does and writes again without asking.
+ * version. It stays the writer where SQLite may not unlock; else the writer slot is the next one's already while this commit
+ * waits for the medium, and both may become durable together (D12).
  */
 int twzvfs__commit_begin(struct twzvfs_file *f, bool *wanted)
 {
@@ -240,6 +294,7 @@ int twzvfs__commit_end(struct twzvfs_file *f, int err)
 	int load_err = 0, rc;
 
 	twzvfs__native_reset(f);
+	f->committed = !err;
 	if (!err)
 		load_err = twzvfs__pages_committed(f);
 	else if (f->dirty)
@@ -253,16 +308,28 @@ int twzvfs__commit_end(struct twzvfs_file *f, int err)
 	return rc;
 }
 
+/* A writer that has changed nothing: what it has seen may not be durable yet, and is not going to be if that fails (D12). */
+static int commit_nothing(struct twzvfs_file *f)
+{
+	int err = 0;
+
+	if (f->txn && twzdb_txn_is_writer(f->txn))
+		err = will_unlock(f) ? twzdb_commit_keep(f->txn) : twzdb_commit_next(f->txn);
+	if (err)
+		(void)twzvfs__rc(err, "commit", f->path);
+	return err ? SQLITE_IOERR : SQLITE_OK;
+}
+
 int twzvfs__commit(struct twzvfs_file *f)
 {
 	bool wanted;
 	int err = twzvfs__commit_begin(f, &wanted);
 
 	if (!wanted)
-		return SQLITE_OK;
+		return commit_nothing(f);
 	if (err)
 		twzvfs__commit_drop(f);
 	else
-		err = twzdb_commit_next(f->txn);
+		err = will_unlock(f) ? twzdb_commit_keep(f->txn) : twzdb_commit_next(f->txn);
 	return twzvfs__commit_end(f, err);
 }

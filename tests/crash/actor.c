@@ -3,8 +3,12 @@
  */
 #include "actor.h"
 
+#include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -112,16 +116,49 @@ bool scene_init(struct scene *sc)
 void scene_reset(struct scene *sc)
 {
 	struct sim_log *log = sc->log;
+	uint8_t *bytes;
+	uint64_t len;
 
 	log->points = log->progress_floor = log->progress_top = 0;
 	log->used = log->cnt = log->unseen = log->overflow = 0;
 	sc->said[0] = 0;
-	unlink(crash_image_path());
 	crash_dir_clear();
+	if (crash_first_image(sc->w, &bytes, &len))
+		abort();
+	free(bytes);
 }
 
 void scene_free(struct scene *sc)
 {
 	if (sc->said && sc->said != MAP_FAILED)
 		munmap(sc->said, SAID_LEN);
+}
+
+void scene_keep(const struct scene *sc)
+{
+	const uint8_t *image = MAP_FAILED;
+	struct stat st = {0};
+	int fd;
+
+	if (!sc->keep)
+		return;
+	fd = open(crash_image_path(), O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && !fstat(fd, &st) && st.st_size)
+		image = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_SHARED, fd, 0);
+	if (image != MAP_FAILED) {
+		crash_keep(sc->keep, image, (uint64_t)st.st_size, sc->rec);
+		munmap((void *)(uintptr_t)image, (size_t)st.st_size);
+	}
+	if (fd >= 0)
+		close(fd);
+}
+
+void scene_kept(const struct scene *sc, const char *file)
+{
+	const struct sim_log *log = sc->log;
+
+	printf("  what the dead left, in caches: %s repro %s --media %s --image %s --floor %llu --top %llu\n",
+	       program_invocation_name, sc->w->name,
+	       sc->opt->media == SIM_MEDIA_LINE ? "line" : "page", file,
+	       (unsigned long long)log->progress_floor, (unsigned long long)log->progress_top);
 }

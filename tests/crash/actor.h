@@ -17,6 +17,7 @@ struct scene {
 	struct sim_log *log;	/* shared: points, progress; events if they are recorded */
 	char *said;		/* shared, SAID_LEN: why somebody failed */
 	uint64_t first, second; /* deaths; 0: none */
+	const char *keep;	/* a file: what the dead left is to be copied there */
 	bool restart; /* nobody else had the store open: the heir opens it after the death */
 };
 
@@ -52,6 +53,12 @@ int actor_victim(const struct scene *sc, int ready, int go);
 /* A fresh image for the next play; false: no memory. */
 bool scene_init(struct scene *sc);
 void scene_reset(struct scene *sc);
+/*
+ * What the dead have left, as it is in caches, before anybody goes on: to the file SC->keep, if there is one, with the
+ * states it may show. And say how to look at it.
+ */
+void scene_keep(const struct scene *sc);
+void scene_kept(const struct scene *sc, const char *file);
 void scene_free(struct scene *sc);
 
 #endif

@@ -7,21 +7,23 @@
  * PMEM2_FORCE_GRANULARITY=CACHE_LINE persistent memory). The parent kills one of them after the other, stops
  * one for a while (the holder of a lock, often), and now and then kills all at once, so that restart and not
  * takeover recovers. Each process tells in shared memory what it is about to commit, before, and what was
- * acknowledged, after: the record lies outside the store. The wall clock of the children jumps. One child in
+ * acknowledged, after: the record lies outside the store. The wall clock jumps, by a second or a year, to and fro, also while a stopped
+ * writer holds the lock and readers keep snapshots; each child has another monotonic clock (root: time namespaces). One child in
  * six may take little memory only, and gives up when there is none. --full: the store lies on a tmpfs of so
  * many MiB, in a mount namespace of the campaign's own (root), which is full for a while, again and again.
  *
- * Oracle: actor A's change number N stores N in row "last" and in row N % KEYS, in one transaction. In any
- * snapshot `last` is between what had been acknowledged before it and what was intended after it, and every
- * row is the latest of its kind up to `last`: a commit is there whole or not at all, and never lost.
- * Readers ask this all the time; when all were killed the parent asks too, and runs the checks.
+ * Now and then, after a death, nobody is disturbed until each of the others has gone on (all_go_on()): who waits for the dead, forever,
+ * would otherwise be killed before anybody noticed.
+ *
+ * Oracle (campaign_look.c): every snapshot that is looked at, whole, against the history of every actor. When all were killed the parent
+ * asks too, and runs the checks. What was exercised is counted; a kind of event that did not happen fails the run.
  */
+#include "campaign.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
 #include <signal.h>
-#include <sqlite3.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -32,34 +34,22 @@
 #include <time.h>
 #include <unistd.h>
 
-#include "twz/twz.h"
-#include "twzdb.h"
-#include "twzvfs.h"
+#ifndef CLONE_NEWTIME
+#define CLONE_NEWTIME 0x80
+#endif
+#define PATIENCE_MS 60000 /* beyond --seconds, for what has not happened yet */
+#define STUCK_MS    15000 /* who has not gone on for so long, waits for what never comes */
 
-#define WRITERS	 3
-#define CLIENTS	 2
-#define READERS	 2
-#define ACTORS	 (WRITERS + CLIENTS)
-#define CHILDREN (ACTORS + READERS + 1)
-#define KEYS	 60
-#define PATH_LEN 200
-#define GAVE_UP                                                                                    \
-	4 /* exit status of a child that has no memory left, or found no room to open the store */
-
-/* What the actors said, outside the store. */
-struct said {
-	uint64_t intended, acked;
-	uint64_t stepped; /* of any child: it is alive */
-	uint64_t holds;	  /* is between begin and commit */
-	uint64_t no_room; /* changes refused because the disk was full */
-	char why[200];	  /* something was wrong */
-};
-
-static struct said *said; /* CHILDREN, shared */
-static char path[PATH_LEN];
+struct campaign *shared;
+char path[PATH_LEN];
 static uint64_t rng;
 
-static uint64_t rnd(uint64_t below)
+void rnd_seed(uint64_t seed)
+{
+	rng = seed;
+}
+
+uint64_t rnd(uint64_t below)
 {
 	rng ^= rng >> 12;
 	rng ^= rng << 25;
@@ -67,358 +57,26 @@ static uint64_t rnd(uint64_t below)
 	return rng * 0x2545F4914F6CDD1Dull % below;
 }
 
-/* What may happen where memory is short; the child ends, and another one begins. */
-static bool is_no_memory(int code)
+void nap(uint64_t us)
 {
-	return code == -ENOMEM || code == TWZ_E_NOMEM || code == TWZ_E_MAPS;
+	struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
+
+	nanosleep(&ts, NULL);
 }
 
-static bool is_no_room(int code)
-{
-	return code == TWZ_E_NOSPC || code == TWZDB_E_NOSPC || code == -ENOSPC;
-}
+/* --- children, and how they end --- */
 
-static void complain(int me, const char *what, int code)
-{
-	if (is_no_memory(code) || (is_no_room(code) && !strcmp(what, "open")))
-		_exit(GAVE_UP);
-	if (!said[me].why[0])
-		snprintf(said[me].why, sizeof(said[me].why), "child %d: %s: %d %s %s", me, what,
-			 code, code < 0 ? twzdb_err_name(code) : "", twzdb_errmsg());
-	_exit(3);
-}
+/* What happened to them; each kind must, in every run. */
+struct events {
+	uint64_t killed[4]; /* writers, clients, readers, the checkpointer */
+	uint64_t stops, held, stopped_dead, restarts, scant, gave_up, fills;
+	uint64_t went_on, longest; /* each of the others, after a death; ms until they had */
+	uint64_t jumps, jumps_held, jumps_kept, clocks;
+};
 
-/* The wall clock of a child jumps, up to a year to and fro. */
-int __real_clock_gettime(clockid_t id, struct timespec *ts);
-int __wrap_clock_gettime(clockid_t id, struct timespec *ts);
-int __wrap_clock_gettime(clockid_t id, struct timespec *ts)
-{
-	static uint64_t calls;
-	int rc = __real_clock_gettime(id, ts);
-
-	if (!rc && id == CLOCK_REALTIME && ++calls / 8 % 2)
-		ts->tv_sec += calls % 16 < 12 ? 31000000 : -31000000;
-	return rc;
-}
-
-/* --- the engine's side --- */
-
-static struct twzdb_slice key_of(char buf[32], int actor, int64_t k)
-{
-	int n = k < 0 ? snprintf(buf, 32, "a%d last", actor)
-		      : snprintf(buf, 32, "a%d row %lld", actor, (long long)k);
-
-	return (struct twzdb_slice){buf, (size_t)n};
-}
-
-static int open_db(struct twzdb **db)
-{
-	struct twzdb_options opt = {
-		.size = sizeof(opt), .flags = TWZDB_CREATE, .log_len = 64 << 10};
-
-	return twzdb_open(path, &opt, db);
-}
-
-/* Row of a few bytes or of some thousand: leaves split and merge, the log laps. */
-static int put(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key, uint64_t n)
-{
-	static uint64_t value[600];
-
-	for (int i = 0; i < 600; i++)
-		value[i] = n;
-	return twzdb_put(tx, t, key,
-			 (struct twzdb_slice){value, 8 * (1 + (n * 37) % (n % 16 ? 40 : 600))}, 0);
-}
-
-/* Now and then a long row, or a long row less: the file grows, and space is given back. */
-static int put_ballast(struct twzdb_txn *tx, struct twzdb_table t, int me, uint64_t n)
-{
-	static uint64_t value[30000];
-	char key[32];
-	int len = snprintf(key, sizeof(key), "a%d ballast %d", me, (int)(n / 8 % 24)), err;
-	struct twzdb_slice k = {key, (size_t)len};
-
-	if (n % 8)
-		return 0;
-	if (n / 192 % 2) {
-		err = twzdb_del(tx, t, k);
-		return err == TWZDB_E_NOTFOUND ? 0 : err;
-	}
-	return twzdb_put(tx, t, k, (struct twzdb_slice){value, sizeof(value)}, 0);
-}
-
-static int change(struct twzdb *db, int me, uint64_t n)
-{
-	struct twzdb_txn *tx;
-	struct twzdb_table t;
-	char last[32], row[32];
-	int err = twzdb_begin_timed(db, 0, 20000, &tx);
-
-	if (err)
-		return err;
-	__atomic_store_n(&said[me].holds, 1, __ATOMIC_SEQ_CST);
-	err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
-	if (!err)
-		err = put(tx, t, key_of(last, me, -1), n);
-	if (!err)
-		err = put(tx, t, key_of(row, me, (int64_t)(n % KEYS)), n);
-	if (!err)
-		err = put_ballast(tx, t, me, n);
-	if (!err)
-		err = twzdb_commit(tx);
-	else
-		twzdb_abort(tx);
-	__atomic_store_n(&said[me].holds, 0, __ATOMIC_SEQ_CST);
-	return err;
-}
-
-static void writer(int me)
-{
-	struct twzdb *db;
-	int err = open_db(&db);
-
-	if (err)
-		complain(me, "open", err);
-	for (uint64_t n = said[me].intended + 1;; n++) {
-		__atomic_store_n(&said[me].intended, n, __ATOMIC_SEQ_CST);
-		err = change(db, me, n);
-		said[me].stepped++;
-		if (is_no_room(err)) { /* nothing changed, and writing goes on */
-			said[me].no_room++;
-			continue;
-		}
-		if (err)
-			complain(me, "commit", err);
-		__atomic_store_n(&said[me].acked, n, __ATOMIC_SEQ_CST);
-	}
-}
-
-static int get_num(struct twzdb_txn *tx, struct twzdb_table t, struct twzdb_slice key, uint64_t *n)
-{
-	struct twzdb_slice v;
-	int err = twzdb_get(tx, t, key, &v);
-
-	*n = 0;
-	if (err)
-		return err == TWZDB_E_NOTFOUND ? 0 : err;
-	memcpy(n, v.ptr, 8);
-	if (v.len > 8 && memcmp((const uint8_t *)v.ptr + v.len - 8, n, 8))
-		return TWZ_E_CORRUPT;
-	return 0;
-}
-
-/*
- * An actor that was killed between intent and answer begins with the next number: what it did not get
- * acknowledged may be there or not, so a row may also be of a number that was skipped.
- */
-static int look_at(struct twzdb_txn *tx, struct twzdb_table t, int actor, uint64_t acked,
-		   const char **what)
-{
-	uint64_t last, n;
-	char buf[32];
-	int err = get_num(tx, t, key_of(buf, actor, -1), &last);
-
-	*what = "reading";
-	if (err)
-		return err;
-	*what = "an acknowledged commit is lost";
-	if (last < acked)
-		return -1;
-	*what = "a commit nobody began";
-	if (last > __atomic_load_n(&said[actor].intended, __ATOMIC_SEQ_CST))
-		return -1;
-	*what = "the last commit is there by half";
-	err = last ? get_num(tx, t, key_of(buf, actor, (int64_t)(last % KEYS)), &n) : 0;
-	return err || (last && n != last) ? (err ? err : -1) : 0;
-}
-
-/* Every actor of the engine, in one snapshot. */
-static int look(struct twzdb *db, const char **what)
-{
-	uint64_t acked[WRITERS];
-	struct twzdb_txn *tx;
-	struct twzdb_table t;
-	int err;
-
-	for (int i = 0; i < WRITERS; i++)
-		acked[i] = __atomic_load_n(&said[i].acked, __ATOMIC_SEQ_CST);
-	*what = "begin";
-	err = twzdb_begin(db, TWZDB_RDONLY, &tx);
-	if (err)
-		return err;
-	err = twzdb_table_open(tx, "t", TWZDB_TABLE_ANY, &t);
-	if (err == TWZDB_E_NOTFOUND) { /* nobody has committed yet */
-		twzdb_abort(tx);
-		*what = "the table is gone";
-		return acked[0] + acked[1] + acked[2] ? -1 : 0;
-	}
-	for (int i = 0; i < WRITERS && !err; i++)
-		err = look_at(tx, t, i, acked[i], what);
-	twzdb_abort(tx);
-	return err;
-}
-
-static void reader(int me)
-{
-	struct twzdb *db;
-	const char *what;
-	int err = open_db(&db);
-
-	if (err)
-		complain(me, "open", err);
-	for (;;) {
-		err = look(db, &what);
-		if (err)
-			complain(me, what, err);
-		said[me].stepped++;
-		/* A child that never calls exec, and what it may do with what it inherited: nothing. */
-		if (rnd(50) == 0 && !fork()) {
-			struct twzdb_txn *tx;
-
-			err = twzdb_begin(db, TWZDB_RDONLY, &tx);
-			if (err != TWZ_E_FORKED)
-				complain(me, "a child of fork may use the handle", err);
-			_exit(0);
-		}
-		while (waitpid(-1, NULL, WNOHANG) > 0)
-			;
-	}
-}
-
-static void checkpointer(int me)
-{
-	struct twzdb *db;
-	int err = open_db(&db);
-
-	if (err)
-		complain(me, "open", err);
-	for (;;) {
-		err = twzdb_checkpoint(db);
-		if (err && err != TWZDB_E_BUSY && !is_no_room(err))
-			complain(me, "checkpoint", err);
-		said[me].stepped++;
-		usleep((useconds_t)rnd(20000));
-	}
-}
-
-/* --- SQLite's side --- */
-
-/* 0, or SQLITE_FULL: nothing of it is left. */
-static int sql(int me, sqlite3 *db, const char *text)
-{
-	char *msg = NULL;
-	int rc = sqlite3_exec(db, text, NULL, NULL, &msg);
-
-	if (rc == SQLITE_FULL) {
-		said[me].no_room++;
-		sqlite3_free(msg);
-		if (!sqlite3_get_autocommit(db))
-			sqlite3_exec(db, "rollback", NULL, NULL, NULL);
-		return rc;
-	}
-	if (rc == SQLITE_NOMEM || sqlite3_extended_errcode(db) == SQLITE_IOERR_NOMEM)
-		_exit(GAVE_UP);
-	if (!rc)
-		return 0;
-	snprintf(said[me].why, sizeof(said[me].why), "child %d: SQLite %d %s: %.60s", me, rc,
-		 msg ? msg : "", text);
-	_exit(3);
-}
-
-static int64_t sql_num(int me, sqlite3 *db, const char *text)
-{
-	sqlite3_stmt *st = NULL;
-	int64_t n = -1;
-	int rc = sqlite3_prepare_v2(db, text, -1, &st, NULL);
-
-	if (!rc && sqlite3_step(st) == SQLITE_ROW)
-		n = sqlite3_column_int64(st, 0);
-	rc = sqlite3_finalize(st);
-	if (rc && sql(me, db, text) == SQLITE_FULL)
-		_exit(GAVE_UP);
-	return n;
-}
-
-static sqlite3 *sql_open(int me)
-{
-	char uri[PATH_LEN + 40];
-	sqlite3 *db = NULL;
-	int rc;
-
-	snprintf(uri, sizeof(uri), "file:%s?db=sql", path);
-	rc = twzvfs_register(0);
-	if (!rc)
-		rc = sqlite3_open_v2(uri, &db,
-				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
-				     "twz");
-	if (rc == SQLITE_NOMEM || rc == SQLITE_FULL)
-		_exit(GAVE_UP);
-	if (rc) {
-		snprintf(said[me].why, sizeof(said[me].why), "child %d: sqlite3_open: %d %s", me,
-			 rc, db ? sqlite3_errmsg(db) : "");
-		_exit(3);
-	}
-	sqlite3_busy_timeout(db, 20000);
-	return db;
-}
-
-static void sql_look(int me, sqlite3 *db, int actor, uint64_t acked)
-{
-	char text[200];
-	int64_t last;
-
-	snprintf(text, sizeof(text), "select coalesce(max(n), 0) from c%d", actor);
-	last = sql_num(me, db, text);
-	if (last < (int64_t)acked || last > (int64_t)said[actor].intended) {
-		snprintf(said[me].why, sizeof(said[me].why),
-			 "SQLite client %d: %lld is the last row, %llu acknowledged, %llu intended",
-			 actor, (long long)last, (unsigned long long)acked,
-			 (unsigned long long)said[actor].intended);
-		_exit(3);
-	}
-	/* the row and its twin, by one transaction */
-	snprintf(text, sizeof(text),
-		 "select count(*) from c%d a where not exists(select 1 from d%d b where b.n = a.n)",
-		 actor, actor);
-	if (sql_num(me, db, text)) {
-		snprintf(said[me].why, sizeof(said[me].why), "SQLite client %d: half a transaction",
-			 actor);
-		_exit(3);
-	}
-}
-
-static void client(int me)
-{
-	sqlite3 *db = sql_open(me);
-	char text[400];
-
-	snprintf(
-		text, sizeof(text),
-		"create table if not exists c%d(n integer primary key, v); create table if not exists d%d(n integer primary key, v)",
-		me, me);
-	if (sql(me, db, text) == SQLITE_FULL)
-		_exit(GAVE_UP);
-	sql_look(me, db, me, said[me].acked);
-	for (uint64_t n = said[me].intended + 1;; n++) {
-		__atomic_store_n(&said[me].intended, n, __ATOMIC_SEQ_CST);
-		snprintf(
-			text, sizeof(text),
-			"begin immediate; insert into c%d values(%llu, randomblob(%llu)); insert into d%d values(%llu, 'x'); delete from d%d where n < %lld; delete from c%d where n < %lld; commit",
-			me, (unsigned long long)n, (unsigned long long)(n * 37 % 900), me,
-			(unsigned long long)n, me, (long long)n - KEYS, me, (long long)n - KEYS);
-		said[me].stepped++;
-		if (sql(me, db, text) == SQLITE_FULL)
-			continue;
-		__atomic_store_n(&said[me].acked, n, __ATOMIC_SEQ_CST);
-		if (n % 16 == 0)
-			sql_look(me, db, me, n);
-	}
-}
-
-/* --- the parent --- */
-
+static struct events ev;
 static pid_t child[CHILDREN];
-static uint64_t gave_up, scant, held;
+static bool no_clocks; /* of their own: not allowed, or the kernel has none */
 
 /* So much private memory more than there is now; what is asked for beyond it is refused. */
 static void limit_memory(uint64_t more)
@@ -435,17 +93,39 @@ static void limit_memory(uint64_t more)
 		fclose(f);
 }
 
+/* The next child has a monotonic clock that is days ahead of ours, or hours behind. */
+static void other_clock(void)
+{
+	char line[60];
+	int64_t uptime = (int64_t)(monotonic_ms() / 1000);
+	int64_t ahead =
+		rnd(2) ? (int64_t)rnd(30 * 86400) : -(int64_t)rnd((uint64_t)uptime * 9 / 10 + 1);
+	int fd, n = snprintf(line, sizeof(line), "monotonic %lld 0\n", (long long)ahead);
+
+	if (no_clocks || unshare(CLONE_NEWTIME)) {
+		no_clocks = true;
+		return;
+	}
+	fd = open("/proc/self/timens_offsets", O_WRONLY | O_CLOEXEC);
+	no_clocks = fd < 0 || write(fd, line, (size_t)n) != n;
+	if (fd >= 0)
+		close(fd);
+	ev.clocks += !no_clocks;
+}
+
 static void start(int i)
 {
-	uint64_t seed = rnd(UINT32_MAX) * 2 + 1, memory = rnd(6) ? 0 : 1 + rnd(8 << 20);
+	uint64_t seed = rnd(UINT32_MAX) * 2 + 1,
+		 memory = rnd(6) ? 0 : 1 + rnd(rnd(2) ? 8 << 20 : 128 << 20);
 
-	scant += memory != 0;
-	said[i].holds = 0;
+	ev.scant += memory != 0;
+	shared->said[i].holds = 0;
+	other_clock();
 	fflush(NULL);
 	child[i] = fork();
 	if (child[i])
 		return;
-	rng = seed;
+	rnd_seed(seed);
 	if (memory)
 		limit_memory(memory);
 	if (i < WRITERS)
@@ -457,28 +137,23 @@ static void start(int i)
 	checkpointer(i);
 }
 
-static void nap(uint64_t us)
-{
-	struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-
-	nanosleep(&ts, NULL);
-}
-
 /* Killed, or it gave up before; whoever ended otherwise was wrong. */
 static void end(int i)
 {
+	char *why = shared->said[i].why;
 	int status = 0;
 
 	kill(child[i], SIGKILL);
 	waitpid(child[i], &status, 0);
 	child[i] = 0;
 	if (WIFEXITED(status) && WEXITSTATUS(status) == GAVE_UP)
-		gave_up++;
-	else if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGKILL)
-		if (!said[i].why[0])
-			snprintf(said[i].why, sizeof(said[i].why), "child %d ended with %s %d", i,
-				 WIFSIGNALED(status) ? "signal" : "status",
-				 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+		ev.gave_up++;
+	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
+		ev.killed[i < WRITERS ? 0 : i < ACTORS ? 1 : i < ACTORS + READERS ? 2 : 3]++;
+	else if (!*why)
+		snprintf(why, sizeof(shared->said[i].why), "child %d ended with %s %d", i,
+			 WIFSIGNALED(status) ? "signal" : "status",
+			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
 /* --- a full disk --- */
@@ -506,6 +181,7 @@ static void disk_fill(void)
 	if (spare && ftruncate(fd, len > (off_t)spare ? len - (off_t)spare : 0))
 		unlink(hog);
 	close(fd);
+	ev.fills++;
 }
 
 /* A file system of MIB of our own, seen by us and our children, gone with us. */
@@ -522,11 +198,13 @@ static int disk_mount(const char *dir, const char *mib)
 	return 0;
 }
 
+/* --- is all well? --- */
+
 static int wrong(void)
 {
 	for (int i = 0; i < CHILDREN; i++)
-		if (said[i].why[0]) {
-			printf("FAIL: %s\n", said[i].why);
+		if (shared->said[i].why[0]) {
+			printf("FAIL: %s\n", shared->said[i].why);
 			return 1;
 		}
 	return 0;
@@ -547,7 +225,7 @@ static int judge_here(void)
 	int err = open_db(&db);
 
 	if (!err)
-		err = look(db, &what);
+		err = look(db, 0, &what);
 	if (!err) {
 		what = "check";
 		err = twzdb_check(db, found, NULL, &cnt);
@@ -559,25 +237,23 @@ static int judge_here(void)
 	if (twzdb_close(db))
 		return 1;
 	for (int i = WRITERS; i < ACTORS; i++) {
-		sqlite3 *s = said[i].acked ? sql_open(i) : NULL;
+		sqlite3 *s = sql_open(i);
 
-		if (!s)
-			continue;
-		sql_look(i, s, i, said[i].acked);
-		if (i == WRITERS) {
-			sqlite3_stmt *st = NULL;
-
-			if (sqlite3_prepare_v2(s, "pragma integrity_check", -1, &st, NULL) ||
-			    sqlite3_step(st) != SQLITE_ROW ||
-			    strcmp((const char *)sqlite3_column_text(st, 0), "ok")) {
-				printf("FAIL: SQLite's integrity_check\n");
-				return 1;
-			}
-			sqlite3_finalize(st);
-		}
-		sqlite3_close(s);
+		sql_integrity(i, s);
+		sql_look(i, s, i, true);
+		if (sqlite3_close(s))
+			return 1;
 	}
 	return 0;
+}
+
+/* Seen by who is dead: before it was durable, perhaps. */
+static void forget_the_seen(void)
+{
+	for (int a = 0; a < ACTORS; a++)
+		for (uint64_t n = shared->said[a].acked + 1; n <= shared->said[a].intended; n++)
+			if (shared->said[a].outcome[n % HISTORY] == SEEN)
+				outcome_is(a, n, UNKNOWN);
 }
 
 /* In a process of its own, which may die without hurting the campaign. */
@@ -586,6 +262,7 @@ static int judge(void)
 	int status;
 	pid_t pid;
 
+	forget_the_seen();
 	fflush(NULL);
 	pid = fork();
 	if (!pid) {
@@ -595,89 +272,255 @@ static int judge(void)
 		_exit(rc);
 	}
 	waitpid(pid, &status, 0);
-	return status != 0;
+	if (status)
+		printf("FAIL: who looks at what is left ended with %s %d\n",
+		       WIFSIGNALED(status) ? "signal" : "status",
+		       WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	return wrong() || status;
 }
 
+/* --- what happens --- */
+
 /* Stop child I, a writer at a moment at which it is between begin and commit. */
-static void stop(int i, uint64_t *stops)
+static bool stop(int i)
 {
 	for (int try = 0; i < WRITERS && try < 2000; try++) {
 		kill(child[i], SIGSTOP);
-		if (__atomic_load_n(&said[i].holds, __ATOMIC_SEQ_CST))
+		if (now_of(&shared->said[i].holds))
 			break;
 		kill(child[i], SIGCONT);
 		nap(20);
 	}
 	kill(child[i], SIGSTOP);
-	held += said[i].holds;
-	++*stops;
+	ev.stops++;
+	if (i >= WRITERS || !now_of(&shared->said[i].holds))
+		return false;
+	ev.held++;
+	return true;
 }
 
-/* Something happens to child I. */
-static void disturb(int i, uint64_t *stops)
+/* Somebody sets the clock of the machine. It stays within years of the real one. */
+static void jump(bool is_held)
 {
+	static const int64_t far[] = {1, 3600, 86400, 30 * 86400, 365 * 86400};
+	int64_t by = far[rnd(5)] * (rnd(2) ? 1 : -1);
+
+	if (shared->skew + by > 800 * 86400 || shared->skew + by < -800 * 86400)
+		by = -by;
+	__atomic_fetch_add(&shared->skew, by, __ATOMIC_SEQ_CST);
+	ev.jumps++;
+	ev.jumps_held += is_held;
+	for (int i = ACTORS; i < ACTORS + READERS; i++)
+		if (now_of(&shared->said[i].holds)) {
+			ev.jumps_kept++;
+			break;
+		}
+}
+
+/* Something happens to child I. Returns whether it died. */
+static bool disturb(int i)
+{
+	bool is_held;
+
 	if (rnd(12) == 0) {
 		disk_fill();
 		nap(rnd(200000));
 	} else if (rnd(4) == 0) {
 		disk_free();
 	}
+	if (rnd(6) == 0)
+		jump(false);
 	switch (rnd(8)) {
 	case 0: /* stopped, while it holds the writer lock; the others wait, and it goes on */
-		stop(i, stops);
+		is_held = stop(i);
+		if (rnd(2))
+			jump(is_held);
 		nap(rnd(60000));
 		kill(child[i], SIGCONT);
-		break;
+		return false;
 	case 1: /* stopped and then killed: what others began to wait for never comes */
-		stop(i, stops);
+		is_held = stop(i);
+		if (rnd(2))
+			jump(is_held);
 		nap(rnd(20000));
-		end(i);
-		start(i);
+		ev.stopped_dead++;
 		break;
 	default:
-		end(i);
-		start(i);
 		break;
 	}
+	end(i);
+	start(i);
+	return true;
 }
 
-static int campaign(uint64_t kills, time_t until)
+/* It ended by itself: end() asks why. */
+static bool has_ended(int i)
 {
-	uint64_t done = 0, before, stops = 0, restarts = 0, commits = 0, no_room = 0;
-	int rc = 0;
+	siginfo_t si = {.si_pid = 0};
+
+	return waitid(P_PID, (id_t)child[i], &si, WEXITED | WNOHANG | WNOWAIT) || si.si_pid;
+}
+
+/* Two steps: what it does now may have begun before the death, what it does next has not. */
+static bool is_behind(int i, const uint64_t before[CHILDREN])
+{
+	return now_of(&shared->said[i].stepped) < before[i] + 2 && !has_ended(i);
+}
+
+static int stuck(int dead, const uint64_t before[CHILDREN])
+{
+	static const char *const kind[] = {"writer", "SQLite client", "reader", "checkpointer"};
+
+	for (int i = 0; i < CHILDREN; i++)
+		if (is_behind(i, before))
+			printf("FAIL: child %d (%s, process %d) has not gone on for %d s after the death of child %d: %llu of 2 steps\n",
+			       i,
+			       kind[i < WRITERS		   ? 0
+				    : i < ACTORS	   ? 1
+				    : i < ACTORS + READERS ? 2
+							   : 3],
+			       (int)child[i], STUCK_MS / 1000, dead,
+			       (unsigned long long)(now_of(&shared->said[i].stepped) - before[i]));
+	return 1;
+}
+
+/*
+ * Child DEAD has died, and nobody is stopped: all go on, its successor too. What is counted are waits of our own: of a machine that
+ * stood still, or had no time for us either, it is a little only.
+ */
+static int all_go_on(int dead)
+{
+	uint64_t before[CHILDREN], waited = 0, then = monotonic_ms();
+
+	for (int i = 0; i < CHILDREN; i++)
+		before[i] = now_of(&shared->said[i].stepped);
+	for (int i = 0; i < CHILDREN && !wrong();) {
+		uint64_t now = monotonic_ms();
+
+		waited += now - then < 20 ? now - then : 20;
+		then = now;
+		if (!is_behind(i, before))
+			i++;
+		else if (waited > STUCK_MS)
+			return stuck(dead, before);
+		else
+			nap(1000);
+	}
+	ev.went_on++;
+	ev.longest = waited > ev.longest ? waited : ev.longest;
+	return 0;
+}
+
+static int all_at_once(void)
+{
+	int rc;
+
+	for (int i = 0; i < CHILDREN; i++)
+		end(i);
+	ev.restarts++;
+	disk_free();
+	rc = wrong() || judge();
+	for (int i = 0; i < CHILDREN && !rc; i++)
+		start(i);
+	return rc;
+}
+
+/* --- what was exercised --- */
+
+struct must {
+	const char *what;
+	uint64_t cnt;
+};
+
+/* The first kind of event that has not happened, or NULL. */
+static const char *missing(bool print)
+{
+	const struct counts *n = &shared->n;
+	const struct must must[] = {
+		{"writers killed", ev.killed[0]},
+		{"SQLite clients killed", ev.killed[1]},
+		{"readers killed", ev.killed[2]},
+		{"checkpointers killed", ev.killed[3]},
+		{"stops", ev.stops},
+		{"of them of the lock's holder", ev.held},
+		{"killed while stopped", ev.stopped_dead},
+		{"times all at once", ev.restarts},
+		{"times all others went on after a death", ev.went_on},
+		{"children with little memory", ev.scant},
+		{"children that gave up", ev.gave_up},
+		{"forks without exec", n->forks},
+		{"clock jumps", ev.jumps},
+		{"while the lock's holder was stopped", ev.jumps_held},
+		{"while a reader kept a snapshot", ev.jumps_kept},
+		{"seen by a process", n->clocks},
+		{"wrong times told by SQLite", n->sql_clocks},
+		{"monotonic clocks", no_clocks ? 1 : ev.clocks},
+		{"whole snapshots", n->shots},
+		{"rows in them", n->rows},
+		{"snapshots read twice", n->kept},
+		{"snapshots of SQLite's tables", n->sql_shots},
+		{"rows in them", n->sql_rows},
+		{"both databases of a transaction compared", n->sql_groups},
+		{"integrity checks", n->integrity},
+		{"commits without an answer that were there", n->seen},
+		{"that were not", n->gone},
+		{"times the disk was full", ev.fills}, /* these two with --full */
+		{"changes refused by it", n->no_room},
+	};
+
+	size_t cnt = sizeof(must) / sizeof(must[0]) - (hog[0] ? 0 : 2);
+
+	for (size_t i = 0; i < cnt; i++) {
+		if (print)
+			printf("%s %llu %s", i ? "," : "campaign:", (unsigned long long)must[i].cnt,
+			       must[i].what);
+		else if (!must[i].cnt)
+			return must[i].what;
+	}
+	if (print)
+		printf("; %llu times the history did not reach back so far; all went on within %llu ms\n",
+		       (unsigned long long)n->too_old, (unsigned long long)ev.longest);
+	return NULL;
+}
+
+static int campaign(uint64_t kills, uint64_t until)
+{
+	uint64_t done = 0, commits = 0;
+	const char *not_yet = NULL;
+	int rc = 0, who;
+	bool died;
 
 	for (int i = 0; i < CHILDREN; i++)
 		start(i);
-	while (!rc && done < kills && time(NULL) < until) {
+	while (!rc) {
+		bool over = done >= kills || monotonic_ms() >= until;
+
+		not_yet = over ? missing(false) : NULL;
+		if (over && (!not_yet || monotonic_ms() >= until + PATIENCE_MS))
+			break;
 		nap(rnd(rnd(4) ? 12000 : 80000));
-		before = stops;
-		disturb((int)rnd(CHILDREN), &stops);
-		done += stops == before; /* who was stopped goes on: no death */
-		rc = wrong();
-		if (rnd(25))
-			continue;
-		for (int i = 0; i < CHILDREN; i++)
-			end(i);
-		restarts++;
-		disk_free();
-		rc |= wrong() || judge();
-		for (int i = 0; i < CHILDREN && !rc; i++)
-			start(i);
+		who = (int)rnd(CHILDREN);
+		died = disturb(who); /* who was stopped goes on: no death */
+		done += died;
+		if (died && done % 10 == 0)
+			rc = all_go_on(who);
+		rc = rc || wrong();
+		if (!rc && !rnd(25))
+			rc = all_at_once();
 	}
 	for (int i = 0; i < CHILDREN; i++)
 		if (child[i])
 			end(i);
 	disk_free();
-	rc |= wrong() || judge();
-	for (int i = 0; i < ACTORS; i++) {
-		commits += said[i].acked;
-		no_room += said[i].no_room;
-	}
-	printf("campaign: %llu deaths, %llu stops (%llu of the lock's holder), %llu times all at once; %llu children with little memory, "
-	       "%llu gave up; %llu changes refused by a full disk; %llu commits acknowledged and followed: %s\n",
-	       (unsigned long long)done, (unsigned long long)stops, (unsigned long long)held,
-	       (unsigned long long)restarts, (unsigned long long)scant, (unsigned long long)gave_up,
-	       (unsigned long long)no_room, (unsigned long long)commits, rc ? "FAILED" : "ok");
+	rc = rc || wrong() || judge();
+	for (int i = 0; i < ACTORS; i++)
+		commits += shared->said[i].acked;
+	missing(true);
+	if (!rc && not_yet)
+		printf("FAIL: did not happen: %s\n", not_yet);
+	rc = rc || not_yet;
+	printf("campaign: %llu deaths beside others, %llu commits acknowledged and followed: %s\n",
+	       (unsigned long long)done, (unsigned long long)commits, rc ? "FAILED" : "ok");
 	return rc;
 }
 
@@ -686,7 +529,6 @@ int main(int argc, char **argv)
 	const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/dev/shm", *full = NULL;
 	uint64_t kills = 150, seconds = 60, seed = (uint64_t)time(NULL);
 	char lock[PATH_LEN + 8];
-	int rc;
 
 	if (getenv("SEED"))
 		seed = strtoull(getenv("SEED"), NULL, 0);
@@ -704,17 +546,16 @@ int main(int argc, char **argv)
 	}
 	if (full && disk_mount(dir, full))
 		return 77; /* skipped */
-	rng = seed * 2 + 1;
+	rnd_seed(seed * 2 + 1);
 	printf("campaign SEED=%llu on %s\n", (unsigned long long)seed, dir);
 	snprintf(path, sizeof(path), "%s/campaign-%d.twz", dir, (int)getpid());
 	if (full)
 		snprintf(hog, sizeof(hog), "%s.hog", path);
-	said = mmap(NULL, CHILDREN * sizeof(*said), PROT_READ | PROT_WRITE,
-		    MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-	if (said == MAP_FAILED)
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		      0);
+	if (shared == MAP_FAILED)
 		return 2;
-	rc = campaign(kills, time(NULL) + (time_t)seconds);
-	if (rc) {
+	if (campaign(kills, monotonic_ms() + seconds * 1000)) {
 		printf("the store is kept: %s\n", path);
 		return 1;
 	}

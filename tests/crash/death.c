@@ -10,6 +10,7 @@
  */
 #include "actor.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -74,7 +75,11 @@ static int heir(const struct scene *sc, int ready, int go)
 	sim_audit();
 	if (!sc->w->plain)
 		sim_mark_at(EV_SETTLED, (uint64_t)state);
-	return 0;
+	if (!crash_record_closes)
+		return 0;
+	rc = (sc->w->kind->settle && sc->w->kind->settle(&c)) || sc->w->kind->close(&c);
+	sim_audit();
+	return rc;
 }
 
 /* One death at point N, 0: none. Returns 0, or 1 and WHY. */
@@ -87,6 +92,7 @@ static int play(struct scene *sc, char *why, size_t len)
 	actor_start(&v, sc, victim);
 	actor_start(&h, sc, heir);
 	vs = actor_finish(&v);
+	scene_keep(sc);
 	hs = actor_finish(&h);
 	if (actor_failed(vs))
 		return actor_complain(sc, why, len, "the victim", vs);
@@ -100,21 +106,46 @@ static const char *how(const struct scene *sc)
 	return sc->restart ? "opened again" : "another went on";
 }
 
+/* The same once more, to have what the dead left. */
+static void keep(struct scene *sc)
+{
+	char file[300], why[1100];
+
+	if (sc->opt->quiet)
+		return;
+	snprintf(file, sizeof(file), "%s/%s-death-%s-%llu-%llu-%d.img", sc->opt->keep_dir,
+		 sc->w->name, sc->opt->media == SIM_MEDIA_LINE ? "line" : "page",
+		 (unsigned long long)sc->opt->seed, (unsigned long long)sc->first, sc->restart);
+	sc->keep = file;
+	if (!play(sc, why, sizeof(why)))
+		printf("  once more, and nothing was wrong\n");
+	sc->keep = NULL;
+	scene_kept(sc, file);
+}
+
 static void one(struct scene *sc, struct crash_result *res, uint64_t limit)
 {
 	struct crash_options opt = *sc->opt;
-	struct crash_record rec = {
-		.log = sc->log, .state = sc->rec->state, .state_cnt = sc->rec->state_cnt};
+	struct crash_record rec = {.log = sc->log,
+				   .state = sc->rec->state,
+				   .state_cnt = sc->rec->state_cnt,
+				   .start = sc->rec->start,
+				   .start_len = sc->rec->start_len};
 	char why[1100], tail[sizeof(res->why)];
 
 	if (play(sc, why, sizeof(why))) {
 		res->failed = 1;
 		snprintf(res->why, sizeof(res->why), "killed at point %llu, %s: %s",
 			 (unsigned long long)sc->first, how(sc), why);
+		keep(sc);
 		return;
 	}
 	if (sc->opt->sites)
 		crash_sites_add(sc->opt->sites, sc->log);
+	if (opt.recovered) {
+		opt.recovered(sc->w, opt.media, sc->log);
+		return;
+	}
 	opt.limit = res->distinct + limit;
 	opt.after_death = true;
 	opt.seed += sc->first;
@@ -137,6 +168,12 @@ static void all(struct scene *sc, struct crash_result *res)
 		return;
 	}
 	total = sc->log->points;
+	if (sc->opt->kill_first) {
+		sc->first = sc->opt->kill_first;
+		sc->restart = sc->opt->kill_restart;
+		one(sc, res, sc->opt->limit);
+		return;
+	}
 	pairs = pairs < total ? pairs : total;
 	for (uint64_t i = 0; i < 2 * pairs && !res->failed; i++) {
 		sc->first = 1 + i / 2 * total / pairs + crash_rand(&rng) % (total / pairs);
@@ -176,8 +213,10 @@ int crash_death(const struct crash_workload *w, const struct crash_options *opt,
 	       w->name, media, (unsigned long long)res->points, (unsigned long long)res->images,
 	       (unsigned long long)res->reopened, res->seconds, res->failed ? "FAILED" : "ok");
 	if (res->failed)
-		printf("FAIL %s --media death (%s) --seed %llu: %s\n", w->name, media,
-		       (unsigned long long)opt->seed, res->why);
+		printf("FAIL %s --media death (%s) --seed %llu: %s\n  again: %s death %s --media %s --seed %llu --first %llu --restart %d --limit %llu\n",
+		       w->name, media, (unsigned long long)opt->seed, res->why,
+		       program_invocation_name, w->name, media, (unsigned long long)opt->seed,
+		       (unsigned long long)sc.first, sc.restart, (unsigned long long)opt->limit);
 	fflush(stdout);
 	return res->failed != 0;
 }

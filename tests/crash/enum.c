@@ -8,6 +8,7 @@
  */
 #include "enum.h"
 #include "stream.h"
+#include "thrice.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -113,7 +114,8 @@ static void candidate(void *ctx, const struct candidate *c)
 	e->res->images++;
 	h.w[1] += ((uint64_t)e->floor << 32 | e->top) *
 		  0x9E3779B97F4A7C15ull; /* other states allowed: look again */
-	if (!seen_add(&e->seen, h))
+	if (e->opt->thrice ? !thrice_new_image(e->opt->thrice, h, e->opt->depth)
+			   : !seen_add(&e->seen, h))
 		return;
 	e->res->distinct++;
 	crash_counts_add(e->opt->counts, plain, kinds_of(e, c->len));
@@ -164,18 +166,40 @@ static void point(struct enumeration *e, uint32_t only, const struct sim_ev *inf
 	double share;
 
 	w *= share_of(e);
+	if (e->unnamed ||
+	    (!e->floor && !e->states)) { /* nothing to find, or no state is known yet */
+		e->res->points_void++;
+		e->weight_left -= w < e->weight_left ? w : e->weight_left;
+		return;
+	}
 	share = (double)left * (double)w / (double)(e->weight_left ? e->weight_left : 1);
 	e->weight_left -= w < e->weight_left ? w : e->weight_left;
-	e->res->points_all++;
-	if (e->unnamed || (!e->floor && !e->states)) /* nothing to find, or no state is known yet */
-		return;
 	q.cap = share >= 4 ? (uint64_t)share : 4;
 	q.exhaust = q.cap * 4; /* finding all of them is worth more than the share */
-	if (share < 4 && (double)(crash_rand(&e->rng) >> 40) / (1 << 24) > share / 4)
+	if (e->opt->thrice) {
+		q.cap = q.exhaust = e->w->thrice ? e->w->thrice : THRICE_CAP;
+	} else if (share < 4 && (double)(crash_rand(&e->rng) >> 40) / (1 << 24) > share / 4) {
 		return;
+	}
 	e->res->points++;
 	e->inflight = inflight;
 	e->res->exhaustive += legal_states(e->l, &q, candidate, e);
+}
+
+/* How many points an event is: before and after it, or in the middle of it. Not by what step() does: thrice.c compares. */
+static unsigned int points_of(const struct sim_ev *ev)
+{
+	switch (ev->type) {
+	case EV_FENCE:
+	case EV_SYNC:
+	case EV_SYNC_ALL:
+	case EV_RESET:
+	case EV_WRITE:
+	case EV_GROW:
+		return 2;
+	default:
+		return weight(ev) != 0;
+	}
 }
 
 /* The one unit a store touches, or LEGAL_NONE. */
@@ -277,8 +301,10 @@ static void weigh_events(struct enumeration *e)
 	for (uint64_t i = 0; i < e->ev_cnt; i++) {
 		mark_op(e, e->ev[i]);
 		started |= e->ev[i]->type == (e->opt->after_death ? EV_DEATH : EV_START);
-		if (started)
-			e->weight_left += weight(e->ev[i]) * share_of(e);
+		if (!started)
+			continue;
+		e->weight_left += weight(e->ev[i]) * share_of(e);
+		e->res->points_all += points_of(e->ev[i]);
 	}
 	e->op = e->op_cnt = 0;
 }

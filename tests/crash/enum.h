@@ -39,14 +39,22 @@ struct crash_options {
 	struct mutation mut;
 	bool here;    /* in the process that opens the images, which ends if anything is wrong */
 	bool settled; /* the last crash: no new operations (`again`) after its recovery */
-	struct crash_sites *sites; /* where second crashes add theirs, or NULL */
-	bool after_death;	   /* crash points begin at EV_DEATH */
-	bool quiet;		   /* no report: mutations are meant to fail */
-	const char *keep_dir;	   /* where images that fail are kept */
+	struct crash_sites *sites;	/* where second crashes add theirs, or NULL */
+	bool after_death;		/* crash points begin at EV_DEATH */
+	bool quiet;			/* no report: mutations are meant to fail */
+	const char *keep_dir;		/* where images that fail are kept */
+	uint32_t seconds;		/* of thrice: give up after so many; 0: never */
+	uint64_t kill_first, kill_heir; /* process death: only at this point; 0: at all */
+	bool kill_restart;		/* and nobody else had the store open */
+	/* Told of each recovery that was recorded, with its log, instead of crashing it: flushes.c. Or NULL. */
+	void (*recovered)(const struct crash_workload *w, enum sim_media media,
+			  const struct sim_log *log);
+	struct thrice *thrice; /* every point of three crashes (thrice.h), or NULL */
 };
 
 struct crash_result {
 	uint64_t events, points, points_all; /* points looked at, points there are */
+	uint64_t points_void;		     /* of these: before there is a name, or a state */
 	uint64_t images, distinct, reopened,
 		second;	     /* candidates; different ones; opened; of second crashes */
 	uint64_t exhaustive; /* points whose images were all enumerated */
@@ -114,6 +122,8 @@ enum crash_how {
 int crash_verify(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top,
 		 unsigned int how);
 
+/* The file a workload begins with: none, an empty one, or a pair's. Its bytes, to be freed, or NULL. */
+int crash_first_image(const struct crash_workload *w, uint8_t **bytes, uint64_t *len);
 int crash_write_image(const char *path, const uint8_t *bytes, uint64_t len);
 /* Kept images: FILE and FILE.states. */
 int crash_keep(const char *file, const uint8_t *image, uint64_t len,
@@ -133,8 +143,9 @@ void crash_dirs_sweep(void);	    /* of processes that were killed */
 /* fork(); when there can be no process, this one ends too, with a message and status 2: no result is not a good one. */
 pid_t crash_fork(void);
 
-/* FILE:LINE (FUNCTION) of a code address; static ring of buffers. */
+/* FUNCTION (FILE:LINE) of a code address. */
 const char *crash_where(uint64_t pc);
+extern bool crash_where_paths; /* whole paths of files, from the first question on */
 /*
  * The chain of callers of an event, innermost first, without the simulator and the persistence
  * wrappers.

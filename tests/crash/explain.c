@@ -3,7 +3,7 @@
  *
  * The log is walked again up to the crash. Then every unit that is not complete in the image is
  * completed in turn; if the image still fails, it stays complete. What remains are the units
- * that matter, usually one or two.
+ * that matter, usually one or two. When none remains the failure is in what arrived, not in what did not.
  */
 #include "enum.h"
 #include "stream.h"
@@ -92,7 +92,8 @@ static void shrink(struct explain *x)
 	}
 }
 
-static void say_unit(struct explain *x, uint32_t u)
+/* False: all of it arrived. */
+static bool say_unit(struct explain *x, uint32_t u)
 {
 	uint32_t unit = legal_unit_size(x->l), n, cnt, flushed, ev;
 	const uint8_t *at = x->f->image + (uint64_t)u * unit;
@@ -100,7 +101,7 @@ static void say_unit(struct explain *x, uint32_t u)
 
 	cnt = legal_content(x->l, u, UINT32_MAX, part);
 	if (!memcmp(at, part, unit))
-		return;
+		return false;
 	for (n = 0; n < cnt; n++) {
 		legal_content(x->l, u, n, part);
 		if (!memcmp(at, part, unit))
@@ -108,12 +109,31 @@ static void say_unit(struct explain *x, uint32_t u)
 	}
 	if (n == cnt) {
 		say(x, "\n  %#llx: %u stores, torn", (unsigned long long)u * unit, cnt);
-		return;
+		return true;
 	}
 	ev = legal_store_event(x->l, u, n, &flushed);
 	say(x, "\n  %#llx: %u of %u stores arrived%s; the next, event %u: %s",
 	    (unsigned long long)u * unit, n, cnt, flushed > n ? " (flushed, not fenced)" : "", ev,
 	    crash_where(x->ev[ev]->pc[0]));
+	return true;
+}
+
+/* What is not complete now matters, or else what is there does. */
+static void say_units(struct explain *x)
+{
+	uint32_t said = 0;
+
+	say(x, "; of %u units not durable these matter:", x->f->note.dirty_cnt);
+	for (uint32_t i = 0; i < legal_dirty_cnt(x->l); i++)
+		said += say_unit(x, legal_dirty_unit(x->l, i));
+	if (said)
+		return;
+	if (x->f->note.inflight)
+		say(x,
+		    "\n  none: it fails with all of them complete, by what was under way at that event");
+	else
+		say(x,
+		    "\n  none: it fails with every store up to there complete, as when only the process dies, so for no want of a flush or fence:\n  what arrived should not have been stored yet, or recovery should have taken it back");
 }
 
 void crash_explain(const struct crash_workload *w, const struct crash_record *rec,
@@ -134,9 +154,7 @@ void crash_explain(const struct crash_workload *w, const struct crash_record *re
 	if (still_fails(&x)) {
 		shrink(&x);
 		crash_keep(file, f->image, f->len, rec);
-		say(&x, "; of %u units not durable these matter:", f->note.dirty_cnt);
-		for (uint32_t i = 0; i < legal_dirty_cnt(x.l); i++)
-			say_unit(&x, legal_dirty_unit(x.l, i));
+		say_units(&x);
 	} else {
 		say(&x, "; it does not fail every time");
 	}

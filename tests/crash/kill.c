@@ -8,6 +8,7 @@
  */
 #include "actor.h"
 
+#include <errno.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -78,7 +79,7 @@ static int peer(const struct scene *sc, int ready, int go)
 static int play(struct scene *sc, char *why, size_t len)
 {
 	struct actor v = {0}, h = {0}, p = {0};
-	int status;
+	int status, hs = 0;
 
 	scene_reset(sc);
 	actor_start(&v, sc, victim);
@@ -86,14 +87,13 @@ static int play(struct scene *sc, char *why, size_t len)
 		actor_start(&h, sc, heir);
 	actor_start(&p, sc, peer);
 	status = actor_finish(&v);
-	if (sc->second) {
-		int hs = actor_finish(&h);
-
-		if (!actor_failed(status) && actor_failed(hs)) {
-			kill(p.pid, SIGKILL);
-			actor_finish(&p);
-			return actor_complain(sc, why, len, "the heir", hs);
-		}
+	if (sc->second)
+		hs = actor_finish(&h);
+	scene_keep(sc);
+	if (!actor_failed(status) && actor_failed(hs)) {
+		kill(p.pid, SIGKILL);
+		actor_finish(&p);
+		return actor_complain(sc, why, len, "the heir", hs);
 	}
 	if (actor_failed(status)) {
 		kill(p.pid, SIGKILL);
@@ -104,6 +104,39 @@ static int play(struct scene *sc, char *why, size_t len)
 	if (WIFEXITED(status) && WEXITSTATUS(status) == 0)
 		return 0;
 	return actor_complain(sc, why, len, "the peer", status);
+}
+
+/* The same deaths once more, to have what they left; and how anybody else can have them. */
+static void report(struct scene *sc)
+{
+	const char *media = sc->opt->media == SIM_MEDIA_LINE ? "line" : "page";
+	unsigned long long seed = sc->opt->seed, first = sc->first, second = sc->second;
+	char file[300], why[1100];
+
+	snprintf(file, sizeof(file), "%s/%s-kill-%s-%llu-%llu-%llu.img", sc->opt->keep_dir,
+		 sc->w->name, media, seed, first, second);
+	sc->keep = file;
+	if (!play(sc, why, sizeof(why)))
+		printf("  once more, and nothing was wrong\n");
+	sc->keep = NULL;
+	printf("  again: %s kill %s --media %s --seed %llu --first %llu --heir %llu\n",
+	       program_invocation_name, sc->w->name, media, seed, first, second);
+	scene_kept(sc, file);
+}
+
+static void play_one(struct scene *sc, struct crash_result *res, uint64_t total)
+{
+	char why[1100];
+
+	res->failed = play(sc, why, sizeof(why));
+	res->points++;
+	res->reopened++;
+	res->second += sc->second != 0;
+	if (res->failed)
+		snprintf(res->why, sizeof(res->why),
+			 "killed at point %llu of %llu, its heir at %llu: %s",
+			 (unsigned long long)sc->first, (unsigned long long)total,
+			 (unsigned long long)sc->second, why);
 }
 
 static void play_all(struct scene *sc, struct crash_result *res)
@@ -117,19 +150,31 @@ static void play_all(struct scene *sc, struct crash_result *res)
 		snprintf(res->why, sizeof(res->why), "without a death: %s", why);
 	total = res->points_all = sc->log->points;
 	step = sc->opt->limit && total > sc->opt->limit ? total / sc->opt->limit : 1;
+	if (sc->opt->kill_first && !res->failed) {
+		sc->first = sc->opt->kill_first;
+		sc->second = sc->opt->kill_heir;
+		play_one(sc, res, total);
+		return;
+	}
 	for (uint64_t n = 1; n <= total && !res->failed; n += step) {
 		sc->first = step > 1 ? n + crash_rand(&rng) % step : n;
 		sc->second = crash_rand(&rng) % 4 ? 0 : 1 + crash_rand(&rng) % 60;
-		res->failed = play(sc, why, sizeof(why));
-		res->points++;
-		res->reopened++;
-		res->second += sc->second != 0;
-		if (res->failed)
-			snprintf(res->why, sizeof(res->why),
-				 "killed at point %llu of %llu, its heir at %llu: %s",
-				 (unsigned long long)sc->first, (unsigned long long)total,
-				 (unsigned long long)sc->second, why);
+		play_one(sc, res, total);
 	}
+}
+
+static void say(struct scene *sc, const struct crash_result *res, const char *media)
+{
+	printf("%-20s kill %s: %llu of %llu points, %llu with a second death, %.2f s %s\n",
+	       sc->w->name, media, (unsigned long long)res->points,
+	       (unsigned long long)res->points_all, (unsigned long long)res->second, res->seconds,
+	       res->failed ? "FAILED" : "ok");
+	if (res->failed)
+		printf("FAIL %s --media kill (%s) --seed %llu: %s\n", sc->w->name, media,
+		       (unsigned long long)sc->opt->seed, res->why);
+	if (res->failed > 0)
+		report(sc);
+	fflush(stdout);
 }
 
 int crash_kill(const struct crash_workload *w, const struct crash_options *opt,
@@ -147,19 +192,12 @@ int crash_kill(const struct crash_workload *w, const struct crash_options *opt,
 		res->failed = -1;
 	else
 		play_all(&sc, res);
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	res->seconds = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
+	if (!opt->quiet)
+		say(&sc, res, media);
 	crash_record_free(&rec);
 	sim_log_free(sc.log);
 	scene_free(&sc);
-	clock_gettime(CLOCK_MONOTONIC, &t1);
-	res->seconds = (double)(t1.tv_sec - t0.tv_sec) + (double)(t1.tv_nsec - t0.tv_nsec) / 1e9;
-	if (opt->quiet)
-		return res->failed != 0;
-	printf("%-20s kill %s: %llu of %llu points, %llu with a second death, %.2f s %s\n", w->name,
-	       media, (unsigned long long)res->points, (unsigned long long)res->points_all,
-	       (unsigned long long)res->second, res->seconds, res->failed ? "FAILED" : "ok");
-	if (res->failed)
-		printf("FAIL %s --media kill (%s) --seed %llu: %s\n", w->name, media,
-		       (unsigned long long)opt->seed, res->why);
-	fflush(stdout);
 	return res->failed != 0;
 }

@@ -18,7 +18,7 @@ uint64_t crash_rand(uint64_t *rng)
 /* As many callers as crash_chain() tells; further out they are the harness's own. */
 uint64_t site_hash(const struct sim_ev *ev)
 {
-	return XXH3_64bits(ev->pc, 5 * sizeof(ev->pc[0]));
+	return XXH3_64bits(ev->pc, (SIM_PC_CNT - 1) * sizeof(ev->pc[0]));
 }
 
 uint64_t site_part_hash(const struct sim_ev *ev, unsigned int depth)
@@ -354,7 +354,8 @@ static bool mutated(const struct legal *l, const struct sim_ev *ev, enum mutatio
 {
 	if (l->mut.kind != kind)
 		return false;
-	for (unsigned int depth = 1; l->mut.more_cnt && depth <= 5; depth++) {
+	for (unsigned int depth = 1; l->mut.more_cnt && depth < SIM_PC_CNT && ev->pc[depth - 1];
+	     depth++) {
 		uint64_t part = site_part_hash(ev, depth);
 
 		for (uint32_t i = 0; i < l->mut.more_cnt; i++)
@@ -370,7 +371,8 @@ void legal_feed(struct legal *l, const struct sim_ev *ev)
 	case EV_STORE:
 	case EV_NTSTORE:
 		if (!mutated(l, ev, MUTATE_DROP_STORE))
-			feed_store(l, ev->off, ev->data, ev->len, ev->type == EV_NTSTORE);
+			feed_store(l, ev->off, ev->data, ev->len,
+				   ev->type == EV_NTSTORE && !mutated(l, ev, MUTATE_CACHE_COPY));
 		break;
 	case EV_FLUSH:
 		if (!mutated(l, ev, MUTATE_DROP_FLUSH))

@@ -66,6 +66,7 @@ enum mutation_kind {
 	MUTATE_DROP_SYNC,  /* page media: range syncs and sync_all */
 	MUTATE_DROP_WRITE, /* page media: a synchronous write is only cached */
 	MUTATE_DROP_STORE, /* an atomic store never reaches the medium */
+	MUTATE_CACHE_COPY, /* a copy past the cache is an ordinary one, which nobody flushes */
 };
 
 /* Pretend that the code under test lacked something. SITE is site_hash() of the event. */

@@ -4,6 +4,8 @@
 #include "flushes.h"
 #include "mutate.h"
 
+#include <errno.h>
+#include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -16,10 +18,15 @@ static const char usage[] =
 	"  long [options]              the same again and again with other seeds and higher limits, until stopped\n"
 	"  quick [options]             those marked quick, with a small limit\n"
 	"  mutants [NAME...] [options] take each call of flush, fence, sync, write and publish away in turn: somebody must notice\n"
+	"  thrice [NAME...] [--media M]  three crashes, one in the recovery from the other, at every point of each: small workloads\n"
 	"  flushes [NAME...] [--media M]   lines never flushed, lines not durable when acknowledged, flushes for nothing\n"
 	"  coverage --image FILE [NAME...] [options]   run, and write which stores ran, for coverage.py\n"
 	"  log NAME [options]          print the recorded events\n"
+	"  kill NAME --media M --first N [--heir N]         one process death again: at its Nth store, its heir's\n"
+	"  death NAME --media M --first N [--restart 1]     one process death, then power failures\n"
 	"  repro NAME --image FILE --floor N --top N [--media M]   look at a kept image again\n"
+	"  --help                      this\n"
+	"Exit status: 0 all is well, 1 it is not, 2 it was asked wrongly (a name no workload has, not a number), or nothing was looked at.\n"
 	"options:\n"
 	"  --media line|page|kill      only this medium, or only process death, with and without power failure (default: all a workload has)\n"
 	"  --limit N                   distinct images for each workload and medium (default 2000)\n"
@@ -35,7 +42,7 @@ static const char usage[] =
 	"  --timeout S                 seconds an image may take (default 20)\n"
 	"  --sample N, --pick S        so many mutants, of those with hints; which ones (default: by the clock)\n"
 	"  --only TEXT                 those mutants with TEXT in their name (caller, its caller, files, lines)\n"
-	"  --list 1                    say which mutants there are, how many workloads make the call, itself and after a death\n"
+	"  --list 1 [--image FILE]     say which mutants there are, how many workloads make the call, itself and after a death; which stores ran\n"
 	"  --hints FILE, --learn FILE  what caught each mutant last time, tried first; written anew\n"
 	"  --state FILE, --seconds S   do them in parts: what was found so far; begin none after S seconds (exit status 3: not finished)\n"
 	"  --state FILE                of run, long, quick: what has been done so far; the same command goes on there, however it ended\n"
@@ -55,101 +62,163 @@ static int bad(const char *what, const char *arg)
 	return 2;
 }
 
-static void set_seed(struct args *a, const char *value)
+enum form { TEXT, COUNT, COUNT32, YES };
+
+struct option {
+	const char *name;
+	enum form form;
+	size_t at; /* in struct args */
+};
+
+_Static_assert(sizeof(unsigned int) == sizeof(uint32_t), "COUNT32 is either");
+#define OPTION(name, form, field)                                                                  \
+	{                                                                                          \
+		name, form, offsetof(struct args, field)                                           \
+	}
+static const struct option options[] = {
+	OPTION("--limit", COUNT, p.opt.limit),
+	OPTION("--seed", COUNT, p.opt.seed),
+	OPTION("--second", COUNT32, p.opt.second),
+	OPTION("--second-limit", COUNT32, p.opt.second_limit),
+	OPTION("--third", COUNT32, p.opt.third),
+	OPTION("--timeout", COUNT32, p.opt.timeout),
+	OPTION("--keep", TEXT, p.opt.keep_dir),
+	OPTION("--jobs", COUNT32, p.jobs),
+	OPTION("--kill-max", COUNT, p.kill_max),
+	OPTION("--require", COUNT, p.require),
+	OPTION("--require-large", COUNT, p.require_large),
+	OPTION("--first", COUNT, p.opt.kill_first),
+	OPTION("--heir", COUNT, p.opt.kill_heir),
+	OPTION("--restart", YES, p.opt.kill_restart),
+	OPTION("--state", TEXT, p.state),
+	OPTION("--seconds", COUNT32, p.opt.seconds),
+	OPTION("--sample", COUNT32, mutants.sample),
+	OPTION("--pick", COUNT, mutants.pick),
+	OPTION("--only", TEXT, mutants.only),
+	OPTION("--list", YES, mutants.list),
+	OPTION("--hints", TEXT, mutants.hints),
+	OPTION("--learn", TEXT, mutants.learn),
+	OPTION("--equivalent", TEXT, mutants.equivalent),
+	OPTION("--image", TEXT, image),
+	OPTION("--floor", COUNT32, floor),
+	OPTION("--top", COUNT32, top),
+};
+
+/* All of TEXT is a number, and not more than MAX. */
+static bool number(const char *text, uint64_t max, uint64_t *out)
 {
-	a->p.opt.seed = strtoull(value, NULL, 0);
-	a->p.any_seed = false;
+	char *end;
+
+	errno = 0;
+	*out = strtoull(text, &end, 0);
+	return text[0] >= '0' && text[0] <= '9' && !*end && !errno && *out <= max;
+}
+
+static int set(struct args *a, const struct option *o, const char *value)
+{
+	void *at = (char *)a + o->at;
+	uint32_t n32;
+	uint64_t n;
+
+	if (o->form == TEXT) {
+		memcpy(at, &value, sizeof(value));
+		return 0;
+	}
+	if (!number(value, o->form == COUNT ? UINT64_MAX : o->form == YES ? 1 : UINT32_MAX, &n))
+		return bad(o->form == YES ? "takes 0 or 1" : "takes a number", o->name);
+	n32 = (uint32_t)n;
+	if (o->form == COUNT)
+		memcpy(at, &n, sizeof(n));
+	else if (o->form == COUNT32)
+		memcpy(at, &n32, sizeof(n32));
+	else
+		*(bool *)at = n != 0;
+	return 0;
+}
+
+static int set_media(struct args *a, const char *value)
+{
+	a->p.media = !strcmp(value, "line")   ? CRASH_LINE
+		     : !strcmp(value, "page") ? CRASH_PAGE
+		     : !strcmp(value, "kill") ? CRASH_KILL
+					      : 0;
+	a->p.opt.media = a->p.media == CRASH_PAGE ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
+	return a->p.media ? 0 : bad("no such medium", value);
 }
 
 static int option(struct args *a, const char *name, const char *value)
 {
 	if (!value)
 		return bad("needs a value", name);
-	if (!strcmp(name, "--media")) {
-		a->p.media = !strcmp(value, "line")   ? CRASH_LINE
-			     : !strcmp(value, "page") ? CRASH_PAGE
-			     : !strcmp(value, "kill") ? CRASH_KILL
-						      : 0;
-		a->p.opt.media = a->p.media == CRASH_PAGE ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-		return a->p.media ? 0 : bad("no such medium", value);
-	}
-	if (!strcmp(name, "--limit"))
-		a->p.opt.limit = strtoull(value, NULL, 0);
-	else if (!strcmp(name, "--seed"))
-		set_seed(a, value);
-	else if (!strcmp(name, "--second"))
-		a->p.opt.second = (uint32_t)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--keep"))
-		a->p.opt.keep_dir = value;
-	else if (!strcmp(name, "--second-limit"))
-		a->p.opt.second_limit = (uint32_t)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--third"))
-		a->p.opt.third = (uint32_t)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--jobs"))
-		a->p.jobs = (unsigned int)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--kill-max"))
-		a->p.kill_max = strtoull(value, NULL, 0);
-	else if (!strcmp(name, "--require"))
-		a->p.require = strtoull(value, NULL, 0);
-	else if (!strcmp(name, "--require-large"))
-		a->p.require_large = strtoull(value, NULL, 0);
-	else if (!strcmp(name, "--timeout"))
-		a->p.opt.timeout = (unsigned int)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--sample"))
-		a->mutants.sample = (uint32_t)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--seconds"))
-		a->mutants.seconds = (uint32_t)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--pick"))
-		a->mutants.pick = strtoull(value, NULL, 0);
-	else if (!strcmp(name, "--only"))
-		a->mutants.only = value;
-	else if (!strcmp(name, "--list"))
-		a->mutants.list = atoi(value) != 0;
-	else if (!strcmp(name, "--state"))
-		a->mutants.state = a->p.state = value;
-	else if (!strcmp(name, "--hints"))
-		a->mutants.hints = value;
-	else if (!strcmp(name, "--learn"))
-		a->mutants.learn = value;
-	else if (!strcmp(name, "--equivalent"))
-		a->mutants.equivalent = value;
-	else if (!strcmp(name, "--image"))
-		a->image = value;
-	else if (!strcmp(name, "--floor"))
-		a->floor = (uint32_t)strtoul(value, NULL, 0);
-	else if (!strcmp(name, "--top"))
-		a->top = (uint32_t)strtoul(value, NULL, 0);
-	else
-		return bad("no such option", name);
+	if (!strcmp(name, "--media"))
+		return set_media(a, value);
+	for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)
+		if (!strcmp(name, options[i].name)) {
+			a->p.any_seed &= strcmp(name, "--seed") != 0;
+			return set(a, &options[i], value);
+		}
+	return bad("no such option", name);
+}
+
+static int add_name(struct args *a, const char *name)
+{
+	if (a->p.name_cnt == sizeof(a->p.name) / sizeof(a->p.name[0]))
+		return bad("more names than there is room for", name);
+	a->p.name[a->p.name_cnt++] = name;
 	return 0;
 }
 
 static int parse(struct args *a, int argc, char **argv)
 {
-	for (int i = 2; i < argc; i++) {
-		if (argv[i][0] == '-') {
-			int rc = option(a, argv[i], argv[i + 1]);
+	int rc = 0;
 
-			if (rc)
-				return rc;
+	for (int i = 2; !rc && i < argc; i++) {
+		if (argv[i][0] == '-') {
+			rc = option(a, argv[i], argv[i + 1]);
 			i++;
-		} else if (a->p.name_cnt < 64) {
-			a->p.name[a->p.name_cnt++] = argv[i];
+		} else {
+			rc = add_name(a, argv[i]);
 		}
 	}
-	return 0;
+	a->mutants.state = a->p.state;
+	a->mutants.seconds = a->p.opt.seconds;
+	return rc;
+}
+
+/* Does W have this name? It may be the first words of it. */
+static bool named(const struct crash_workload *w, const char *name)
+{
+	size_t len = strlen(name);
+
+	return !strncmp(w->name, name, len) && (w->name[len] == 0 || w->name[len] == '.');
 }
 
 bool crash_wanted(const struct crash_plan *p, const struct crash_workload *w)
 {
-	for (unsigned int i = 0; i < p->name_cnt; i++) {
-		size_t len = strlen(p->name[i]);
-
-		if (!strncmp(w->name, p->name[i], len) &&
-		    (w->name[len] == 0 || w->name[len] == '.'))
+	for (unsigned int i = 0; i < p->name_cnt; i++)
+		if (named(w, p->name[i]))
 			return true;
-	}
 	return p->name_cnt == 0;
+}
+
+/* A name that nothing has is a mistake: what it meant would not be crashed, and the rest called ok. */
+static int names_known(const struct crash_plan *p)
+{
+	for (unsigned int n = 0; n < p->name_cnt; n++) {
+		int i = 0;
+
+		while (crash_workloads[i] &&
+		       (!named(crash_workloads[i], p->name[n]) ||
+			(p->quick && !crash_workloads[i]->quick) ||
+			(p->media && !(p->media & crash_workloads[i]->media))))
+			i++;
+		if (crash_workloads[i])
+			continue;
+		fprintf(stderr, "twzcrash: no such workload%s%s: %s\n", p->quick ? " is quick" : "",
+			p->media ? " has that medium" : "", p->name[n]);
+		return 2;
+	}
+	return 0;
 }
 
 static const struct crash_workload *find(const struct args *a)
@@ -218,30 +287,92 @@ static int coverage(struct args *a)
 	return rc;
 }
 
+static int write_covered(const char *file)
+{
+	FILE *f = fopen(file, "w");
+
+	if (!f)
+		return bad("cannot write the file of --image", file);
+	sim_cover_write(f);
+	return fclose(f) ? bad("cannot write the file of --image", file) : 0;
+}
+
+static int mutants_of(struct args *a)
+{
+	int rc, err;
+
+	if (!a->mutants.list || !a->image)
+		return crash_mutants(&a->p, &a->mutants);
+	rc = sim_cover_start() ? bad("no memory for --image", a->image)
+			       : crash_mutants(&a->p, &a->mutants);
+	err = write_covered(a->image);
+	return rc ? rc : err;
+}
+
 static int flushes(struct args *a)
 {
-	int rc = 0;
+	int rc = 0, walked = 0;
 
 	for (int i = 0; crash_workloads[i]; i++)
 		for (int m = 0; m < 2; m++) {
 			unsigned int bit = m ? CRASH_PAGE : CRASH_LINE;
 
 			a->p.opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
-			if (crash_wanted(&a->p, crash_workloads[i]) &&
-			    crash_workloads[i]->media & bit && (!a->p.media || a->p.media & bit))
-				rc |= crash_flushes_of(crash_workloads[i], &a->p.opt);
+			if (!crash_wanted(&a->p, crash_workloads[i]) ||
+			    !(crash_workloads[i]->media & bit) ||
+			    (a->p.media && !(a->p.media & bit)))
+				continue;
+			walked++;
+			rc |= crash_flushes_of(crash_workloads[i], &a->p.opt);
 		}
-	rc |= crash_flushes_print(a->mutants.equivalent);
-	return rc;
+	rc |= crash_flushes_print(a->mutants.equivalent, !a->p.name_cnt && !a->p.media);
+	return walked ? rc : bad("no workload", "flushes");
 }
 
-static uint64_t default_seed(void)
+/* $SEED, or the clock. */
+static int default_seed(uint64_t *seed)
 {
 	const char *env = getenv("SEED");
 	struct timespec ts;
 
 	clock_gettime(CLOCK_REALTIME, &ts);
-	return env ? strtoull(env, NULL, 0) : (uint64_t)ts.tv_nsec ^ (uint64_t)ts.tv_sec;
+	*seed = (uint64_t)ts.tv_nsec ^ (uint64_t)ts.tv_sec;
+	return env && !number(env, UINT64_MAX, seed) ? bad("is no number", "SEED") : 0;
+}
+
+static bool help_wanted(int argc, char **argv)
+{
+	for (int i = 1; i < argc && i < 3; i++)
+		if (!strcmp(argv[i], "--help") || !strcmp(argv[i], "-h"))
+			return true;
+	return false;
+}
+
+static int command(struct args *a, const char *name)
+{
+	struct crash_result res;
+
+	if (!strcmp(name, "run") || !strcmp(name, "quick"))
+		return crash_plan_once(&a->p);
+	if (!strcmp(name, "long"))
+		return crash_plan_long(&a->p);
+	if (!strcmp(name, "mutants"))
+		return mutants_of(a);
+	if (!strcmp(name, "thrice"))
+		return crash_plan_thrice(&a->p);
+	if (!strcmp(name, "flushes"))
+		return flushes(a);
+	if (!strcmp(name, "coverage"))
+		return coverage(a);
+	if (!strcmp(name, "log"))
+		return print_log(a);
+	if (!strcmp(name, "kill") && a->p.opt.kill_first && find(a))
+		return crash_kill(find(a), &a->p.opt, &res);
+	if (!strcmp(name, "death") && a->p.opt.kill_first && find(a))
+		return crash_death(find(a), &a->p.opt, &res);
+	if (!strcmp(name, "repro") && a->image && find(a))
+		return crash_repro(find(a), &a->p.opt, a->image, a->floor, a->top);
+	return bad("no such command, or something it needs is missing", name);
 }
 
 int main(int argc, char **argv)
@@ -257,40 +388,29 @@ int main(int argc, char **argv)
 			       .jobs = (unsigned int)sysconf(_SC_NPROCESSORS_ONLN)}};
 	int rc;
 
-	a.p.opt.seed = default_seed();
+	if (help_wanted(argc, argv))
+		return fputs(usage, stdout) < 0;
 	if (argc < 2)
 		return bad("no command", "");
-	rc = parse(&a, argc, argv);
+	rc = default_seed(&a.p.opt.seed);
+	if (!rc)
+		rc = parse(&a, argc, argv);
+	a.p.quick = !strcmp(argv[1], "quick");
+	if (a.p.quick && a.p.opt.limit == 2000)
+		a.p.opt.limit = 120;
+	if (!rc)
+		rc = names_known(&a.p);
 	if (rc)
 		return rc;
+	if (!strcmp(argv[1], "list")) {
+		list();
+		return 0;
+	}
 	a.p.opt.counts = crash_counts_new((uint64_t)1 << 25);
 	if (!a.p.opt.counts)
 		return bad("no memory", "counts");
 	crash_dirs_sweep();
-	if (!strcmp(argv[1], "list")) {
-		list();
-	} else if (!strcmp(argv[1], "run")) {
-		rc = crash_plan_once(&a.p);
-	} else if (!strcmp(argv[1], "long")) {
-		rc = crash_plan_long(&a.p);
-	} else if (!strcmp(argv[1], "quick")) {
-		if (a.p.opt.limit == 2000)
-			a.p.opt.limit = 120;
-		a.p.quick = true;
-		rc = crash_plan_once(&a.p);
-	} else if (!strcmp(argv[1], "mutants")) {
-		rc = crash_mutants(&a.p, &a.mutants);
-	} else if (!strcmp(argv[1], "flushes")) {
-		rc = flushes(&a);
-	} else if (!strcmp(argv[1], "coverage")) {
-		rc = coverage(&a);
-	} else if (!strcmp(argv[1], "log")) {
-		rc = print_log(&a);
-	} else if (!strcmp(argv[1], "repro") && a.image && find(&a)) {
-		rc = crash_repro(find(&a), &a.p.opt, a.image, a.floor, a.top);
-	} else {
-		rc = bad("no such command, or something it needs is missing", argv[1]);
-	}
+	rc = command(&a, argv[1]);
 	crash_dir_remove();
 	return rc;
 }

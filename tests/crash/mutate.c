@@ -9,8 +9,7 @@
  *
  * A run may be done in parts: what was found stands in a file.
  */
-#include "mutate.h"
-#include "mutate_list.h"
+#include "mutate_int.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -20,59 +19,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
-#define MUTANT_MAX  1024
-#define RUN_MAX	    256
-#define HASH_MAX    64
-#define HINT_MAX    8
 #define COST_SAMPLE 32000 /* by cost() */
-
-/* A workload on a medium. */
-struct run {
-	const struct crash_workload *w;
-	enum sim_media media;
-	struct crash_sites *sites; /* shared: by enum where */
-};
-
-/* Where a call is made: by the workload, in a recovery from it, by who goes on after a death in it. */
-enum where {
-	IN_RUN,
-	IN_RECOVERY,
-	AFTER_DEATH,
-	WHERES,
-};
-
-struct mutant {
-	struct mutant_id id;
-	uint64_t hash[HASH_MAX];
-	uint32_t hash_cnt;
-	uint16_t run[RUN_MAX],
-		dead[RUN_MAX];	/* workloads: made in the run or a recovery; after a death */
-	bool recovery[RUN_MAX]; /* run[i] makes it in a recovery only */
-	uint32_t run_cnt, dead_cnt;
-	bool skip;	    /* not in the sample */
-	unsigned int known; /* so many calls with these callers are in the list of equivalents */
-	struct caught_by hint[HINT_MAX];
-	unsigned int hint_cnt;
-};
-
-/* Shared: what became of it. */
-struct outcome {
-	bool done, caught;
-	uint64_t images;
-	struct caught_by by;
-};
-
-struct all {
-	const struct crash_plan *p;
-	const struct mutant_options *mo;
-	struct run run[RUN_MAX];
-	uint32_t run_cnt;
-	struct mutant *mut; /* MUTANT_MAX */
-	uint32_t mut_cnt;
-	struct outcome *out;
-	int state; /* file to append to, or -1 */
-	double until;
-};
 
 static double now(void)
 {
@@ -82,23 +29,43 @@ static double now(void)
 	return (double)ts.tv_sec + (double)ts.tv_nsec / 1e9;
 }
 
+/* Is there room for one more than CNT, of MAX? */
+static bool room(struct all *a, uint32_t cnt, uint32_t max, const char *what)
+{
+	if (cnt < max)
+		return true;
+	if (!a->full)
+		printf("FAIL: more than %u %s: raise the limit in mutate.c\n", max, what);
+	a->full = true;
+	return false;
+}
+
 /* --- gathering --- */
 
-/* The first two functions of a chain, with and without files and lines. */
-static bool name_of(const struct sim_ev *ev, struct mutant_id *id)
+/* The first two functions of a chain, with and without files and lines. False: the workload's own call, or an error. */
+static bool name_of(struct all *a, const struct sim_ev *ev, struct mutant_id *id)
 {
-	char chain[700], *end, *own;
-	size_t n = 0;
+	char chain[2000], *end, *own, *medium;
+	size_t n = 0, len;
 
 	crash_chain(ev, chain, sizeof(chain));
 	end = strstr(chain, " < ");
-	own = strstr(chain, "(workloads_");
-	if (!end || (own && own < end)) /* the workload's own call, not the library's */
+	own = strstr(chain, "workloads_");
+	medium = strstr(chain, "sim_media.c");
+	if (!chain[0] || (own && (!end || own < end)) || (medium && (!end || medium < end)))
+		return false; /* the workload's own, or the harness's */
+	if (!end) {
+		printf("FAIL: a call that nobody can be asked for: %s\n", chain);
+		a->full = true;
 		return false;
+	}
 	end = strstr(end + 3, " < ");
 	if (end)
 		*end = 0;
-	snprintf(id->at, sizeof(id->at), "%.*s", (int)sizeof(id->at) - 1, chain);
+	len = strlen(chain);
+	if (!room(a, (uint32_t)len, sizeof(id->at), "characters in the name of a call"))
+		return false;
+	memcpy(id->at, chain, len + 1);
 	for (const char *c = chain; *c && n + 1 < sizeof(id->fns); c++) {
 		if (c[0] == ' ' && c[1] == '(')
 			c += strcspn(c, ")");
@@ -106,12 +73,12 @@ static bool name_of(const struct sim_ev *ev, struct mutant_id *id)
 			id->fns[n++] = *c;
 	}
 	id->fns[n] = 0;
-	return true;
+	return room(a, (uint32_t)n + 1, sizeof(id->fns), "characters in the names of functions");
 }
 
-static bool add_run(uint16_t *list, uint32_t *cnt, uint32_t run)
+static bool add_run(struct all *a, uint16_t *list, uint32_t *cnt, uint32_t run)
 {
-	if ((*cnt && list[*cnt - 1] == run) || *cnt == RUN_MAX)
+	if ((*cnt && list[*cnt - 1] == run) || !room(a, *cnt, RUN_MAX, "workloads of a call"))
 		return false;
 	list[(*cnt)++] = (uint16_t)run;
 	return true;
@@ -125,27 +92,27 @@ static bool has_hash(const struct mutant *m, uint64_t hash)
 	return false;
 }
 
-/* The mutant of a call; NULL: the workload's own, or too many. */
+/* The mutant of a call; NULL: the workload's own, or an error. */
 static struct mutant *mutant_of(struct all *a, const struct crash_site *site, enum sim_media media)
 {
 	struct mutant_id id = {.kind = site->mut.kind, .media = media};
 	struct mutant *m;
 	uint64_t hash;
 
-	if (!name_of(&site->ev, &id))
+	if (!name_of(a, &site->ev, &id))
 		return NULL;
 	for (m = a->mut; m < a->mut + a->mut_cnt; m++)
 		if (m->id.kind == id.kind && m->id.media == media && !strcmp(m->id.at, id.at))
 			break;
-	if (a->mut_cnt == MUTANT_MAX)
-		return NULL;
 	if (m == a->mut + a->mut_cnt) {
+		if (!room(a, a->mut_cnt, MUTANT_MAX, "call sites"))
+			return NULL;
 		m->id = id;
 		a->mut_cnt++;
 	}
 	/* By whatever further callers: a trial may come there by others than were met here. */
 	hash = site_part_hash(&site->ev, crash_depth(&site->ev, 2));
-	if (!has_hash(m, hash) && m->hash_cnt < HASH_MAX)
+	if (!has_hash(m, hash) && room(a, m->hash_cnt, HASH_MAX, "ways to one call site"))
 		m->hash[m->hash_cnt++] = hash;
 	return m;
 }
@@ -158,10 +125,10 @@ static void add_sites(struct all *a, uint32_t run, enum where where)
 	for (uint32_t i = 0; i < s->cnt; i++) {
 		struct mutant *m = mutant_of(a, &s->site[i], r->media);
 
-		if (m && where != AFTER_DEATH && add_run(m->run, &m->run_cnt, run))
+		if (m && where != AFTER_DEATH && add_run(a, m->run, &m->run_cnt, run))
 			m->recovery[m->run_cnt - 1] = where == IN_RECOVERY;
 		if (m && r->w->media & CRASH_KILL)
-			add_run(m->dead, &m->dead_cnt, run);
+			add_run(a, m->dead, &m->dead_cnt, run);
 	}
 }
 
@@ -215,8 +182,10 @@ static void list_runs(struct all *a)
 
 			if (!crash_wanted(p, crash_workloads[i]) ||
 			    !(crash_workloads[i]->media & bit) || (p->media && !(p->media & bit)) ||
-			    a->run_cnt == RUN_MAX || crash_workloads[i]->killed)
+			    crash_workloads[i]->killed)
 				continue;
+			if (!room(a, a->run_cnt, RUN_MAX, "workloads"))
+				return;
 			a->run[a->run_cnt].w = crash_workloads[i];
 			a->run[a->run_cnt++].media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
 		}
@@ -255,7 +224,7 @@ static int gather_all(struct all *a)
 			       CRASH_SITE_MAX);
 			rc = 1;
 		}
-	return rc;
+	return a->full ? 1 : rc;
 }
 
 /* --- trying --- */
@@ -331,10 +300,19 @@ static bool try_death(const struct mutant *m, const struct run *r, const struct 
 	return caught(out, r, &res, true, limit);
 }
 
-/* What caught it last time, with a little more than was enough then. */
-static void try_hints(const struct all *a, const struct mutant *m, struct outcome *out)
+/* How long it may take. */
+static uint64_t cost(const struct caught_by *by)
 {
-	for (unsigned int h = 0; h < m->hint_cnt && !out->caught; h++)
+	return by->limit * (by->dead ? 4 : 1);
+}
+
+/* What caught it last time, with a little more than was enough then. */
+static void try_hints(const struct all *a, const struct mutant *m, bool light, struct outcome *out)
+{
+	for (unsigned int h = 0; h < m->hint_cnt && !out->caught; h++) {
+		if (light && !(m->hint[h].which >> m->at_place & 1) &&
+		    cost(&m->hint[h]) > LIGHT_COST)
+			continue;
 		for (uint32_t i = 0; i < a->run_cnt && !out->caught; i++) {
 			const struct run *r = &a->run[i];
 
@@ -346,6 +324,7 @@ static void try_hints(const struct all *a, const struct mutant *m, struct outcom
 				try_run(m, r, &a->p->opt, m->hint[h].limit, recovery_only(a, m, r),
 					out);
 		}
+	}
 }
 
 /*
@@ -367,27 +346,29 @@ static void try_mutant(const struct all *a, const struct mutant *m, struct outco
 	} round[] = {{60, 30}, {300, 12}, {1500, 6}, {7500, 4}, {40000, 3}};
 	const struct crash_options *opt = &a->p->opt;
 	uint64_t rng = opt->seed | 1, limit;
+	bool light = m->known && !m->hard;
 	unsigned int most;
 
-	try_hints(a, m, out);
+	try_hints(a, m, light, out);
 	if (out->caught)
 		goto out;
 	/* One that needs not be caught is looked at, in case its proof has become wrong, but not for long. */
-	most = !m->known ? 5 : !m->hint_cnt;
+	most = !light ? 5 : !m->hint_cnt;
 	for (unsigned int r = 0; r < most && round[r].limit <= opt->limit; r++)
-		for (uint32_t i = 0; i < m->run_cnt && i < (m->known ? 8 : round[r].most); i++) {
+		for (uint32_t i = 0; i < m->run_cnt && i < (light ? 8 : round[r].most); i++) {
 			const struct run *run = nth(a, m->run, m->run_cnt, i, round[r].most, &rng);
 
 			if (try_run(m, run, opt, round[r].limit, recovery_only(a, m, run), out))
 				goto out;
 		}
 	/* After a death only: nothing else can notice it. */
-	limit = m->known ? 400 : !m->run_cnt && opt->limit < 8000 ? 8000 : opt->limit;
-	if (m->known && m->run_cnt)
+	limit = light ? 400 : !m->run_cnt && opt->limit < 8000 ? 8000 : opt->limit;
+	if (light && m->run_cnt)
 		goto out;
 	for (uint32_t i = 0; i < m->dead_cnt && i < 4 && !out->caught; i++)
 		try_death(m, nth(a, m->dead, m->dead_cnt, i, 4, &rng), opt, limit, out);
 out:
+	out->light = light && !out->caught;
 	out->done = true;
 }
 
@@ -395,7 +376,7 @@ static void report(const struct mutant *m, const struct outcome *o)
 {
 	printf("%-8s %-7s %-4s %s%s %s\n",
 	       o->caught  ? "caught"
-	       : m->known ? "equal"
+	       : o->light ? "equal"
 			  : "SURVIVED",
 	       mutation_name[m->id.kind], m->id.media == SIM_MEDIA_LINE ? "line" : "page",
 	       o->caught ? o->by.workload : "-", o->caught && o->by.dead ? ", after a death," : "",
@@ -414,16 +395,16 @@ static void try_in_child(const struct all *a, uint32_t i)
 		return;
 	try_mutant(a, m, out);
 	report(m, out);
-	written = mutants_state_add(a->state, &m->id, out->caught ? &out->by : NULL);
+	written = mutants_state_add(a->state, &m->id, out->caught ? &out->by : NULL, out->light);
 	crash_dir_remove();
 	_exit(written ? 0 : 1);
 }
 
 /* How long it may take, for the order only: the cheap ones first. */
-static uint64_t cost(const struct mutant *m)
+static uint64_t cost_of(const struct mutant *m)
 {
 	if (m->hint_cnt)
-		return m->hint[0].limit * (m->hint[0].dead ? 4 : 1);
+		return cost(&m->hint[0]);
 	return m->run_cnt ? 100000 + m->known : 200000 + m->known;
 }
 
@@ -432,7 +413,7 @@ static void order(const struct all *a, uint32_t *list)
 	for (uint32_t i = 0; i < a->mut_cnt; i++) {
 		uint32_t at = i;
 
-		for (; at && cost(&a->mut[list[at - 1]]) > cost(&a->mut[i]); at--)
+		for (; at && cost_of(&a->mut[list[at - 1]]) > cost_of(&a->mut[i]); at--)
 			list[at] = list[at - 1];
 		list[at] = i;
 	}
@@ -463,60 +444,6 @@ static int try_all(struct all *a)
 	return rc;
 }
 
-/* --- the result --- */
-
-static bool same_place(const struct mutant *a, const struct mutant *b)
-{
-	return a->id.kind == b->id.kind && a->id.media == b->id.media &&
-	       !strcmp(a->id.fns, b->id.fns);
-}
-
-/* How many survivors at the place of mutant I are more than the list explains. */
-static unsigned int unexplained(const struct all *a, uint32_t i)
-{
-	unsigned int cnt = 0, known;
-
-	for (uint32_t k = 0; k < a->mut_cnt; k++) {
-		if (a->mut[k].skip || !a->out[k].done || a->out[k].caught ||
-		    !same_place(&a->mut[i], &a->mut[k]))
-			continue;
-		if (k < i)
-			return 0; /* told already */
-		cnt++;
-	}
-	known = a->mut[i].known;
-	return cnt > known ? cnt - known : 0;
-}
-
-static int summary(const struct all *a)
-{
-	unsigned int tried = 0, found = 0, open = 0, left = 0, n;
-	uint64_t images = 0;
-
-	printf("\n");
-	for (uint32_t i = 0; i < a->mut_cnt; i++) {
-		if (a->mut[i].skip)
-			continue;
-		left += !a->out[i].done;
-		tried += a->out[i].done;
-		images += a->out[i].images;
-		found += a->out[i].caught;
-		if (a->out[i].caught || !a->out[i].done)
-			continue;
-		n = unexplained(a, i);
-		open += n;
-		if (n)
-			printf("FAIL: nobody misses %s %s: %s\n", mutation_name[a->mut[i].id.kind],
-			       a->mut[i].id.media == SIM_MEDIA_LINE ? "line" : "page",
-			       a->mut[i].id.at);
-	}
-	printf("mutants: %u of %u call sites tried; %u caught, %u proved equivalent, %u survived; %llu images\n",
-	       tried, a->mut_cnt, found, tried - found - open, open, (unsigned long long)images);
-	if (left)
-		printf("mutants: not finished: %u are left for the next time\n", left);
-	return left ? 3 : open ? 1 : 0;
-}
-
 /* A sample is one of those that were caught last time, without much ado: they must be caught again. */
 static void choose(struct all *a, uint32_t sample)
 {
@@ -527,7 +454,7 @@ static void choose(struct all *a, uint32_t sample)
 		struct mutant *m = &a->mut[i];
 
 		m->skip = (sample && a->mo->hints &&
-			   (!m->hint_cnt || m->known || cost(m) > COST_SAMPLE)) ||
+			   (!m->hint_cnt || m->known || cost_of(m) > COST_SAMPLE)) ||
 			  (a->mo->only && !strstr(m->id.at, a->mo->only));
 		cnt += !m->skip;
 	}
@@ -549,57 +476,51 @@ static int by_limit(const void *a, const void *b)
 	return (x->limit > y->limit) - (x->limit < y->limit);
 }
 
+static unsigned int line_at(const char **at)
+{
+	const char *colon = strchr(*at, ':');
+
+	*at = colon ? colon + 1 : *at;
+	return colon ? (unsigned int)strtoul(colon + 1, NULL, 10) : 0;
+}
+
+/* Is the call of X before that of Y, at the same place? */
+static bool comes_before(const struct mutant_id *x, const struct mutant_id *y)
+{
+	const char *at = x->at, *bt = y->at;
+	unsigned int a = line_at(&at), b = line_at(&bt);
+
+	return a != b ? a < b : line_at(&at) < line_at(&bt);
+}
+
+static void number(struct all *a)
+{
+	for (uint32_t i = 0; i < a->mut_cnt; i++) {
+		struct mutant *m = &a->mut[i];
+
+		for (uint32_t k = 0; k < a->mut_cnt; k++)
+			m->at_place += mutants_same_place(&m->id, &a->mut[k].id) &&
+				       comes_before(&a->mut[k].id, &m->id);
+		(void)room(a, m->at_place, PLACE_MAX, "calls at one place");
+	}
+}
+
 /* What is known of each from files. */
 static void look_up(struct all *a)
 {
 	for (uint32_t i = 0; i < a->mut_cnt; i++) {
 		struct mutant *m = &a->mut[i];
-		int was = mutants_state_find(a->mo->state, &m->id, &a->out[i].by);
+		enum mutant_was was;
 
 		m->known = mutants_equivalent(a->mo->equivalent, &m->id);
+		was = mutants_state_find(a->mo->state, &m->id, m->known, &a->out[i].by);
 		m->hint_cnt = mutants_hints(a->mo->hints, &m->id, m->hint, HINT_MAX);
+		(void)room(a, m->hint_cnt, HINT_MAX, "hints for a call");
 		qsort(m->hint, m->hint_cnt, sizeof(*m->hint), by_limit);
-		a->out[i].done = was >= 0;
-		a->out[i].caught = was > 0;
+		a->out[i].done = was != MUTANT_UNTRIED;
+		a->out[i].caught = was == MUTANT_CAUGHT;
+		a->out[i].light = was == MUTANT_LIGHT;
 	}
-}
-
-/* Hints of what was caught now; what is the same for several calls stands there once. */
-static void learn(const struct all *a)
-{
-	FILE *f = a->mo->learn ? fopen(a->mo->learn, "w") : NULL;
-
-	if (!f)
-		return;
-	fputs("# What caught a mutant last time: it is tried first (twzcrash mutants --hints FILE; --learn FILE writes it).\n"
-	      "# KIND MEDIUM WORKLOAD power|death IMAGES CALLER < ITS CALLER\n",
-	      f);
-	for (uint32_t i = 0; i < a->mut_cnt; i++) {
-		const struct caught_by *by = &a->out[i].by;
-		bool told = !a->out[i].caught;
-
-		for (uint32_t k = 0; k < i && !told; k++)
-			told = a->out[k].caught && same_place(&a->mut[i], &a->mut[k]) &&
-			       a->out[k].by.limit == by->limit && a->out[k].by.dead == by->dead &&
-			       !strcmp(a->out[k].by.workload, by->workload);
-		if (!told)
-			mutants_hint_write(f, &a->mut[i].id, by);
-	}
-	fclose(f);
-}
-
-static unsigned int stale(const struct all *a)
-{
-	const struct mutant_id **id = calloc(a->mut_cnt + 1, sizeof(*id));
-	unsigned int cnt = 0;
-
-	for (uint32_t i = 0; id && i < a->mut_cnt; i++)
-		id[i] = &a->mut[i].id;
-	/* of all workloads only: others make other calls */
-	if (id && !a->p->name_cnt && !a->p->media)
-		cnt = mutants_stale(a->mo->equivalent, id, a->mut_cnt);
-	free(id);
-	return cnt;
 }
 
 /* Outcomes hold for this executable, this seed and this limit. Returns 1 if there can be no state, and has said why. */
@@ -626,43 +547,43 @@ static int state_begin(struct all *a)
 	return a->mo->state && a->state < 0;
 }
 
-static int list(const struct all *a)
+static int try_and_tell(struct all *a)
 {
-	for (uint32_t i = 0; i < a->mut_cnt; i++) {
-		const struct mutant *m = &a->mut[i];
+	bool whole = !a->mo->sample && !a->mo->only;
+	int rc, found;
 
-		printf("%-7s %-4s %3u %3u %s%s", mutation_name[m->id.kind],
-		       m->id.media == SIM_MEDIA_LINE ? "line" : "page", m->run_cnt, m->dead_cnt,
-		       m->known ? "(equivalent) " : "", m->id.at);
-		for (uint32_t r = 0; r < m->run_cnt && r < 4; r++)
-			printf("%s%s", r ? " " : ": ", a->run[m->run[r]].w->name);
-		printf("\n");
-	}
-	return 0;
+	choose(a, a->mo->sample);
+	/* From here on: on a busy machine gathering alone may take as long. */
+	a->until = a->mo->seconds ? now() + (double)a->mo->seconds : 1e18;
+	do
+		rc = try_all(a);
+	while (!rc && mutants_harder(a));
+	found = mutants_summary(a);
+	rc = rc ? rc : found;
+	if (mutants_wrong(a, whole && found != 3) && !rc)
+		rc = 1;
+	found = mutants_learn(a);
+	return rc ? rc : found;
 }
 
 static int mutants(struct all *a)
 {
-	int rc, found;
+	int rc;
 
+	if (a->mo->learn && !mutants_of_all(a)) {
+		printf("mutants: --learn: all workloads and both media, or what others caught would be forgotten\n");
+		return 2;
+	}
 	printf("mutants: seed %llu, up to %llu images for each on each workload\n",
 	       (unsigned long long)a->p->opt.seed, (unsigned long long)a->p->opt.limit);
 	if (state_begin(a))
 		return 2;
+	crash_where_paths = a->mo->list;
 	rc = gather_all(a);
 	if (!rc) {
+		number(a);
 		look_up(a);
-		if (a->mo->list)
-			return list(a);
-		choose(a, a->mo->sample);
-		/* From here on: on a busy machine gathering alone may take as long. */
-		a->until = a->mo->seconds ? now() + (double)a->mo->seconds : 1e18;
-		rc = try_all(a);
-		found = summary(a);
-		rc = rc ? rc : found;
-		if (!a->mo->sample && !a->mo->only && stale(a))
-			rc = rc ? rc : 1;
-		learn(a);
+		rc = a->full ? 1 : a->mo->list ? mutants_print(a) : try_and_tell(a);
 	}
 	if (a->state >= 0)
 		close(a->state);

@@ -8,6 +8,7 @@
 #include "run.h"
 #include "progress.h"
 #include "resume.h"
+#include "thrice.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define JOB_MAX 512
+#define JOB_MAX 4096
 #define NEWS_CAP                                                                                   \
 	((uint64_t)1 << 24) /* images one job may add to the counts; memory as it is needed */
 
@@ -67,8 +68,11 @@ static void plan_one(struct jobs *j, const struct crash_workload *w,
 			       struct crash_result *),
 		     uint64_t limit, double each)
 {
-	if (j->cnt == JOB_MAX)
-		abort();
+	if (j->cnt == JOB_MAX) {
+		fprintf(stderr, "twzcrash: more than %d runs: make JOB_MAX larger (run.c)\n",
+			JOB_MAX);
+		exit(2);
+	}
 	j->job[j->cnt] = (struct job){.w = w, .fn = fn, .opt = *opt, .guess = (double)limit * each};
 	j->job[j->cnt++].opt.limit = limit;
 }
@@ -379,6 +383,18 @@ static bool begin(struct campaign *c, struct crash_plan *p, bool is_long)
 	return c->state != NULL;
 }
 
+/* A run that opened no image has shown nothing, unless none was asked for. */
+static bool nothing(const struct campaign *c)
+{
+	if (!c->sum.runs)
+		fprintf(stderr, "twzcrash: no such workload\n");
+	else if (!c->sum.reopened && c->p->opt.limit)
+		fprintf(stderr, "twzcrash: no image was opened\n");
+	else
+		return false;
+	return true;
+}
+
 int crash_plan_once(struct crash_plan *p)
 {
 	struct campaign c;
@@ -391,11 +407,7 @@ int crash_plan_once(struct crash_plan *p)
 	rc = plan_run(&c);
 	print(p, &c.sum, now() - c.t0);
 	resume_close(c.state);
-	if (!c.sum.runs && !c.unwritten) {
-		fprintf(stderr, "twzcrash: no such workload\n");
-		return 2;
-	}
-	return c.unwritten ? 2 : rc ? rc : enough(p);
+	return c.unwritten ? 2 : rc ? rc : nothing(&c) ? 2 : enough(p);
 }
 
 int crash_plan_long(struct crash_plan *p)
@@ -414,9 +426,51 @@ int crash_plan_long(struct crash_plan *p)
 		fflush(stdout);
 		rc = plan_run(&c);
 		print(p, &c.sum, now() - c.t0);
+		if (!rc && !stopped && nothing(&c))
+			rc = 2;
 		p->opt.seed++;
 		p->opt.limit += p->opt.limit / 4;
 	}
 	resume_close(c.state);
 	return c.unwritten ? 2 : rc;
+}
+
+static int thrice_apart(const struct crash_workload *w, const struct crash_options *opt)
+{
+	int rc = crash_thrice(w, opt);
+
+	crash_dir_remove();
+	return rc;
+}
+
+/* A process for each, JOBS at a time. */
+int crash_plan_thrice(const struct crash_plan *p)
+{
+	unsigned int busy = 0, began = 0;
+	int rc = 0, status;
+
+	for (int i = 0; crash_workloads[i]; i++)
+		for (int m = 0; m < 2; m++) {
+			const struct crash_workload *w = crash_workloads[i];
+			struct crash_options opt = p->opt;
+			unsigned int bit = m ? CRASH_PAGE : CRASH_LINE;
+
+			if (!(p->name_cnt ? crash_wanted(p, w) : w->thrice) || !(w->media & bit) ||
+			    (p->media && !(p->media & bit)))
+				continue;
+			opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
+			if (busy == p->jobs && wait(&status) > 0) {
+				rc |= status != 0;
+				busy--;
+			}
+			began++;
+			busy++;
+			if (crash_fork() == 0)
+				_exit(thrice_apart(w, &opt));
+		}
+	while (wait(&status) > 0)
+		rc |= status != 0;
+	if (!began)
+		fprintf(stderr, "twzcrash: no such workload\n");
+	return began ? rc : 2;
 }

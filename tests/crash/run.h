@@ -33,4 +33,7 @@ int crash_plan_once(struct crash_plan *p);
 /* Again and again with other seeds, until it is stopped or something fails. */
 int crash_plan_long(struct crash_plan *p);
 
+/* Three crashes, at every point of each, of the workloads named or else those small enough. */
+int crash_plan_thrice(const struct crash_plan *p);
+
 #endif

@@ -4,7 +4,7 @@
  * The image is a file in shared memory. Every mapping handed out is registered, so that the
  * compiler hooks (hooks.c) can turn the address of a store into an offset of the image. The
  * recording process appends events to a log that the parent reads after it has ended. One
- * simulated store per process.
+ * simulated store per process, or a pair of them.
  */
 #ifndef CRASH_SIM_H
 #define CRASH_SIM_H
@@ -22,7 +22,26 @@
 #define SIM_IMAGE_MAX ((uint64_t)2 << 30)
 /* Images up to here are looked at as a whole, larger ones by the pages that are not holes. */
 #define SIM_IMAGE_SMALL ((uint64_t)8 << 20)
-#define SIM_PC_CNT	6
+#define SIM_PC_CNT	10
+
+/*
+ * Two stores in one image, so that one log has the events of both, and units of one are as independent of units of the other
+ * as of each other: a page with this, then PATH, then PATH SIM_SECOND. Growth of one of them is a durable write of a word.
+ */
+#define SIM_SECOND     "-2"
+#define SIM_PAIR_MAGIC 0x7269617070617773ull
+#define SIM_PAIR_EACH  ((uint64_t)2 << 20)
+#define SIM_PAIR_LEN   (SIM_PAGE + 2 * SIM_PAIR_EACH)
+struct sim_pair {
+	uint64_t magic;
+	uint64_t len[2]; /* 0: there is none */
+	/*
+	 * The name of the second: a word of the directory, which renameat2() stores and fsync() of the directory makes durable.
+	 * 0: PATH SIM_SECOND; 1: the same with SIM_PART behind it.
+	 */
+	uint64_t name;
+};
+#define SIM_PART ".part"
 
 enum sim_media {
 	SIM_MEDIA_LINE = 0, /* persistent memory: flush and fence */
@@ -122,9 +141,12 @@ void sim_kill_scan(const char *dir);
  */
 enum sim_cover_bits {
 	SIM_COVER_RAN = 1,
-	SIM_COVER_IMAGE = 2, /* it stored to the image, between two crash points */
+	SIM_COVER_IMAGE = 2,  /* it stored to the image, between two crash points */
+	SIM_COVER_BEFORE = 4, /* it stored to the image, before the first crash point */
 };
+extern bool sim_covers;
 int sim_cover_start(void);
+void sim_cover(uint64_t pc, enum sim_cover_bits bits);
 /* Lines "OFFSET BITS" of the addresses behind the calls of the hooks, from the start of the executable. */
 void sim_cover_write(FILE *f);
 

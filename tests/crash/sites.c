@@ -17,6 +17,8 @@ static enum mutation_kind kind_of(const struct sim_ev *ev)
 		return MUTATE_DROP_SYNC;
 	case EV_WRITE:
 		return MUTATE_DROP_WRITE;
+	case EV_NTSTORE:
+		return MUTATE_CACHE_COPY;
 	case EV_STORE: /* only atomic stores know their callers */
 		return ev->pc[1] ? MUTATE_DROP_STORE : MUTATE_NONE;
 	default:

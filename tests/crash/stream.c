@@ -8,6 +8,7 @@
 #include "stream.h"
 #include "fixed.h"
 #include "resident.h"
+#include "thrice.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -244,8 +245,13 @@ static int second_crash(const struct walk *w, struct verdict *v, bool apart)
 	if (crash_record_recovery(s->w, &opt, &rec, w->img.floor, w->img.top, v->why,
 				  sizeof(v->why)))
 		return -1;
-	crash_enumerate(s->w, &rec, &opt, &res);
+	if (opt.recovered)
+		opt.recovered(s->w, opt.media, rec.log);
+	else
+		crash_enumerate(s->w, &rec, &opt, &res);
 	crash_record_again_free(&rec);
+	if (opt.thrice)
+		thrice_add(opt.thrice, opt.depth, &res);
 	v->second += res.reopened;
 	if (!res.failed)
 		return 0;
@@ -262,7 +268,7 @@ struct opener {
 
 static struct opener opener;
 
-static int opener_start(bool apart)
+int stream_here(bool apart)
 {
 	struct opener *o = &opener;
 
@@ -282,7 +288,7 @@ static int open_image(const struct walk *w, struct verdict *v, const struct open
 {
 	const struct stream *s = w->s;
 	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 8 == 1 ? CRASH_READ_FIRST : 0);
-	bool copied = no % 8 == 3;
+	bool copied = no % 8 == 3 && !s->w->pair;
 	struct crash c = {.w = s->w,
 			  .media = s->opt->media,
 			  .path = copied ? crash_copy_path() : crash_image_path(),
@@ -312,12 +318,15 @@ static int open_image(const struct walk *w, struct verdict *v, const struct open
 static int try_image(const struct walk *w, struct verdict *v, const struct opener *o)
 {
 	const struct stream *s = w->s;
-	uint64_t no = s->img_no + v->current;
+	uint64_t no = s->opt->thrice ? s->opt->thrice->no : s->img_no + v->current;
 	uint32_t every = s->opt->second;
 	int rc;
 
 	alarm(s->opt->timeout);
 	fixed_start(mix(~s->opt->seed, no)); /* times lie on the medium, too */
+	if (s->opt->thrice)
+		thrice_image(s->opt->thrice, s->opt, s->rec, w->out, w->img.off, w->img.floor,
+			     w->img.top);
 	rc = open_image(w, v, o, no);
 	if (rc)
 		return rc;
@@ -360,7 +369,7 @@ static void worker(const struct stream *s, uint32_t from, bool apart)
 	walk_start(&w, s, s->base, image_buffer_new());
 	crash_dir_adopt();
 	crash_dir_clear();
-	if (opener_start(apart))
+	if (stream_here(apart))
 		_exit(96);
 	follow(&w, &opener, from);
 	_exit(0);
@@ -452,8 +461,11 @@ static void run_here(struct stream *s)
 
 	walk_start(&w, s, s->base, image_buffer_new());
 	memset(s->v, 0, sizeof(*s->v));
-	if (follow(&w, &opener, 0))
+	if (follow(&w, &opener, 0)) {
+		if (s->opt->thrice)
+			memcpy(s->opt->thrice->why, s->v->why, sizeof(s->v->why));
 		_exit(WORKER_AGAIN);
+	}
 	s->res->reopened += s->v->reopened;
 	s->res->second += s->v->second;
 	image_buffer_free(w.out, s->pages.end);

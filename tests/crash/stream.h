@@ -23,6 +23,8 @@ struct failure {
 
 struct stream;
 
+/* This process opens images itself from now on (crash_options.here). APART: second crashes in processes of their own. */
+int stream_here(bool apart);
 struct stream *stream_new(const struct crash_workload *w, const struct crash_record *rec,
 			  const struct crash_options *opt, struct crash_result *res);
 void stream_free(struct stream *s);

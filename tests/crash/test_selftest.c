@@ -3,7 +3,7 @@
  */
 #include "t.h"
 
-#include "enum.h"
+#include "thrice.h"
 #include "toy.h"
 
 const struct crash_workload *const crash_workloads[] = {NULL};
@@ -132,6 +132,47 @@ static void every_call_site_of_the_right_program_is_needed(void)
 	T_TRUE(sites >= 12);
 }
 
+/* Every image of one and two crashes is right. */
+static void a_third_crash_is_at_every_point(void)
+{
+	struct crash_options opt = {.seed = t_seed(), .timeout = 10, .keep_dir = "/tmp"};
+	struct crash_result res;
+
+	for (int m = SIM_MEDIA_LINE; m <= SIM_MEDIA_PAGE; m++) {
+		opt.media = (enum sim_media)m;
+		opt.quiet = true;
+		opt.second = 1;
+		opt.limit = opt.second_limit = 100000;
+		memset(&res, 0, sizeof(res));
+		T_EQ(crash_run(&toy_third, &opt, &res), 0);
+		T_TRUE(res.second > 20);
+		T_EQ(crash_thrice(&toy_third, &opt), 1);
+		T_EQ(crash_thrice(&toy_right, &opt), 0);
+	}
+	crash_dir_remove();
+}
+
+/* The same death again finds it again, and so does a look at what the dead left. */
+static void a_death_that_goes_wrong_is_kept(void)
+{
+	struct crash_options opt = {.media = SIM_MEDIA_LINE,
+				    .seed = 5,
+				    .timeout = 10,
+				    .limit = 100,
+				    .keep_dir = crash_dir()};
+	struct crash_result res;
+	char file[300];
+
+	T_EQ(crash_kill(&toy_left, &opt, &res), 1);
+	T_HAS(res.why, "killed at point");
+	opt.kill_first = 2;
+	T_EQ(crash_kill(&toy_left, &opt, &res), 1);
+	T_HAS(res.why, "killed at point 2 of");
+	snprintf(file, sizeof(file), "%s/toy.left-kill-line-5-2-0.img", crash_dir());
+	T_EQ(crash_repro(&toy_left, &opt, file, 0, 1), 1);
+	crash_dir_remove();
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -144,6 +185,8 @@ int main(int argc, char **argv)
 		T_CASE(sixteen_bytes_are_not_atomic),
 		T_CASE(writes_and_pages_tear_at_sectors),
 		T_CASE(every_call_site_of_the_right_program_is_needed),
+		T_CASE(a_third_crash_is_at_every_point),
+		T_CASE(a_death_that_goes_wrong_is_kept),
 		T_END,
 	};
 

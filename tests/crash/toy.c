@@ -237,6 +237,29 @@ static int run_torn_page(struct crash *c)
 	return 0;
 }
 
+/*
+ * Recovery says on the medium that it has begun, and takes it back when it has ended. When it finds that two
+ * before it did not end, it spoils the state: only a third crash shows that.
+ */
+static int third_open(struct crash *c)
+{
+	uint64_t *tries;
+	int rc = toy_open(c);
+
+	if (rc || !c->recovering || c->read_only)
+		return rc;
+	tries = &img(c)->seq[0].pad[5];
+	if (*tries == 2)
+		img(c)->copy[current(img(c))].value[0]++;
+	++*tries;
+	make_durable(c, tries, 8, true, true);
+	*tries = 0;
+	make_durable(c, tries, 8, true, true);
+	return 0;
+}
+
+static const struct crash_kind third_kind = {third_open, toy_check, toy_close};
+
 #define TOY(id, text, media_bits, run_fn, show_fn)                                                 \
 	const struct crash_workload toy_##id = {.name = "toy." #id,                                \
 						.what = text,                                      \
@@ -256,3 +279,36 @@ TOY(torn16, "BUG: two words taken for atomic", CRASH_LINE | CRASH_PAGE, run_torn
 TOY(torn_write, "BUG: two sectors of one write taken for atomic", CRASH_PAGE, run_torn_write,
     show_sectors);
 TOY(torn_page, "BUG: a page taken for atomic", CRASH_PAGE, run_torn_page, show_far);
+const struct crash_workload toy_third = {
+	.name = "toy.third",
+	.what = "BUG: wrong after two recoveries that were interrupted",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.thrice = 16,
+	.kind = &third_kind,
+	.run = run_right,
+	.show = toy_show};
+
+/* --- process death: who is killed leaves a mark, and nobody takes it back --- */
+
+static int left_probe(struct crash *c)
+{
+	return img(c)->seq[1].pad[5] ? crash_why(c, "the mark of a dead process is left") : 0;
+}
+
+static int run_left(struct crash *c)
+{
+	img(c)->seq[1].pad[5] = 1;
+	CRASH_OP(c, update(c, 1, BUG_NONE));
+	img(c)->seq[1].pad[5] = 0;
+	return 0;
+}
+
+static const struct crash_kind left_kind = {toy_open, toy_check, toy_close, left_probe};
+
+const struct crash_workload toy_left = {
+	.name = "toy.left",
+	.what = "BUG: nobody cleans up after a process that was killed",
+	.media = CRASH_ALL,
+	.kind = &left_kind,
+	.run = run_left,
+	.show = toy_show};

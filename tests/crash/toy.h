@@ -8,6 +8,6 @@
 #include "twz/store.h"
 
 extern const struct crash_workload toy_right, toy_no_flush, toy_no_fence, toy_order,
-	toy_no_last_fence, toy_torn16, toy_torn_write, toy_torn_page;
+	toy_no_last_fence, toy_torn16, toy_torn_write, toy_torn_page, toy_third, toy_left;
 
 #endif

@@ -174,7 +174,8 @@ static void clear(const char *from, bool all)
 
 	while (d && (e = readdir(d))) {
 		if (e->d_name[0] == '.' ||
-		    (!all && (!strcmp(e->d_name, "img") || !strcmp(e->d_name, "copy"))))
+		    (!all && (!strcmp(e->d_name, "img") || !strcmp(e->d_name, "copy") ||
+			      !strcmp(e->d_name, "img" SIM_SECOND))))
 			continue;
 		snprintf(path, sizeof(path), "%s/%s", from, e->d_name);
 		unlink(path);
@@ -234,6 +235,27 @@ int crash_write_image(const char *path, const uint8_t *bytes, uint64_t len)
 	return rc;
 }
 
+int crash_first_image(const struct crash_workload *w, uint8_t **bytes, uint64_t *len)
+{
+	struct sim_pair *head;
+	char second[300];
+
+	*bytes = NULL;
+	*len = 0;
+	unlink(crash_image_path());
+	snprintf(second, sizeof(second), "%s%s", crash_image_path(), SIM_SECOND);
+	unlink(second);
+	if (!w->pair)
+		return w->empty_file ? crash_write_image(crash_image_path(), NULL, 0) : 0;
+	*len = SIM_PAIR_LEN;
+	*bytes = calloc(1, SIM_PAIR_LEN);
+	if (!*bytes)
+		return -1;
+	head = (void *)*bytes;
+	head->magic = SIM_PAIR_MAGIC;
+	return crash_write_image(crash_image_path(), *bytes, *len);
+}
+
 int crash_operations(struct crash *c)
 {
 	sim_kill_scan(crash_dir());
@@ -247,6 +269,9 @@ static int run(struct crash *c)
 		return -1;
 	if (c->w->setup && c->w->setup(c))
 		return -1;
+	/* What setup left in caches may have been written back, and is: so there are fewer images, and all of them are tried. */
+	if (c->w->thrice)
+		sim_mark(EV_SYNC_ALL, NULL, 0);
 	return crash_operations(c);
 }
 
@@ -301,9 +326,8 @@ int crash_record(const struct crash_workload *w, enum sim_media media, uint64_t 
 		snprintf(why, why_len, "no memory for the event log");
 		return -1;
 	}
-	unlink(path);
 	crash_dir_clear();
-	if (w->empty_file && crash_write_image(path, NULL, 0)) {
+	if (crash_first_image(w, &rec->start, &rec->start_len)) {
 		snprintf(why, why_len, "%s: %s", path, strerror(errno));
 		return -1;
 	}
@@ -354,6 +378,17 @@ static int go_on(struct crash *c, const struct crash_record *rec)
 	return c->w->again(c);
 }
 
+/* What the recovery decided stays so, while it is closed, too. */
+static int settled(struct crash *c, const struct crash_record *rec)
+{
+	int state =
+		c->w->kind->check(c) ? -1 : crash_state(c, rec, rec->floor, rec->states_known - 1);
+
+	if (state >= 0)
+		sim_mark_at(EV_SETTLED, (uint64_t)state);
+	return state < 0 ? -1 : 0;
+}
+
 static int record_recovery(const struct crash_workload *w, const struct crash_options *opt,
 			   const struct crash_record *rec)
 {
@@ -367,7 +402,8 @@ static int record_recovery(const struct crash_workload *w, const struct crash_op
 	sim_mode(opt->media, rec->log);
 	sim_mark(EV_START, NULL, 0);
 	if (w->kind->open(&c) || (w->again && !opt->settled && go_on(&c, rec)) ||
-	    w->kind->close(&c))
+	    (opt->thrice && settled(&c, rec)) ||
+	    (crash_record_closes && w->kind->settle && w->kind->settle(&c)) || w->kind->close(&c))
 		sim_mark(EV_FAIL, c.why, (uint32_t)strlen(c.why) + 1);
 	sim_audit();
 	free(c.text);

@@ -43,11 +43,14 @@ struct crash_workload {
 	unsigned int media; /* enum crash_media_bits it makes sense on */
 	bool quick;	    /* part of the quick test */
 	bool empty_file;    /* start from an existing file of 0 bytes instead of none */
+	bool pair;	    /* two stores, at crash.path and crash.path SIM_SECOND (sim.h) */
 	bool plain; /* made durable by twz_sync alone: what another process saw may still be lost */
 	bool huge;  /* never crashed a second time: an image is dear */
 	bool once;  /* opening changes the state: never look twice */
-	bool killed;	 /* processes die, and the power may fail then: no power failures else */
-	uint32_t share;	 /* percent of --limit it gets; 0: all of it */
+	uint32_t
+		thrice; /* so small that three crashes can be at every point of each: images a point, when not all (thrice.h) */
+	bool killed;	/* processes die, and the power may fail then: no power failures else */
+	uint32_t share; /* percent of --limit it gets; 0: all of it */
 	uint32_t second; /* one in so many images is crashed a second time; 0: as --second says */
 	const struct crash_kind *kind;
 	int (*setup)(struct crash *c); /* reach state 0; may be NULL */

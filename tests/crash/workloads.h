@@ -8,14 +8,15 @@
 
 extern const struct crash_workload wl_store_create, wl_object, wl_reclaim, wl_grow, wl_laps,
 	wl_close, wl_reuse, wl_table, wl_large_obj, wl_tx_wide, wl_name_grow, wl_persist, wl_prim,
-	wl_chain, wl_core_again, wl_store_named, wl_zeros;
+	wl_chain, wl_core_again, wl_store_named, wl_zeros, wl_core_word, wl_give, wl_tx_spans;
 extern const struct crash_workload wl_ptr, wl_fot_grow, wl_fot_set, wl_late;
 extern const struct crash_workload wl_tx_commit, wl_tx_abort, wl_tx_nested, wl_tx_large,
-	wl_tx_again, wl_tx_abort_one;
+	wl_tx_again, wl_tx_abort_one, wl_tx_word;
 extern const struct crash_workload wl_alloc, wl_realloc, wl_arena;
 extern const struct crash_workload wl_name, wl_name_many;
 extern const struct crash_workload wl_log_append, wl_log_checkpoint, wl_log_laps, wl_log_pad,
-	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create, wl_log_full, wl_log_pad_blocks;
+	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create, wl_log_full, wl_log_pad_blocks,
+	wl_log_word;
 
 extern const struct crash_kind db_kind;
 int db_open_flags(struct crash *c,
@@ -42,9 +43,15 @@ extern const struct crash_workload wl_db_commit, wl_db_one, wl_db_split, wl_db_m
 	wl_db_changes, wl_db_keep, wl_db_reopen, wl_db_again, wl_db_savepoint, wl_db_range,
 	wl_db_kinds, wl_db_long, wl_db_give, wl_db_grows, wl_db_shrinks, wl_db_fills, wl_db_lazy,
 	wl_db_ahead, wl_db_append, wl_db_batches, wl_db_group_first, wl_db_group, wl_db_group_space,
-	wl_db_last, wl_db_append_large, wl_db_append_few, wl_db_room, wl_db_compact, wl_db_spare,
-	wl_db_three;
-extern const struct crash_workload wl_sql_txn, wl_sql_savepoint, wl_sql_vacuum, wl_sql_native;
+	wl_db_last, wl_db_append_large, wl_db_append_few, wl_db_group_homes, wl_db_room,
+	wl_db_compact, wl_db_spare, wl_db_three;
+extern const struct crash_workload wl_sql_txn, wl_sql_savepoint, wl_sql_vacuum, wl_sql_alter,
+	wl_sql_full, wl_sql_incremental, wl_sql_journals, wl_sql_synchronous, wl_sql_exclusive,
+	wl_sql_spill, wl_sql_nolock, wl_sql_backup, wl_sql_native, wl_sql_indexes, wl_sql_conflicts,
+	wl_sql_names, wl_sql_nested, wl_sql_pinned, wl_sql_attach, wl_sql_attach_modes,
+	wl_sql_attach_native, wl_sql_attach_three, wl_sql_attach_vacuum, wl_sql_attach_stores;
+extern const struct crash_workload wl_move, wl_db_backup, wl_db_append_long, wl_db_word,
+	wl_db_stores, wl_db_stores_other;
 extern const struct crash_workload wl_huge_tx, wl_huge_commit;
 
 #endif

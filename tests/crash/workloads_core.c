@@ -302,3 +302,19 @@ const struct crash_workload wl_core_again = {
 	.run = again_run,
 	.show = show_objects,
 	.again = again_more};
+
+/* --- one object, and no more --- */
+
+static int word_run(struct crash *c)
+{
+	CRASH_OP(c, wl_create(c, 1, 4096, NULL));
+	return 0;
+}
+
+const struct crash_workload wl_core_word = {.name = "core.word",
+					    .what = "one object is created",
+					    .media = CRASH_LINE | CRASH_PAGE,
+					    .thrice = 24,
+					    .kind = &twz_kind,
+					    .run = word_run,
+					    .show = show_objects};

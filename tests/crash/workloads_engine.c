@@ -134,6 +134,29 @@ static int run_last(struct crash *c)
 ENGINE_WL_SHARE(wl_db_last, "last", "few stores", CRASH_ALL, false, setup_last, run_last,
 		SHARE_DEAR);
 
+/* One row, the first of a table: small enough for three crashes at every point of each. */
+static int setup_word(struct crash *c)
+{
+	CRASH_DO(c, db_rows(c, "t", 0, 1, 1, 8, 1));
+	return 0;
+}
+
+static int run_word(struct crash *c)
+{
+	CRASH_OP(c, db_rows(c, "t", 1, 1, 1, 8, 5));
+	return 0;
+}
+
+const struct crash_workload wl_db_word = {.name = "engine.word",
+					  .what = "one row, in one transaction",
+					  .media = CRASH_LINE | CRASH_PAGE,
+					  .share = SHARE_DEAR,
+					  .thrice = 4,
+					  .kind = &db_kind,
+					  .setup = setup_word,
+					  .run = run_word,
+					  .show = db_show};
+
 /* --- the same in one call, by the way that is usual where one thread writes for a while --- */
 
 static struct twzdb_table one_table(struct crash *c)
@@ -360,7 +383,7 @@ static int run_give(struct crash *c)
 	CRASH_OP(c, drop(c, "a")); /* gives back */
 	CRASH_OP(c, db_rows(c, "b", 2, 3, 1, 20000, 1));
 	CRASH_DO(c, twzdb_checkpoint(c->db));
-	CRASH_OP(c, db_rows(c, "b", 10, 4, 1, 900000, 2)); /* takes */
+	CRASH_OP(c, db_rows(c, "b", 10, 8, 1, 900000, 2)); /* takes */
 	CRASH_OP(c, db_rows(c, "b", 20, 40, 1, 300, 3));
 	return 0;
 }

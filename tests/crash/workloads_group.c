@@ -12,7 +12,9 @@
 
 #define OTHERS 2
 
-static int others = 1; /* databases beside the first */
+static int others = 1;	  /* databases beside the first */
+static bool apart;	  /* they lie in a store of their own */
+static bool second_first; /* and that is opened first */
 
 static struct twzdb *other(struct crash *c, int i)
 {
@@ -22,7 +24,11 @@ static struct twzdb *other(struct crash *c, int i)
 static int open_other(struct crash *c, int i, uint32_t flags)
 {
 	static const char *const name[OTHERS] = {"other", "third"};
-	struct twz_store_options so = {.size = sizeof(so), .backend = c->backend};
+	struct twz_store_options so = {.size = sizeof(so),
+				       .backend = c->backend,
+				       .initial_len = TWZ_KIND_LEN,
+				       .journal_len = 16 << 10};
+	char path[300];
 	struct twzdb_options opt = {.size = sizeof(opt),
 				    .flags = flags,
 				    .name = name[i],
@@ -30,8 +36,12 @@ static int open_other(struct crash *c, int i, uint32_t flags)
 				    .initial_len = 128 << 10,
 				    .store_options = &so};
 	struct twzdb *db = NULL;
-	int rc = twzdb_open(c->path, &opt, &db);
+	int rc;
 
+	snprintf(path, sizeof(path), "%s%s", c->path, apart ? SIM_SECOND : "");
+	if (apart && flags & TWZDB_CREATE)
+		so.flags = TWZ_STORE_CREATE;
+	rc = twzdb_open(path, &opt, &db);
 	c->user[i] = db;
 	return rc;
 }
@@ -49,9 +59,12 @@ static int group_close(struct crash *c)
 
 static int open_all(struct crash *c, uint32_t flags)
 {
-	CRASH_DO(c, db_open_flags(c, flags));
+	if (!second_first)
+		CRASH_DO(c, db_open_flags(c, flags));
 	for (int i = 0; i < others; i++)
 		CRASH_DO(c, open_other(c, i, flags));
+	if (second_first)
+		CRASH_DO(c, db_open_flags(c, flags));
 	return 0;
 }
 
@@ -68,12 +81,31 @@ static int group_open(struct crash *c)
 static int pair_open(struct crash *c)
 {
 	others = 1;
+	apart = second_first = false;
 	return group_open(c);
 }
 
 static int three_open(struct crash *c)
 {
 	others = 2;
+	apart = second_first = false;
+	return group_open(c);
+}
+
+static int stores_open(struct crash *c)
+{
+	others = 1;
+	apart = true;
+	second_first = false;
+	return group_open(c);
+}
+
+/* Whichever of them is the coordinator's, in one of the two it is opened last. */
+static int stores_open_other(struct crash *c)
+{
+	others = 1;
+	apart = true;
+	second_first = c->recovering;
 	return group_open(c);
 }
 
@@ -142,6 +174,11 @@ static const struct crash_kind pair_kind = {pair_open,	  group_check, group_clos
 					    group_inside, false,       group_settle};
 static const struct crash_kind three_kind = {three_open,   group_check, group_close, group_probe,
 					     group_inside, false,	group_settle};
+static const struct crash_kind stores_kind = {stores_open,  group_check, group_close, group_probe,
+					      group_inside, false,	 group_settle};
+static const struct crash_kind stores_other_kind = {stores_open_other, group_check,  group_close,
+						    group_probe,       group_inside, false,
+						    group_settle};
 
 /* --- operations --- */
 
@@ -266,6 +303,18 @@ static int run_group(struct crash *c)
 	return groups_in_a_row(c);
 }
 
+/* Behind a checkpoint homes alone say what a group did: the log leads to nothing any more. */
+static int run_homes(struct crash *c)
+{
+	CRASH_OP(c, group(c, ROWS(3, 1, 40, 5), ROWS(4, 1, 40, 6)));
+	CRASH_DO(c, twzdb_checkpoint(other(c, 0)));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, group(c, ROWS(30, 20, 60, 9), ROWS(5, 2, -1, 0)));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_DO(c, twzdb_checkpoint(other(c, 0)));
+	return 0;
+}
+
 /* The space of prepared transactions is used again: the log is emptied first. */
 static int run_again(struct crash *c)
 {
@@ -327,6 +376,8 @@ static int again_three(struct crash *c)
 
 GROUP_WL(wl_db_group_first, "group_first", "the first transaction of two databases (D16)", false,
 	 pair_kind, setup_pair, run_first, again, 20);
+GROUP_WL(wl_db_group_homes, "group_homes", "the same, and then checkpoints (D5)", false, pair_kind,
+	 setup_group, run_homes, NULL, 20);
 GROUP_WL(wl_db_group, "group", "transactions of two databases, and of each between (D16)", true,
 	 pair_kind, setup_group, run_group, again, 20);
 GROUP_WL(wl_db_group_space, "group_space",
@@ -334,3 +385,30 @@ GROUP_WL(wl_db_group_space, "group_space",
 	 setup_group, run_again, again, 10);
 GROUP_WL(wl_db_three, "three", "transactions of three databases (D16)", false, three_kind,
 	 setup_three, run_three, again_three, 4);
+
+/* --- two stores: two files, whose pages and lines arrive independently --- */
+
+static int run_stores(struct crash *c)
+{
+	CRASH_OP(c, group(c, ROWS(3, 1, 40, 5), ROWS(4, 1, 40, 6)));
+	CRASH_OP(c, single(other(c, 0), ROWS(4, 1, 33, 7)));
+	CRASH_OP(c, group(c, ROWS(3, 1, -1, 0), ROWS(5, 2, -1, 0)));
+	CRASH_OP(c, group(c, ROWS(40, 8, 60, 9), ROWS(40, 8, 60, 10)));
+	return 0;
+}
+
+#define STORES_WL(var, id, text_, kind_)                                                           \
+	const struct crash_workload var = {.name = "engine." id,                                   \
+					   .what = text_,                                          \
+					   .media = CRASH_ALL,                                     \
+					   .share = 5,                                             \
+					   .pair = true,                                           \
+					   .kind = &kind_,                                         \
+					   .setup = setup_pair,                                    \
+					   .run = run_stores,                                      \
+					   .again = again,                                         \
+					   .show = group_show}
+
+STORES_WL(wl_db_stores, "stores", "transactions of databases of two stores (D16)", stores_kind);
+STORES_WL(wl_db_stores_other, "stores_other", "the same; the other store is opened first",
+	  stores_other_kind);

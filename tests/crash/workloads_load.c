@@ -118,6 +118,26 @@ const struct crash_workload wl_db_append_few = {.name = "engine.append_few",
 						.run = run_append_few,
 						.show = db_show};
 
+/* Long rows: of each a few lines must be flushed before the log may forget them, and each of these (D5). */
+static int run_append_long(struct crash *c)
+{
+	CRASH_OP(c, append(c, 100, 9, 300));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, append(c, 200, 9, 300));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	CRASH_OP(c, append(c, 300, 3, 300));
+	return 0;
+}
+
+const struct crash_workload wl_db_append_long = {.name = "engine.append_long",
+						 .what = "long ones, and checkpoints",
+						 .media = CRASH_ALL,
+						 .share = 30,
+						 .kind = &db_kind,
+						 .setup = setup_append_few,
+						 .run = run_append_long,
+						 .show = db_show};
+
 /* So many bytes in one transaction that on page media they are synced where they lie, and no record has them (D2d). */
 static int run_append_large(struct crash *c)
 {

@@ -244,6 +244,22 @@ const struct crash_workload wl_log_append = {
 	.run = append_run,
 	.show = log_show};
 
+/* One record, and its home: small enough for three crashes at every point of each. */
+static int run_word(struct crash *c)
+{
+	CRASH_OP(c, append(c, 1, 0));
+	return 0;
+}
+
+const struct crash_workload wl_log_word = {.name = "log.word",
+					   .what = "one record",
+					   .media = CRASH_LINE | CRASH_PAGE,
+					   .share = SHARE_CHEAP,
+					   .thrice = 32,
+					   .kind = &log_kind,
+					   .run = run_word,
+					   .show = log_show};
+
 static int checkpoint_run(struct crash *c)
 {
 	struct home *h = c->user[0];

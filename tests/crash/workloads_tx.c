@@ -343,3 +343,46 @@ const struct crash_workload wl_tx_again = {
 	.run = run_again,
 	.show = show_two,
 	.again = more_again};
+
+/* --- the smallest there is: one word --- */
+
+static int commit_word(struct crash *c, uint64_t v)
+{
+	struct twz_tx *tx = NULL;
+	int rc = twz_tx_begin(c->store, &tx);
+
+	if (!rc)
+		rc = change(c, tx, 1, 0, v);
+	return rc ? rc : twz_tx_commit(tx);
+}
+
+/* The log of transactions is made by the first. */
+static int setup_word(struct crash *c)
+{
+	struct twz_obj *o = NULL;
+
+	CRASH_DO(c, wl_create(c, 1, 4096, &o));
+	c->user[1] = o;
+	CRASH_DO(c, commit_word(c, 3));
+	return 0;
+}
+
+static int run_word(struct crash *c)
+{
+	CRASH_OP(c, commit_word(c, 7));
+	return 0;
+}
+
+static int show_word(struct crash *c)
+{
+	return wl_show_objects(c, true);
+}
+
+const struct crash_workload wl_tx_word = {.name = "tx.word",
+					  .what = "one word, in one transaction",
+					  .media = CRASH_LINE | CRASH_PAGE,
+					  .thrice = 64,
+					  .kind = &twz_kind,
+					  .setup = setup_word,
+					  .run = run_word,
+					  .show = show_word};

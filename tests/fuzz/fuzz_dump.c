@@ -4,13 +4,13 @@
  * What is printed is thrown away, but it is made: whoever looks at a damaged store must not be hurt by it. Some are opened to be
  * read only, which rehearses recovery in private pages, the others as everybody does.
  */
-#include <fcntl.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "image.h"
 #include "twz/twz.h"
 #include "twzdb.h"
 
@@ -23,16 +23,6 @@ static FILE *sink(void)
 	if (!f)
 		abort();
 	return f;
-}
-
-static int write_file(const char *path, const uint8_t *data, size_t len)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-	ssize_t n = fd < 0 ? -1 : write(fd, data, len);
-
-	if (fd >= 0)
-		close(fd);
-	return n == (ssize_t)len ? 0 : -1;
 }
 
 /* Each part for itself: one that cannot be shown keeps no other from being shown. */
@@ -67,18 +57,20 @@ static void dump(const char *path, bool readonly)
 	}
 }
 
-/* Which way it is opened is told by a byte that means nothing: the last one of the file. */
+/* On which medium, and which way, it is opened is told by all its bytes. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 {
 	static char path[64];
 	char lock[80];
+	uint32_t how;
 
 	if (!path[0])
 		snprintf(path, sizeof(path), "/dev/shm/twz-fuzz-%d.twz", (int)getpid());
 	snprintf(lock, sizeof(lock), "%s-lock", path);
-	if (!len || len > ((size_t)4 << 20) || write_file(path, data, len))
+	if (!len || len > ((size_t)4 << 20) || image_write(path, data, len))
 		return 0;
-	dump(path, data[len - 1] % 4 == 1);
+	how = surround(data, len);
+	dump(path, how & 1);
 	unlink(path);
 	unlink(lock);
 	return 0;

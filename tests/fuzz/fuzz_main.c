@@ -8,6 +8,7 @@
  * Half of them hit the first 256 KiB, where the metadata are.
  */
 #include "fuzz.h"
+#include "image.h"
 #include "seed.h"
 #include "t.h"
 
@@ -19,7 +20,9 @@
 #include "twz/twz.h"
 #include "twzdb.h"
 
-#define HANG_SECONDS 20
+#define HANG_SECONDS 60 /* on a machine that does other things, too */
+#define SEEDS_MAX    64
+#define PACKED_MAX   ((size_t)4 << 20)
 
 struct seed {
 	uint8_t *image;
@@ -124,45 +127,66 @@ static void keep(const uint8_t *data, size_t len, int status, long n)
 		WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
 }
 
+/* A store of each kind on each medium. */
+static struct seed *make_seeds(size_t *cnt, size_t *most)
+{
+	struct seed *seed = calloc(SEEDS_MAX, sizeof(*seed));
+
+	*cnt = 0;
+	for (const struct seed_kind *k = seed_kinds; k->name; k++)
+		for (int line = 0; line < 2; line++) {
+			const char *path = t_path(t_shm_dir(), k->name);
+			struct seed *s = &seed[*cnt];
+
+			if (*cnt == SEEDS_MAX || seed_make(path, k->name, line) ||
+			    seed_read(path, &s->image, &s->len) || s->len > IMAGE_MAX) {
+				fprintf(stderr, "cannot make the seed store '%s'\n", k->name);
+				return NULL;
+			}
+			unlink(path);
+			*most = s->len > *most ? s->len : *most;
+			++*cnt;
+		}
+	return seed;
+}
+
 int main(int argc, char **argv)
 {
 	time_t end = time(NULL) + (argc > 1 ? atoi(argv[1]) : 20);
-	struct seed seed[SEED_CNT];
-	size_t most = 0;
-	uint8_t *buf;
+	uint8_t *buf, *packed;
+	size_t most = 0, cnt;
+	struct seed *seed;
 	long n = 0, bad = 0;
 
 	if (argc > 2)
 		return run_files(argc - 2, argv + 2);
 	printf("fuzz_store SEED=%" PRIu64 "\n", t_seed());
-	for (int i = 0; i < SEED_CNT; i++) {
-		const char *path = t_path(t_shm_dir(), seed_name[i]);
-
-		if (seed_make(path, seed_name[i]) ||
-		    seed_read(path, &seed[i].image, &seed[i].len)) {
-			fprintf(stderr, "cannot make the seed store '%s'\n", seed_name[i]);
-			return 1;
-		}
-		most = seed[i].len > most ? seed[i].len : most;
-	}
+	seed = make_seeds(&cnt, &most);
+	if (!seed)
+		return 1;
 	buf = malloc(most);
-	while (time(NULL) < end && bad < 5) {
-		const struct seed *s = &seed[n % SEED_CNT];
+	packed = malloc(PACKED_MAX);
+	while ((time(NULL) < end || n < 2 * (long)cnt) && bad < 5) {
+		const struct seed *s = &seed[n % (long)cnt];
 		size_t len;
 		int status;
 
 		memcpy(buf, s->image, s->len);
-		len = n >= SEED_CNT ? mutate(buf, s->len) : s->len;
-		status = run_one(buf, len);
+		len = image_pack(buf, n >= (long)cnt ? mutate(buf, s->len) : s->len, packed,
+				 PACKED_MAX);
+		status = len ? run_one(packed, len) : -1;
 		if (status) {
-			keep(buf, len, status, n);
+			keep(packed, len, status, n);
 			bad++;
 		}
 		n++;
 	}
 	free(buf);
-	for (int i = 0; i < SEED_CNT; i++)
+	free(packed);
+	for (size_t i = 0; i < cnt; i++)
 		free(seed[i].image);
-	printf("%ld inputs of up to %zu bytes, %ld crashed or hung\n", n, most, bad);
-	return bad || n < 10;
+	free(seed);
+	printf("%ld inputs of %zu stores of up to %zu bytes, %ld crashed or hung\n", n, cnt, most,
+	       bad);
+	return bad != 0;
 }

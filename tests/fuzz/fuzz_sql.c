@@ -8,10 +8,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "image.h"
+#include "seed.h"
 #include "twzvfs.h"
 
 int LLVMFuzzerInitialize(int *argc, char ***argv);
@@ -86,38 +87,32 @@ static sqlite3 *open_store(void)
 	return db;
 }
 
+/* Files of SQLite's own, one for each schema. */
 static void seed_into(const char *dir)
 {
 	char path[300];
-	sqlite3 *db;
 
-	snprintf(path, sizeof(path), "%s/seed", dir);
-	unlink(path);
-	if (sqlite3_open(path, &db) ||
-	    sqlite3_exec(
-		    db,
-		    "pragma page_size=1024; create table t(a integer primary key, b, c); create index i on t(b);"
-		    "with recursive n(x) as (values(1) union all select x + 1 from n where x < 60)"
-		    "insert into t select x, 'row ' || x * 7919 % 100, zeroblob(x % 90) from n;"
-		    "create view w as select a, b from t; create trigger g after delete on t begin update t set c = 1 where a = old.a + 1; end;"
-		    "pragma writable_schema=1;"
-		    "insert into sqlite_master values('table','v','v',0,'CREATE VIRTUAL TABLE v USING twz(item text primary key, n int)')",
-		    NULL, NULL, NULL)) {
-		fprintf(stderr, "cannot make %s: %s\n", path, sqlite3_errmsg(db));
-		exit(2);
+	for (int i = 0; schemas[i]; i++) {
+		sqlite3 *db;
+
+		snprintf(path, sizeof(path), "%s/schema%d", dir, i);
+		unlink(path);
+		if (sqlite3_open(path, &db) || sqlite3_exec(db, schemas[i], NULL, NULL, NULL)) {
+			fprintf(stderr, "cannot make %s: %s\n", path, sqlite3_errmsg(db));
+			exit(2);
+		}
+		sqlite3_close(db);
 	}
-	sqlite3_close(db);
 }
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
-	struct stat st;
+	for (int i = 1; i < *argc; i++) {
+		size_t n = strlen((*argv)[i]);
 
-	for (int i = 1; i < *argc; i++)
-		if ((*argv)[i][0] != '-' && !stat((*argv)[i], &st) && S_ISDIR(st.st_mode)) {
+		if (n > 6 && (*argv)[i][0] != '-' && !strcmp((*argv)[i] + n - 6, ".seeds"))
 			seed_into((*argv)[i]);
-			break;
-		}
+	}
 	return twzvfs_register(0);
 }
 
@@ -128,6 +123,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 
 	if (len < 512 || len > 1 << 20)
 		return 0;
+	(void)surround(data, len);
 	db = open_store();
 	if (!copy_in(db, data, len)) {
 		sqlite3_close(db);

@@ -4,12 +4,12 @@
  * With clang (preset fuzz) this is a libFuzzer target: `fuzz_store CORPUS_DIR`. Otherwise
  * fuzz_main.c drives it with mutated real stores.
  */
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "fuzz.h"
+#include "image.h"
 #include "twz/twz.h"
 #include "twzdb.h"
 
@@ -26,23 +26,6 @@ static int ignore_name(void *ctx, const char *name, twz_oid id)
 	(void)name;
 	(void)id;
 	return 0;
-}
-
-static int write_file(const char *path, const uint8_t *data, size_t len)
-{
-	int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
-	size_t done = 0;
-
-	while (fd >= 0 && done < len) {
-		ssize_t n = write(fd, data + done, len - done);
-
-		if (n <= 0)
-			break;
-		done += (size_t)n;
-	}
-	if (fd >= 0)
-		close(fd);
-	return done == len ? 0 : -1;
 }
 
 /* Touch every object through its mapping's first and last byte. */
@@ -213,8 +196,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t len)
 	if (!path[0])
 		snprintf(path, sizeof(path), "/dev/shm/twz-fuzz-%d.twz", (int)getpid());
 	snprintf(lock, sizeof(lock), "%s-lock", path);
-	if (len > ((size_t)4 << 20) || write_file(path, data, len))
+	if (len > ((size_t)4 << 20) || image_write(path, data, len))
 		return 0;
+	(void)surround(data, len);
 	walk_store(path);
 	walk_database(path);
 	unlink(path);

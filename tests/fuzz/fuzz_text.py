@@ -4,7 +4,7 @@
 
 usage: fuzz_text.py TARGET --twzdb BIN [--seconds S] [--seed N] [FILE...]
 
-  shell  scripts of tests/shell and tests/fuzz/corpus/shell, mutated, as the shell's input
+  shell  scripts of tests/shell and tests/fuzz/found, mutated, as the shell's input
   dump   output of .dump, mutated, as the input of a new store
   sql    a store with a SQLite database, its bytes mutated, opened, checked and read through the VFS
   log    a store whose log is full of records, those bytes mutated, opened and checked
@@ -24,7 +24,7 @@ import tempfile
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-LIMIT = 20
+LIMIT = 60  # seconds; on a machine that does other things, too
 WORDS = [b"select", b"'", b'"', b";", b"\0", b".dump", b".read", b"--", b"/*", b"(", b")", b"9223372036854775807", b"1e999",
          b"\xff\xfe", b"create table", b"insert into t values", b".import", b".mode", b"%s%n", b"x''", b"rollback", b".open",
          b"pragma", b"\n.", b"CREATE VIRTUAL TABLE v USING twz(a,b)", b"savepoint a"]
@@ -67,7 +67,11 @@ class Target:
         return subprocess.run([self.twzdb] + args, input=text, capture_output=True, timeout=LIMIT, cwd=self.dir)
 
     def seeds_shell(self):
-        files = glob.glob(os.path.join(HERE, "../shell/*.in")) + glob.glob(os.path.join(HERE, "corpus/shell/*"))
+        files = glob.glob(os.path.join(HERE, "../shell/*.in"))
+        found = glob.glob(os.path.join(HERE, "found/shell-*"))
+        if len(files) < 5 or not found:
+            raise SystemExit(f"{len(files)} scripts in tests/shell, {len(found)} of shell in tests/fuzz/found: have they moved?")
+        files += found
         return [open(f, "rb").read() for f in sorted(files)]
 
     def make(self, path, rows):

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * seed.c -- real stores to begin with
  */
+#include "image.h"
 #include "seed.h"
 
 #include <fcntl.h>
@@ -49,7 +50,7 @@ static int fill_kinds(struct twzdb_txn *txn, int rows)
 	return err;
 }
 
-static int fill(struct twzdb *db, int rows)
+int seed_fill(struct twzdb *db, int rows)
 {
 	struct twzdb_txn *txn;
 	struct twzdb_table t;
@@ -76,7 +77,7 @@ static int fill(struct twzdb *db, int rows)
 	return twzdb_commit(txn);
 }
 
-static int open_seed(const char *path, const char *name, struct twzdb **db)
+int seed_open(const char *path, const char *name, struct twzdb **db)
 {
 	struct twz_store_options so = {
 		.size = sizeof(so), .journal_len = 16384, .initial_len = 131072};
@@ -91,16 +92,16 @@ static int open_seed(const char *path, const char *name, struct twzdb **db)
 }
 
 /* Objects, names, pointers and a database. */
-static int make_store(const char *path)
+int seed_store(const char *path)
 {
 	struct twz_obj_options oo = {.size = sizeof(oo), .len = 8192};
 	struct twz_obj *a = NULL, *b = NULL;
 	struct twzdb *db = NULL;
 	twz_oid id;
-	int err = open_seed(path, NULL, &db);
+	int err = seed_open(path, NULL, &db);
 
 	for (int i = 0; i < 4 && !err; i++)
-		err = fill(db, 40 * i + 1);
+		err = seed_fill(db, 40 * i + 1);
 	if (!err)
 		err = twz_obj_create(twzdb_store(db), &oo, &id, &a);
 	if (!err)
@@ -147,39 +148,46 @@ static int half_group(const char *path, struct twzdb *const *db)
 	return err ? err : twzdb_commit(tx[0]);
 }
 
-/* The one that is opened without a name is the participant: the coordinator has a lower ID. */
-static int make_group(const char *path)
+/*
+ * The one that is opened without a name is the participant: the coordinator has a lower ID. IDs are random, so a store in which it is
+ * the other way round is thrown away.
+ */
+int seed_group(const char *path)
 {
 	struct twzdb *db[2] = {NULL, NULL};
-	char name[16];
-	int err = open_seed(path, NULL, &db[1]);
+	int err = 0;
 
 	for (int i = 0; i < 60 && !err; i++) {
-		snprintf(name, sizeof(name), "other%d", i);
-		err = open_seed(path, name, &db[0]);
+		err = seed_open(path, NULL, &db[1]);
+		if (!err)
+			err = seed_open(path, "other", &db[0]);
 		if (err || memcmp(db[0]->id, db[1]->id, 16) < 0)
 			break;
 		err = twzdb_close(db[0]);
+		if (!err)
+			err = twzdb_close(db[1]);
+		if (!err)
+			err = twz_store_remove(path);
 		db[0] = NULL;
 	}
 	if (!err && !db[0])
 		err = -EAGAIN; /* once in 2^60 */
 	if (!err)
-		err = fill(db[1], 20);
+		err = seed_fill(db[1], 20);
 	if (!err)
-		err = fill(db[0], 3);
+		err = seed_fill(db[0], 3);
 	return err ? err : half_group(path, db);
 }
 
 /* --- lazy commits, several of them in a batch; none of the last is in its home --- */
 
-static int make_lazy(const char *path)
+int seed_lazy(const char *path)
 {
 	struct twzdb *db = NULL;
-	int err = open_seed(path, NULL, &db);
+	int err = seed_open(path, NULL, &db);
 
 	if (!err)
-		err = fill(db, 30);
+		err = seed_fill(db, 30);
 	for (int i = 0; i < 12 && !err; i++) {
 		struct twzdb_txn *tx;
 
@@ -195,19 +203,23 @@ static int make_lazy(const char *path)
 }
 
 /* The process that makes it dies with the store open: an unclean image with work for recovery. */
-static int make_and_die(const char *path, int (*make)(const char *path))
+int seed_make(const char *path, const char *name, bool line)
 {
+	const struct seed_kind *k = seed_kinds;
 	char lock[300];
 	int status = -1;
 	pid_t pid;
 
+	while (k->name && strcmp(k->name, name) != 0)
+		k++;
 	fflush(NULL);
-	pid = fork();
+	pid = k->name ? fork() : -1;
 	if (pid == 0) {
 		setenv("TWZDB_HELPER", "0", 1);
-		status = make(path);
+		media_set(line);
+		status = k->make(path);
 		if (status)
-			fprintf(stderr, "the seed store: %d: %s / %s\n", status, twz_errmsg(),
+			fprintf(stderr, "the seed '%s': %d: %s / %s\n", name, status, twz_errmsg(),
 				twzdb_errmsg());
 		_exit(status != 0);
 	}
@@ -218,14 +230,9 @@ static int make_and_die(const char *path, int (*make)(const char *path))
 	return status ? -1 : 0;
 }
 
-const char *const seed_name[SEED_CNT] = {"store", "group", "lazy"};
-
-int seed_make(const char *path, const char *name)
+bool seed_is_for(const char *name, const char *only)
 {
-	static int (*const make[SEED_CNT])(const char *path) = {make_store, make_group, make_lazy};
-
-	for (int i = 0; i < SEED_CNT; i++)
-		if (!strcmp(name, seed_name[i]))
-			return make_and_die(path, make[i]);
-	return -1;
+	if (only)
+		return !strcmp(name, only);
+	return strcmp(name, "group") != 0 && strcmp(name, "lazy") != 0;
 }

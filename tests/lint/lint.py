@@ -321,6 +321,7 @@ def rule_promises(tree, args):
             known |= set(re.findall(r'\.name = "([a-z]+\.\w+)"', tree.text(p)))
             # a macro makes those of one file: "sql." id
             known |= {m + n for m in re.findall(r'\.name = "([a-z]+\.)" id', tree.text(p)) for n in re.findall(r'_WL\(\w+, "(\w+)"', tree.text(p))}
+            known |= set(re.findall(r'_WL\(\w+, "([a-z]+\.\w+)"', tree.text(p)))
     for no, text in enumerate(tree.text(path).splitlines(), 1):
         row = re.match(r"\|\s*\d+\s*\|", text) and text.rstrip("| ").split(" | ")
         if row and not re.search(r"`\w+\.[\w.*]+`|\bas \d", row[-1]):

@@ -4,14 +4,9 @@
  * Workers move amounts from one database to the other, and count their commits in both: the sum never changes, and the counts are the
  * same.
  */
-#include "t.h"
+#include "worker.h"
 
-#include <fcntl.h>
-#include <signal.h>
 #include <sqlite3.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "twzdb.h"
 #include "twzvfs.h"
@@ -123,7 +118,7 @@ static int transfer(sqlite3 *db, unsigned me, uint64_t count)
 	return sqlite3_exec(db, sql, NULL, NULL, NULL);
 }
 
-static int work(unsigned me, int fd)
+static int work(unsigned me, int fd, uint64_t seed)
 {
 	sqlite3 *db = open_pair();
 	char sql[80];
@@ -132,6 +127,8 @@ static int work(unsigned me, int fd)
 
 	if (!db)
 		return 1;
+	for (seed %= 97; seed; seed--) /* workers differ */
+		t_rand();
 	for (;;) {
 		snprintf(sql, sizeof(sql), "select coalesce(max(n),0) from cnt where w=%u", me);
 		count = (uint64_t)num(db, sql) + 1;
@@ -150,50 +147,7 @@ static int work(unsigned me, int fd)
 	return 1;
 }
 
-static struct {
-	pid_t pid;
-	int fd;
-	uint64_t acked;
-} workers[WORKERS];
-
-static void start(unsigned i)
-{
-	uint64_t skip = t_rand_below(97);
-	int p[2];
-
-	if (pipe(p))
-		exit(99);
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	fflush(NULL);
-	workers[i].pid = fork();
-	if (workers[i].pid == 0) {
-		close(p[0]);
-		while (skip--)
-			t_rand();
-		_exit(work(i, p[1]));
-	}
-	close(p[1]);
-	workers[i].fd = p[0];
-}
-
-static void drain(unsigned i)
-{
-	uint64_t n;
-
-	while (read(workers[i].fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
-		workers[i].acked = n;
-}
-
-static void kill_worker(unsigned i)
-{
-	int status = 0;
-
-	kill(workers[i].pid, SIGKILL);
-	waitpid(workers[i].pid, &status, 0);
-	T_TRUE(WIFSIGNALED(status));
-	drain(i);
-	close(workers[i].fd);
-}
+static struct worker workers[WORKERS];
 
 /* Both at one moment: with the locks of both. */
 static void verify(sqlite3 *db)
@@ -224,20 +178,6 @@ static void verify(sqlite3 *db)
 	T_EQ(num(db, "select count(*) from pragma_integrity_check where integrity_check<>'ok'"), 0);
 }
 
-static void nap_us(uint64_t us)
-{
-	struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-
-	nanosleep(&ts, NULL);
-}
-
-static int rounds_of(int usual)
-{
-	const char *more = getenv("KILL_ROUNDS");
-
-	return more ? atoi(more) : usual;
-}
-
 /* Until somebody has committed since, or it takes too long here. */
 static void wait_for_commits(void)
 {
@@ -249,7 +189,7 @@ static void wait_for_commits(void)
 		nap_us(10000);
 		now = 0;
 		for (unsigned j = 0; j < WORKERS; j++) {
-			drain(j);
+			worker_drain(&workers[j]);
 			now += workers[j].acked;
 		}
 	}
@@ -264,34 +204,34 @@ static void kills(bool apart, const char *journal_mode)
 	places(apart);
 	fill();
 	for (unsigned i = 0; i < WORKERS; i++)
-		start(i);
-	for (int round = 0; round < rounds_of(8); round++) {
+		worker_start(&workers[i], i, work);
+	for (int round = 0; round < kill_rounds(8); round++) {
 		unsigned i = (unsigned)t_rand_below(WORKERS);
 
 		wait_for_commits();
 		nap_us(t_rand_below(20000));
-		kill_worker(i);
+		worker_kill(&workers[i]);
 		for (unsigned j = 0; j < WORKERS; j++)
-			drain(j);
+			worker_drain(&workers[j]);
 		/* Others go on; and sometimes there are none. */
 		if (t_rand_below(2)) {
 			for (unsigned j = 0; j < WORKERS; j++)
 				if (j != i)
-					kill_worker(j);
+					worker_kill(&workers[j]);
 			db = open_pair();
 			verify(db);
 			sqlite3_close(db);
 			for (unsigned j = 0; j < WORKERS; j++)
-				start(j);
+				worker_start(&workers[j], j, work);
 			continue;
 		}
 		db = open_pair();
 		verify(db);
 		sqlite3_close(db);
-		start(i);
+		worker_start(&workers[i], i, work);
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
-		kill_worker(i);
+		worker_kill(&workers[i]);
 	db = open_pair();
 	verify(db);
 	T_TRUE(num(db, "select sum(n) from cnt") > 0);

@@ -223,6 +223,42 @@ static int seek_beside_damage(struct twzdb *db)
 	return 0;
 }
 
+/* Leaves of pairs whose right-links lead in a circle: whoever walks them comes to an end. */
+static int ring_of_leaves(struct twzdb *db)
+{
+	struct twzdb_slice k = et_str("k"), v;
+	struct node_pm *second;
+	struct twzdb_cursor *c;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct nref leaf;
+	uint64_t cnt;
+	unsigned pos;
+	bool exact;
+
+	WANT(!twzdb_begin(db, 0, &tx) &&
+	     !twzdb_table_open(tx, "pairs", TWZDB_TABLE_CREATE | TWZDB_TABLE_DUPSORT, &t));
+	for (uint64_t i = 0; i < 300; i++)
+		WANT(!twzdb_put(tx, t, k, et_key(i), 0));
+	WANT(!twzdb_commit(tx) && !twzdb_checkpoint(db));
+	for (unsigned flags = 0; flags <= TWZDB_RDONLY; flags++) {
+		WANT(!twzdb_begin(db, flags, &tx) &&
+		     !twzdb_table_open(tx, "pairs", TWZDB_TABLE_ANY, &t) &&
+		     !twzdb_cursor_open(tx, t, &c));
+		WANT(!twzdb__seek(tx, t.h, (struct bkey){k.ptr, 1}, false, &leaf, &pos, &exact,
+				  NULL));
+		second = twzdb__at(db, leaf.n->next, sizeof(*second));
+		second->next = leaf.n->next;
+		WANT(!twzdb_cursor_get(c, TWZDB_SEEK, &k, &v));
+		WANT(twzdb_cursor_count(c, &cnt) == TWZDB_E_CORRUPT);
+		WANT(scan(tx, t, TWZDB_FIRST, TWZDB_NEXT) == TWZDB_E_CORRUPT);
+		WANT(twzdb_count(tx, t, &cnt) == TWZDB_E_CORRUPT);
+		twzdb_cursor_close(c);
+		twzdb_abort(tx);
+	}
+	return 0;
+}
+
 /* Its row must not just be missing. */
 static int record_of_the_future(struct twzdb *db)
 {
@@ -342,6 +378,7 @@ CASE(a_run_ends_in_its_object, run_beyond_object)
 CASE(a_unit_is_of_one_kind, nodes_called_records)
 CASE(counts_in_the_root_are_clamped, counts_of_the_root)
 CASE(an_exact_seek_stays_in_its_leaf, seek_beside_damage)
+CASE(counting_pairs_comes_to_an_end, ring_of_leaves)
 CASE(a_record_of_the_future_is_damage, record_of_the_future)
 CASE(anchors_need_no_header_once_known, anchors_without_header)
 CASE(long_rows_have_sound_lengths, long_row_damaged)
@@ -637,6 +674,7 @@ int main(int argc, char **argv)
 		T_CASE(a_unit_is_of_one_kind),
 		T_CASE(counts_in_the_root_are_clamped),
 		T_CASE(an_exact_seek_stays_in_its_leaf),
+		T_CASE(counting_pairs_comes_to_an_end),
 		T_CASE(a_record_of_the_future_is_damage),
 		T_CASE(anchors_need_no_header_once_known),
 		T_CASE(long_rows_have_sound_lengths),

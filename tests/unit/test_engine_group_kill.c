@@ -5,22 +5,12 @@
  * changes, and the counts are the same in all. SIGKILL loses no page cache: the crash enumerator does that (engine.group).
  */
 #include "engine_group.h"
-
-#include <fcntl.h>
-#include <signal.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
-#include <time.h>
+#include "worker.h"
 
 #define WORKERS	 3
 #define ACCOUNTS 60
 #define AMOUNT	 1000
 
-struct worker {
-	pid_t pid;
-	int fd;
-	uint64_t acked;
-};
 static struct worker workers[WORKERS];
 
 static int get_num(struct twzdb_txn *tx, struct twzdb_table t, uint64_t key, uint64_t *n)
@@ -121,7 +111,7 @@ static int one_single(void)
 	return err;
 }
 
-static int work(uint64_t me, int fd, uint64_t seed)
+static int work(unsigned me, int fd, uint64_t seed)
 {
 	uint64_t count;
 	int err = open_all(&sc);
@@ -139,46 +129,8 @@ static int work(uint64_t me, int fd, uint64_t seed)
 		if (passing(err))
 			err = 0;
 	}
-	fprintf(stderr, "worker %llu: %s: %s\n", (unsigned long long)me, twzdb_err_name(err),
-		twzdb_errmsg());
+	fprintf(stderr, "worker %u: %s: %s\n", me, twzdb_err_name(err), twzdb_errmsg());
 	return 1;
-}
-
-static void start(unsigned i)
-{
-	uint64_t seed = t_rand();
-	int p[2];
-
-	if (pipe(p))
-		exit(99);
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	fflush(NULL);
-	workers[i].pid = fork();
-	if (workers[i].pid == 0) {
-		close(p[0]);
-		_exit(work(i, p[1], seed));
-	}
-	close(p[1]);
-	workers[i].fd = p[0];
-}
-
-static void drain(unsigned i)
-{
-	uint64_t n;
-
-	while (read(workers[i].fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
-		workers[i].acked = n;
-}
-
-static void kill_worker(unsigned i)
-{
-	int status = 0;
-
-	kill(workers[i].pid, SIGKILL);
-	waitpid(workers[i].pid, &status, 0);
-	T_TRUE(WIFSIGNALED(status));
-	drain(i);
-	close(workers[i].fd);
 }
 
 static void sum_up(struct twzdb_txn *tx, uint64_t *sum, uint64_t counts[WORKERS])
@@ -233,31 +185,24 @@ static void fill(void)
 	T_REQ(twzdb_group_commit(tx, DBS));
 }
 
-static void nap_us(uint64_t us)
-{
-	struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-
-	nanosleep(&ts, NULL);
-}
-
 static void takeovers(enum et_media m, bool apart, int rounds)
 {
 	T_REQ(scene_open(m, apart));
 	fill();
 	for (unsigned i = 0; i < WORKERS; i++)
-		start(i);
+		worker_start(&workers[i], i, work);
 	for (int round = 0; round < rounds; round++) {
 		unsigned i = (unsigned)t_rand_below(WORKERS);
 
 		nap_us(t_rand_below(25000));
-		kill_worker(i);
+		worker_kill(&workers[i]);
 		for (unsigned j = 0; j < WORKERS; j++)
-			drain(j);
+			worker_drain(&workers[j]);
 		verify();
-		start(i);
+		worker_start(&workers[i], i, work);
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
-		kill_worker(i);
+		worker_kill(&workers[i]);
 	verify();
 	all_clean();
 	scene_close();
@@ -270,10 +215,10 @@ static void restarts(enum et_media m, bool apart, int rounds)
 	T_OK(close_all(&sc));
 	for (int round = 0; round < rounds; round++) {
 		for (unsigned i = 0; i < WORKERS; i++)
-			start(i);
+			worker_start(&workers[i], i, work);
 		nap_us(20000 + t_rand_below(50000));
 		for (unsigned i = 0; i < WORKERS; i++)
-			kill_worker(i);
+			worker_kill(&workers[i]);
 		T_REQ(open_all(&sc));
 		verify();
 		all_clean();
@@ -283,27 +228,20 @@ static void restarts(enum et_media m, bool apart, int rounds)
 	scene_close();
 }
 
-static int rounds_of(int usual)
-{
-	const char *more = getenv("KILL_ROUNDS");
-
-	return more ? atoi(more) : usual;
-}
-
 static void members_are_killed_and_others_go_on(void)
 {
-	takeovers(ET_PAGE, false, rounds_of(3));
-	takeovers(ET_PAGE, true, rounds_of(3));
-	takeovers(ET_LINE, false, rounds_of(3));
-	takeovers(ET_LINE, true, rounds_of(3));
+	takeovers(ET_PAGE, false, kill_rounds(3));
+	takeovers(ET_PAGE, true, kill_rounds(3));
+	takeovers(ET_LINE, false, kill_rounds(3));
+	takeovers(ET_LINE, true, kill_rounds(3));
 }
 
 static void all_are_killed(void)
 {
-	restarts(ET_PAGE, false, rounds_of(1));
-	restarts(ET_PAGE, true, rounds_of(1));
-	restarts(ET_LINE, false, rounds_of(1));
-	restarts(ET_LINE, true, rounds_of(1));
+	restarts(ET_PAGE, false, kill_rounds(1));
+	restarts(ET_PAGE, true, kill_rounds(1));
+	restarts(ET_LINE, false, kill_rounds(1));
+	restarts(ET_LINE, true, kill_rounds(1));
 }
 
 /* --- at any instruction of a commit --- */
@@ -314,7 +252,7 @@ static int traced(int fd)
 	uint64_t count = 0;
 	int err = open_all(&sc);
 
-	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+	if (!worker_traced())
 		return 42;
 	if (!err)
 		err = twzdb_group_begin(sc.db, DBS, 0, -1, tx);
@@ -329,54 +267,13 @@ static int traced(int fd)
 	return err ? 1 : 0;
 }
 
-static uint64_t step(pid_t pid, uint64_t steps)
-{
-	uint64_t n;
-	int status;
-
-	waitpid(pid, &status, 0);
-	if (!WIFSTOPPED(status))
-		return 0;
-	for (n = 0; n < steps; n++) {
-		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) || waitpid(pid, &status, 0) != pid ||
-		    !WIFSTOPPED(status) || WSTOPSIG(status) == SIGSTOP)
-			break;
-	}
-	return n;
-}
-
-static uint64_t kill_after(uint64_t steps)
-{
-	struct worker *w = &workers[0];
-	uint64_t done;
-	int p[2], status;
-
-	if (pipe(p))
-		exit(99);
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	fflush(NULL);
-	t_rand();
-	w->pid = fork();
-	if (w->pid == 0)
-		_exit(traced(p[1]));
-	close(p[1]);
-	w->fd = p[0];
-	done = step(w->pid, steps);
-	kill(w->pid, SIGKILL);
-	while (waitpid(w->pid, &status, 0) == w->pid && !WIFSIGNALED(status) && !WIFEXITED(status))
-		;
-	drain(0);
-	close(w->fd);
-	return done;
-}
-
 static void any_instruction(enum et_media m, bool apart, int rounds)
 {
 	uint64_t total;
 
 	T_REQ(scene_open(m, apart));
 	fill();
-	total = kill_after(UINT64_MAX);
+	total = worker_kill_after(&workers[0], traced, UINT64_MAX);
 	if (!total) {
 		printf(" skipped: ptrace is not allowed here ");
 		scene_close();
@@ -388,7 +285,7 @@ static void any_instruction(enum et_media m, bool apart, int rounds)
 
 		if (restart)
 			T_OK(close_all(&sc));
-		kill_after(t_rand_below(total + total / 8));
+		worker_kill_after(&workers[0], traced, t_rand_below(total + total / 8));
 		if (restart)
 			T_REQ(open_all(&sc));
 		verify();
@@ -400,10 +297,10 @@ static void any_instruction(enum et_media m, bool apart, int rounds)
 
 static void a_group_killed_at_any_instruction(void)
 {
-	any_instruction(ET_PAGE, false, rounds_of(1));
-	any_instruction(ET_PAGE, true, rounds_of(1));
-	any_instruction(ET_LINE, false, rounds_of(1));
-	any_instruction(ET_LINE, true, rounds_of(1));
+	any_instruction(ET_PAGE, false, kill_rounds(1));
+	any_instruction(ET_PAGE, true, kill_rounds(1));
+	any_instruction(ET_LINE, false, kill_rounds(1));
+	any_instruction(ET_LINE, true, kill_rounds(1));
 }
 
 int main(int argc, char **argv)

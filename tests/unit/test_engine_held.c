@@ -4,15 +4,12 @@
  */
 #include "../../engine/src/internal.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
-
 #include "../../engine/src/lock.h"
 #include "../../twz/src/companion.h"
 #include "../../twz/src/rt.h"
 #include "../../twz/src/stopped.h"
 #include "engine_t.h"
+#include "worker.h"
 
 #define WRITERS 3
 
@@ -151,7 +148,6 @@ static int need_opening(const char *path)
 
 static pid_t stopped(const char *path, void (*hold)(void))
 {
-	int status;
 	pid_t pid;
 
 	fflush(NULL);
@@ -162,8 +158,7 @@ static pid_t stopped(const char *path, void (*hold)(void))
 		hold();
 		_exit(twzdb_close(db) ? 2 : 0);
 	}
-	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
-	T_TRUE(WIFSTOPPED(status));
+	stopped_wait(pid);
 	return pid;
 }
 
@@ -256,9 +251,7 @@ static void who_has_given_up_is_handed_nothing(void)
 	holder = stopped(path, hold_guard);
 	T_EQ(read(say[0], &err, sizeof(err)), sizeof(err));
 	T_ERR(err, TWZDB_E_TIMEOUT);
-	kill(holder, SIGCONT);
-	T_EQ(waitpid(holder, &status, 0), holder);
-	T_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	stopped_goes_on(holder);
 	twzdb_abort(writer);
 	writer = NULL;
 	T_OK(put(6, 3000));

@@ -7,22 +7,11 @@
  * process, not the machine (the crash enumerator does that).
  */
 #include "engine_t.h"
-
-#include <poll.h>
-#include <signal.h>
-#include <sys/ptrace.h>
-#include <sys/wait.h>
-#include <time.h>
+#include "worker.h"
 
 #define WORKERS	 3
 #define ACCOUNTS 400
 #define AMOUNT	 1000
-
-struct worker {
-	pid_t pid;
-	int fd;		/* its reports */
-	uint64_t acked; /* highest count reported */
-};
 
 static const char *path;
 static struct worker workers[WORKERS];
@@ -148,7 +137,7 @@ static int one_read(struct twzdb *db)
 	return err;
 }
 
-static int work(uint64_t me, int fd, uint64_t seed)
+static int work(unsigned me, int fd, uint64_t seed)
 {
 	uint64_t count = 0, before;
 	struct twzdb *db;
@@ -169,46 +158,8 @@ static int work(uint64_t me, int fd, uint64_t seed)
 		if (!err && t_rand_below(4) == 0)
 			err = one_read(db);
 	}
-	fprintf(stderr, "worker %llu: %s: %s\n", (unsigned long long)me, twzdb_err_name(err),
-		twzdb_errmsg());
+	fprintf(stderr, "worker %u: %s: %s\n", me, twzdb_err_name(err), twzdb_errmsg());
 	return 1;
-}
-
-static void start(unsigned i)
-{
-	int p[2];
-	uint64_t seed = t_rand();
-
-	if (pipe(p))
-		exit(99);
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	fflush(NULL);
-	workers[i].pid = fork();
-	if (workers[i].pid == 0) {
-		close(p[0]);
-		_exit(work(i, p[1], seed));
-	}
-	close(p[1]);
-	workers[i].fd = p[0];
-}
-
-static void drain(unsigned i)
-{
-	uint64_t n;
-
-	while (read(workers[i].fd, &n, sizeof(n)) == (ssize_t)sizeof(n))
-		workers[i].acked = n;
-}
-
-static void kill_worker(unsigned i)
-{
-	int status = 0;
-
-	kill(workers[i].pid, SIGKILL);
-	waitpid(workers[i].pid, &status, 0);
-	T_TRUE(WIFSIGNALED(status)); /* else it found something wrong and said so */
-	drain(i);
-	close(workers[i].fd);
 }
 
 static void verify(struct twzdb *db)
@@ -243,13 +194,6 @@ static void fill(struct twzdb *db)
 	T_OK(twzdb_commit(tx));
 }
 
-static void nap_us(uint64_t us)
-{
-	struct timespec ts = {(time_t)(us / 1000000), (long)(us % 1000000) * 1000};
-
-	nanosleep(&ts, NULL);
-}
-
 /*
  * Kill one worker after another; this process has the database open, so every death is a
  * takeover.
@@ -264,19 +208,19 @@ static void takeovers(enum et_media m)
 	T_REQ(et_open(path, &db));
 	fill(db);
 	for (unsigned i = 0; i < WORKERS; i++)
-		start(i);
+		worker_start(&workers[i], i, work);
 	for (int round = 0; round < 50; round++) {
 		unsigned i = (unsigned)t_rand_below(WORKERS);
 
 		nap_us(t_rand_below(25000));
-		kill_worker(i);
+		worker_kill(&workers[i]);
 		for (unsigned j = 0; j < WORKERS; j++)
-			drain(j);
+			worker_drain(&workers[j]);
 		verify(db);
-		start(i);
+		worker_start(&workers[i], i, work);
 	}
 	for (unsigned i = 0; i < WORKERS; i++)
-		kill_worker(i);
+		worker_kill(&workers[i]);
 	verify(db);
 	T_OK(twzdb_stats(db, &st));
 	T_TRUE(st.commits > 0);
@@ -300,10 +244,10 @@ static void restarts(enum et_media m)
 	T_OK(twzdb_close(db));
 	for (int round = 0; round < 10; round++) {
 		for (unsigned i = 0; i < WORKERS; i++)
-			start(i);
+			worker_start(&workers[i], i, work);
 		nap_us(t_rand_below(60000));
 		for (unsigned i = 0; i < WORKERS; i++)
-			kill_worker(i);
+			worker_kill(&workers[i]);
 		T_REQ(et_open(path, &db));
 		verify(db);
 		T_OK(twzdb_close(db));
@@ -321,7 +265,7 @@ static int traced(int fd)
 	uint64_t count;
 	int err = et_open(path, &db);
 
-	if (ptrace(PTRACE_TRACEME, 0, NULL, NULL))
+	if (!worker_traced())
 		return 42;
 	if (!err)
 		err = twzdb_begin(db, 0, &tx);
@@ -344,55 +288,9 @@ static int traced(int fd)
 	return err ? 1 : 0;
 }
 
-/*
- * Runs the child for STEPS instructions behind its first stop; returns how many it did before
- * its second one.
- */
-static uint64_t step(pid_t pid, uint64_t steps)
-{
-	uint64_t n;
-	int status;
-
-	waitpid(pid, &status, 0);
-	if (!WIFSTOPPED(status))
-		return 0;
-	for (n = 0; n < steps; n++) {
-		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) || waitpid(pid, &status, 0) != pid ||
-		    !WIFSTOPPED(status) || WSTOPSIG(status) == SIGSTOP)
-			break;
-	}
-	return n;
-}
-
-static uint64_t kill_after(uint64_t steps)
-{
-	struct worker *w = &workers[0];
-	uint64_t done;
-	int p[2], status;
-
-	if (pipe(p))
-		exit(99);
-	fcntl(p[0], F_SETFL, O_NONBLOCK);
-	fflush(NULL);
-	t_rand(); /* the next child does something else */
-	w->pid = fork();
-	if (w->pid == 0)
-		_exit(traced(p[1]));
-	close(p[1]);
-	w->fd = p[0];
-	done = step(w->pid, steps);
-	kill(w->pid, SIGKILL);
-	while (waitpid(w->pid, &status, 0) == w->pid && !WIFSIGNALED(status) && !WIFEXITED(status))
-		;
-	drain(0);
-	close(w->fd);
-	return done;
-}
-
-/* Stepping is slow: KILL_ROUNDS=500 for a long run. */
+/* Stepping is slow. */
 static void any_instruction(enum et_media m, int rounds)
 {
-	const char *more = getenv("KILL_ROUNDS");
 	struct twzdb_stats st = {.size = sizeof(st)};
 	struct twzdb *db;
 	uint64_t total;
@@ -401,16 +299,16 @@ static void any_instruction(enum et_media m, int rounds)
 	memset(workers, 0, sizeof(workers));
 	T_REQ(et_open(path, &db));
 	fill(db);
-	total = kill_after(UINT64_MAX);
+	total = worker_kill_after(&workers[0], traced, UINT64_MAX);
 	if (!total) {
 		printf(" skipped: ptrace is not allowed here ");
 		T_OK(twzdb_close(db));
 		return;
 	}
 	T_EQ(workers[0].acked, 1);
-	rounds = more ? atoi(more) : rounds;
+	rounds = kill_rounds(rounds);
 	while (rounds-- && !CU_get_number_of_failure_records()) {
-		kill_after(t_rand_below(total + total / 8));
+		worker_kill_after(&workers[0], traced, t_rand_below(total + total / 8));
 		verify(db); /* begins with a reader: it meets what the dead left behind */
 	}
 	T_OK(twzdb_stats(db, &st));

@@ -4,11 +4,9 @@
  */
 #include "../../engine/src/internal.h"
 
-#include <signal.h>
-#include <sys/wait.h>
-
 #include "../../engine/src/apply.h"
 #include "engine_t.h"
+#include "worker.h"
 
 static struct twzdb *db;
 static struct twzdb_table table;
@@ -59,7 +57,6 @@ static int open_table(const char *path)
 
 static pid_t stopped_writer(const char *path)
 {
-	int status;
 	pid_t pid;
 
 	fflush(NULL);
@@ -70,8 +67,7 @@ static pid_t stopped_writer(const char *path)
 		db->log_user.staged = stop_in_apply;
 		_exit(put(7) ? 2 : 0);
 	}
-	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
-	T_TRUE(WIFSTOPPED(status));
+	stopped_wait(pid);
 	return pid;
 }
 
@@ -80,7 +76,6 @@ static void a_reader_is_told_and_breaks_nothing(void)
 	const char *path = et_path(ET_PAGE, "stopped.twz");
 	struct twzdb_slice v;
 	struct twzdb_txn *tx;
-	int status;
 	pid_t pid;
 
 	T_OK(open_table(path));
@@ -91,9 +86,7 @@ static void a_reader_is_told_and_breaks_nothing(void)
 	T_EQ(twzdb_get(tx, table, et_key(10), &v), TWZDB_E_TIMEOUT);
 	twzdb_abort(tx);
 	T_EQ(ld64(&db->sh->failed), 0);
-	kill(pid, SIGCONT);
-	T_EQ(waitpid(pid, &status, 0), pid);
-	T_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
+	stopped_goes_on(pid);
 	T_OK(put(8));
 	T_OK(twzdb_begin(db, TWZDB_RDONLY, &tx));
 	T_OK(twzdb_get(tx, table, et_key(7), &v));

@@ -27,6 +27,17 @@ static struct {
 	bool shut_down;	     /* the file system answers no question any more */
 } lost;
 
+/* Made longer by another thread, right behind the next look at how long the file is. */
+static struct twz__media *grows;
+
+/* What the kernel is to answer. */
+static struct {
+	bool full;     /* there is half of the space that is asked for */
+	bool no_range; /* sync_file_range() is forbidden */
+	bool late;     /* the next who asks is told of a write-back that failed long ago */
+	bool no_swap;  /* the file system renames only over what is there */
+} kernel;
+
 static bool nothing_lost(void)
 {
 	return !lost.data && !lost.mapped && !lost.space && !lost.name;
@@ -35,6 +46,15 @@ static bool nothing_lost(void)
 static void synced(void)
 {
 	lost.data = lost.mapped = lost.space = false;
+}
+
+static int told_late(void)
+{
+	if (!kernel.late)
+		return 0;
+	kernel.late = false;
+	errno = EIO;
+	return -1;
 }
 
 static void space_changed(uint64_t from, uint64_t to)
@@ -68,8 +88,19 @@ int msync(void *addr, size_t len, int flags)
 
 int fdatasync(int fd)
 {
+	if (told_late())
+		return -1;
 	synced();
 	return (int)syscall(SYS_fdatasync, fd);
+}
+
+int sync_file_range(int fd, off64_t off, off64_t len, unsigned int flags)
+{
+	if (kernel.no_range) {
+		errno = EPERM;
+		return -1;
+	}
+	return told_late() ? -1 : (int)syscall(SYS_sync_file_range, fd, off, len, flags);
 }
 
 int fsync(int fd)
@@ -86,6 +117,8 @@ int fsync(int fd)
 int posix_fallocate(int fd, off_t off, off_t len)
 {
 	space_changed((uint64_t)off, (uint64_t)(off + len));
+	if (kernel.full)
+		return syscall(SYS_fallocate, fd, 0, off, len / 2) ? errno : ENOSPC;
 	return syscall(SYS_fallocate, fd, 0, off, len) ? errno : 0;
 }
 
@@ -111,12 +144,64 @@ int linkat(int from_fd, const char *from, int to_fd, const char *to, int flags)
 	return (int)syscall(SYS_linkat, from_fd, from, to_fd, to, flags);
 }
 
-int fstat(int fd, struct stat *st)
+int renameat2(int from_fd, const char *from, int to_fd, const char *to, unsigned int flags)
 {
-	if (!lost.shut_down)
-		return (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH);
+	if (kernel.no_swap) {
+		errno = EINVAL;
+		return -1;
+	}
+	lost.named_too_soon |= lost.data || lost.mapped || lost.space;
+	lost.name = true;
+	return (int)syscall(SYS_renameat2, from_fd, from, to_fd, to, flags);
+}
+
+int link(const char *from, const char *to)
+{
+	return linkat(AT_FDCWD, from, AT_FDCWD, to, 0);
+}
+
+/* What has shut down answers no question, however it is asked. */
+static int shut_down(void)
+{
 	errno = EIO;
 	return -1;
+}
+
+/* Somebody was told that the file has LEN bytes; then it has more. */
+static void told(int fd, int rc, uint64_t len)
+{
+	struct twz__media *m = grows;
+
+	grows = NULL;
+	if (!rc && m && !ftruncate(fd, (off_t)len + 4096))
+		twz__media_has(m, len + 4096);
+}
+
+int fstat(int fd, struct stat *st)
+{
+	int rc;
+
+	if (lost.shut_down)
+		return shut_down();
+	rc = (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH);
+	told(fd, rc, rc ? 0 : (uint64_t)st->st_size);
+	return rc;
+}
+
+int fstatat(int fd, const char *name, struct stat *st, int flags)
+{
+	return lost.shut_down ? shut_down() : (int)syscall(SYS_newfstatat, fd, name, st, flags);
+}
+
+int statx(int fd, const char *name, int flags, unsigned mask, struct statx *x)
+{
+	int rc;
+
+	if (lost.shut_down)
+		return shut_down();
+	rc = (int)syscall(SYS_statx, fd, name, flags, mask, x);
+	told(fd, rc, rc ? 0 : x->stx_size);
+	return rc;
 }
 
 /* --- cases --- */
@@ -133,6 +218,7 @@ static struct twz__media *media(void)
 	env_media(0);
 	path = env_path();
 	memset(&lost, 0, sizeof(lost));
+	memset(&kernel, 0, sizeof(kernel));
 	if (T_OK(twz__file_backend.open(NULL, path, TWZ_STORE_CREATE, 16 * MIB, &m, &created)))
 		return NULL;
 	T_TRUE(created);
@@ -179,16 +265,34 @@ static void a_write_is_durable_when_it_returns(void)
 	m->ops->close(m);
 }
 
+static bool reads_as(struct twz__media *m, uint64_t off, char byte)
+{
+	char at[TWZ_PAGE_SIZE];
+
+	if (m->ops->read(m, at, off, sizeof(at)))
+		return false;
+	for (size_t i = 0; i < sizeof(at); i++)
+		if (at[i] != byte)
+			return false;
+	return true;
+}
+
 static void zeros_are_durable_few_or_many(void)
 {
 	struct twz__media *m = media();
+	char page[TWZ_PAGE_SIZE];
 
 	if (!m)
 		return;
+	memset(page, 'x', sizeof(page));
+	T_OK(m->ops->write_sync(m, page, MIB, sizeof(page)));
+	T_OK(m->ops->write_sync(m, page, 3 * MIB, sizeof(page)));
 	T_OK(m->ops->zero(m, MIB, 3 * TWZ_PAGE_SIZE));
 	T_TRUE(nothing_lost());
+	T_TRUE(reads_as(m, MIB, 0) && reads_as(m, 3 * MIB, 'x'));
 	T_OK(m->ops->zero(m, 0, 12 * MIB));
 	T_TRUE(nothing_lost());
+	T_TRUE(reads_as(m, 3 * MIB, 0));
 	m->ops->close(m);
 }
 
@@ -213,6 +317,13 @@ static void a_sync_of_what_is_mapped_is_one(void)
 	m->ops->close(m);
 }
 
+static uint64_t space_of(struct twz__media *m)
+{
+	struct stat st;
+
+	return fstat(m->fd, &st) ? 0 : (uint64_t)st.st_blocks * 512;
+}
+
 /* By a thread that needs it, and by one that grows ahead of need, with zeros. */
 static void growth_is_durable_before_it_is_used(void)
 {
@@ -230,6 +341,21 @@ static void growth_is_durable_before_it_is_used(void)
 	T_TRUE(nothing_lost());
 	T_OK(m->ops->len(m, &len));
 	T_EQ(len, 28 * MIB);
+	T_TRUE(space_of(m) >= 28 * MIB);
+	m->ops->close(m);
+}
+
+static void a_full_disk_changes_nothing(void)
+{
+	struct twz__media *m = media();
+	uint64_t len = 0;
+
+	if (!m)
+		return;
+	kernel.full = true;
+	T_ERR(m->ops->grow(m, 32 * MIB), TWZ_E_NOSPC);
+	T_OK(m->ops->len(m, &len));
+	T_EQ(len, 16 * MIB);
 	m->ops->close(m);
 }
 
@@ -241,8 +367,10 @@ static void space_is_given_and_taken_durably(void)
 		return;
 	T_OK(m->ops->give(m, 4 * MIB, 4 * MIB));
 	T_TRUE(nothing_lost());
+	T_TRUE(space_of(m) <= 13 * MIB);
 	T_OK(m->ops->take(m, 4 * MIB, 4 * MIB));
 	T_TRUE(nothing_lost());
+	T_TRUE(space_of(m) >= 16 * MIB);
 	m->ops->close(m);
 }
 
@@ -250,9 +378,11 @@ static void a_creation_taken_back_is_durable(void)
 {
 	struct twz__media *m = NULL;
 	const char *path;
+	uint64_t len = 1;
 	int created, fd;
 
 	env_media(0);
+	memset(&kernel, 0, sizeof(kernel));
 	path = env_path();
 	fd = open(path, O_CREAT | O_RDWR | O_CLOEXEC, 0600); /* it is there, and empty */
 	T_TRUE(fd >= 0 && !close(fd));
@@ -263,6 +393,74 @@ static void a_creation_taken_back_is_durable(void)
 	T_TRUE(nothing_lost());
 	T_OK(m->ops->reset(m));
 	T_TRUE(nothing_lost());
+	T_OK(m->ops->len(m, &len));
+	T_EQ(len, 0);
+	m->ops->close(m);
+}
+
+static void a_name_that_was_given_too_early_is_taken_back(void)
+{
+	struct twz__media *m = media();
+
+	if (!m)
+		return;
+	T_TRUE(twz_store_exists(m->path));
+	T_OK(m->ops->reset(m));
+	T_TRUE(!twz_store_exists(m->path));
+	m->ops->close(m);
+}
+
+/* By renaming, or where that might hide another store by two names for a moment. */
+static void a_move_is_durable(void)
+{
+	for (int i = 0; i < 2; i++) {
+		struct twz__media *m = media();
+		char from[4096], to[4200];
+
+		if (!m)
+			return;
+		snprintf(from, sizeof(from), "%s", m->path);
+		snprintf(to, sizeof(to), "%s.moved", from);
+		m->ops->close(m);
+		kernel.no_swap = i;
+		lost.mapped = true; /* of whoever used it last */
+		T_OK(twz_store_move(from, to));
+		T_TRUE(!lost.named_too_soon && nothing_lost());
+		T_TRUE(twz_store_exists(to) && !twz_store_exists(from));
+		T_OK(twz_store_remove(to));
+		T_TRUE(!twz_store_exists(to));
+	}
+}
+
+/* Where the kernel lets nobody ask what became of write-back, a sync asks. */
+static void asking_that_is_forbidden_is_a_sync(void)
+{
+	struct twz__media *m = media();
+	void *at;
+
+	if (!m)
+		return;
+	at = mmap(NULL, MIB, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	T_TRUE(at != MAP_FAILED);
+	T_OK(m->ops->map(m, at, 0, MIB, 1));
+	kernel.no_range = true;
+	T_OK(m->ops->sync_range(m, at, 1));
+	kernel.late = true;
+	T_ERR(m->ops->sync_range(m, at, 1), TWZ_E_IO);
+	munmap(at, MIB);
+	m->ops->close(m);
+}
+
+/* What was told to nobody in another life of the store does not count in this. */
+static void what_is_told_late_is_asked_for_before(void)
+{
+	struct twz__media *m = media();
+
+	if (!m)
+		return;
+	kernel.late = true;
+	m->ops->forget(m);
+	T_OK(m->ops->sync_all(m));
 	m->ops->close(m);
 }
 
@@ -292,6 +490,32 @@ static void a_success_is_not_believed_of_what_has_shut_down(void)
 	m->ops->close(m);
 }
 
+/* The helper thread makes it longer, between a writer's two looks: at the file, and at what it must have at least. */
+static void growth_by_another_thread_is_no_cut(void)
+{
+	static const char page[TWZ_PAGE_SIZE];
+	struct twz__media *m = media();
+
+	if (!m)
+		return;
+	twz__media_has(m, 16 * MIB);
+	grows = m;
+	T_OK(m->ops->still(m, true));
+	T_TRUE(!grows);
+	grows = m;
+	T_OK(m->ops->write_sync(m, page, 0, sizeof(page)));
+	T_TRUE(!grows && !m->lost_here);
+	grows = m;
+	T_OK(m->ops->grow(m, 20 * MIB));
+	T_TRUE(!grows);
+	grows = m;
+	T_OK(m->ops->take(m, 0, MIB));
+	T_TRUE(!grows);
+	T_OK(ftruncate(m->fd, 8 * MIB)); /* this is one */
+	T_ERR(m->ops->still(m, true), TWZ_E_GONE);
+	m->ops->close(m);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -301,9 +525,15 @@ int main(int argc, char **argv)
 		T_CASE(zeros_are_durable_few_or_many),
 		T_CASE(a_sync_of_what_is_mapped_is_one),
 		T_CASE(growth_is_durable_before_it_is_used),
+		T_CASE(a_full_disk_changes_nothing),
 		T_CASE(space_is_given_and_taken_durably),
 		T_CASE(a_creation_taken_back_is_durable),
+		T_CASE(a_name_that_was_given_too_early_is_taken_back),
+		T_CASE(a_move_is_durable),
+		T_CASE(asking_that_is_forbidden_is_a_sync),
+		T_CASE(what_is_told_late_is_asked_for_before),
 		T_CASE(a_success_is_not_believed_of_what_has_shut_down),
+		T_CASE(growth_by_another_thread_is_no_cut),
 		T_END,
 	};
 

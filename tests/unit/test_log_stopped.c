@@ -1,13 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * test_log_stopped.c -- twz_log on page media: a process is stopped (SIGSTOP) while it writes a batch, or writes that of another again
  */
-#include <signal.h>
-#include <sys/wait.h>
-#include <time.h>
-#include <unistd.h>
-
 #include "../../twz/src/stopped.h"
 #include "log_world.h"
+#include "worker.h"
 
 static struct twz_log *the_log;
 static struct twz__media_ops failing;
@@ -77,24 +73,6 @@ static int stopped_helper(const struct env *e)
 	return twz_log_drain(l) ? 2 : 0;
 }
 
-/* It has stopped itself. */
-static void wait_stopped(pid_t pid)
-{
-	int status = 0;
-
-	T_EQ(waitpid(pid, &status, WUNTRACED), pid);
-	T_TRUE(WIFSTOPPED(status));
-}
-
-static void go_on(pid_t pid)
-{
-	int status = 0;
-
-	kill(pid, SIGCONT);
-	T_EQ(waitpid(pid, &status, 0), pid);
-	T_TRUE(WIFEXITED(status) && !WEXITSTATUS(status));
-}
-
 static int walk_one(void *ctx, uint64_t lsn, const void *rec, size_t len)
 {
 	uint64_t n, *last = ctx;
@@ -144,7 +122,7 @@ static void others_write_for_the_stopped(bool before, int sig)
 	pid = fork();
 	if (!pid)
 		_exit(stopped_leader(&e, before));
-	wait_stopped(pid);
+	stopped_wait(pid);
 	no_memory = true;	       /* nobody fails at it */
 	T_OK(commit_some(the_log, 1)); /* with the other's before it */
 	no_memory = false;
@@ -192,17 +170,17 @@ static void who_writes_again_is_stopped_too(void)
 	owner = fork();
 	if (!owner)
 		_exit(stopped_leader(&e, true));
-	wait_stopped(owner);
+	stopped_wait(owner);
 	helper = fork();
 	if (!helper)
 		_exit(stopped_helper(&e));
-	wait_stopped(helper);
-	go_on(owner);
+	stopped_wait(helper);
+	stopped_goes_on(owner);
 	T_EQ(world->next, 4);
 	T_ERR(commit_some(the_log, 100), TWZ_E_TIMEOUT);
 	T_TRUE(world->next > 8);
 	check_ring(the_log);
-	go_on(helper); /* and writes what is long durable */
+	stopped_goes_on(helper); /* and writes what is long durable */
 	check_ring(the_log);
 	T_OK(commit_some(the_log, 100));
 	check_ring(the_log);

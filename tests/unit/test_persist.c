@@ -137,7 +137,21 @@ BOTH(what_was_synced_outlives_its_process)
 /* --- the instructions themselves: nothing here can lose a cache, so they are counted --- */
 
 #if defined(__x86_64__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-enum step { FLUSH, FENCE, COPY, COPY_LINES, FENCE_LINES };
+enum step {
+	FLUSH,
+	FLUSH_EACH,
+	FENCE,
+	COPY,
+	COPY_LINES,
+	COPY_LONG,
+	FENCE_LINES,
+	/* of the medium, for whoever has no better way */
+	OPS_FLUSH,
+	OPS_FENCE,
+	OPS_COPY,
+	OPS_SYNC_RANGE,
+	OPS_SYNC_ALL
+};
 
 /* clwb or what stands for it, sfence, and stores that go past the cache. */
 struct counted {
@@ -164,7 +178,7 @@ static void count_one(const uint8_t *at, struct counted *n)
 		n->streams += at[1] == 0xc3 || (p66 && at[1] == 0xe7);
 }
 
-static _Alignas(64) char source[512];
+static _Alignas(64) char source[2048];
 
 static int traced(const char *path, twz_oid id, enum step step)
 {
@@ -182,18 +196,37 @@ static int traced(const char *path, twz_oid id, enum step step)
 	case FLUSH:
 		twz_flush(s, p + 60, 140); /* four lines */
 		break;
+	case FLUSH_EACH:
+		twz_flush_each(s, p, 8, 128, 5);
+		break;
 	case FENCE:
 		twz_fence(s);
 		break;
 	case COPY:
-		twz_copy_nt(s, p, source, sizeof(source));
+		twz_copy_nt(s, p, source, 512);
 		break;
 	case COPY_LINES:
-		twz__copy_lines(s, p, source, sizeof(source));
+		twz__copy_lines(s, p, source, 512);
+		break;
+	case COPY_LONG:
+		twz__copy_lines(s, p, source, 2048);
 		break;
 	case FENCE_LINES:
 		twz__fence_lines(s);
 		break;
+	case OPS_FLUSH:
+		s->media->ops->flush(s->media, p + 60, 140);
+		break;
+	case OPS_FENCE:
+		s->media->ops->fence(s->media);
+		break;
+	case OPS_COPY:
+		s->media->ops->copy_nt(s->media, p, source, 512);
+		break;
+	case OPS_SYNC_RANGE:
+		return s->media->ops->sync_range(s->media, p + 60, 140) || raise(SIGSTOP);
+	case OPS_SYNC_ALL:
+		return s->media->ops->sync_all(s->media) || raise(SIGSTOP);
 	}
 	raise(SIGSTOP);
 	return 0;
@@ -261,11 +294,25 @@ static void primitives_are_made_of_instructions(void)
 	count(path, id, FENCE, &n);
 	T_EQ(n.fences, 1);
 	count(path, id, COPY, &n);
-	T_TRUE(n.streams >= sizeof(source) / 64 || n.flushes >= sizeof(source) / 64);
+	T_TRUE(n.streams >= 512 / 64 || n.flushes >= 512 / 64);
 	count(path, id, COPY_LINES, &n);
-	T_TRUE(n.streams >= sizeof(source) / 16);
+	T_TRUE(n.streams >= 512 / 16);
+	count(path, id, COPY_LONG, &n); /* words, then wider */
+	T_TRUE(n.streams >= 2048 / 16);
 	count(path, id, FENCE_LINES, &n);
 	T_EQ(n.fences, 1);
+	count(path, id, FLUSH_EACH, &n);
+	T_EQ(n.flushes, 5);
+	count(path, id, OPS_FLUSH, &n);
+	T_EQ(n.flushes, 4);
+	count(path, id, OPS_FENCE, &n);
+	T_TRUE(n.fences >= 1);
+	count(path, id, OPS_COPY, &n);
+	T_TRUE(n.streams >= 512 / 64 || n.flushes >= 512 / 64);
+	count(path, id, OPS_SYNC_RANGE, &n);
+	T_TRUE(n.flushes >= 4 && n.fences >= 1);
+	count(path, id, OPS_SYNC_ALL, &n);
+	T_TRUE(n.fences >= 1);
 }
 #else
 static void primitives_are_made_of_instructions(void)

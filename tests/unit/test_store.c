@@ -84,6 +84,33 @@ static void empty_file_becomes_a_store_in_place(void)
 }
 BOTH(empty_file_becomes_a_store_in_place)
 
+/* D18: whoever made it died behind the mark; what lies there is nobody's, and new objects read as zeros. */
+static void unfinished_creation_begins_anew(void)
+{
+	static const char mark[] = "TWZ-INIT";
+	struct env_file f = {malloc((size_t)64 << 20), (size_t)64 << 20};
+	const char *path = env_path();
+	struct twz_store *s;
+	struct twz_obj *o;
+
+	if (!T_TRUE(f.data != NULL))
+		return;
+	memset(f.data, 0xff, f.len);
+	memcpy(f.data, mark, sizeof(mark));
+	env_write(path, &f);
+	free(f.data);
+	s = env_store(path);
+	o = s ? env_obj(s, (uint64_t)1 << 20, NULL) : NULL;
+	if (!o)
+		return;
+	for (size_t i = 0; i < (size_t)1 << 20; i += 8)
+		if (!T_EQ(*(const uint64_t *)(const void *)((const char *)twz_obj_data(o) + i), 0))
+			break;
+	twz_obj_close(o);
+	env_close(s);
+}
+BOTH(unfinished_creation_begins_anew)
+
 static void interrupted_initialisation_starts_again(void)
 {
 	const char *path = env_path();
@@ -663,6 +690,7 @@ static const struct t_case cases[] = {
 	BOTH_CASES(data_survive_closing),
 	BOTH_CASES(exclusive_creation_refuses_a_store),
 	BOTH_CASES(empty_file_becomes_a_store_in_place),
+	BOTH_CASES(unfinished_creation_begins_anew),
 	BOTH_CASES(interrupted_initialisation_starts_again),
 	BOTH_CASES(last_close_leaves_only_a_clean_store),
 	BOTH_CASES(created_by_several_at_once),

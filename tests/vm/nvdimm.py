@@ -52,10 +52,13 @@ def main(a):
             if s.faults or n == a.boots:
                 break
             g.run("vmload work /mnt/x/a.twz --ack /dev/vport*p2 >/dev/null 2>&1 &")
+            then = acks.cnt
             time.sleep(a.seconds * (0.3 + s.rng.random()))
+            s.wait_for("not one change", lambda then=then: acks.cnt > then)
             if n == a.boots - 1:  # a device that forgets: this copy is older than what will be acknowledged
                 shutil.copyfile(image, image + ".old")
-                time.sleep(1)
+                then = acks.cnt
+                s.wait_for("not 20 changes more", lambda then=then: acks.cnt > then + 20)
             g.kill()
             for e in acks.errors:
                 s.fault(e)

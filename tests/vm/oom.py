@@ -6,7 +6,6 @@ others go on, a reader looks all the time. In the end the store is judged; and a
 since must be missed.
 """
 import re
-import time
 
 from scene import Acks, Scene
 
@@ -14,6 +13,9 @@ FS = ("ext4", "xfs")
 SIZE = 320 << 20
 # TWZ_E_NOMEM, ENOMEM; SQLite's NOMEM, IOERR_NOMEM: who is refused memory is told so
 NOMEM = {-20016, -12, 7, 3082}
+# EINPROGRESS: who has the lock has been stopped for ten seconds, as here all are for the copy, which takes long where memory is short.
+# The commit stands, and is not acknowledged; nothing says that it must be missing.
+HELD = {-115}
 CGROUP = "mkdir -p /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && echo +memory > /sys/fs/cgroup/cgroup.subtree_control && " \
          "mkdir /sys/fs/cgroup/small && echo {limit} > /sys/fs/cgroup/small/memory.max"
 JOIN = "echo 0 > /sys/fs/cgroup/small/cgroup.procs; "
@@ -33,14 +35,6 @@ def oom_kills(g):
     return int(g.run("grep '^oom_kill ' /proc/vmstat")[0].split()[1])
 
 
-def wait_for(s, what, is_so, seconds=120):
-    until = time.monotonic() + seconds
-    while not is_so() and time.monotonic() < until:
-        time.sleep(0.05)
-    if not is_so():
-        s.fault(f"{what}: in {seconds} s")
-
-
 def code_of(error):
     m = re.match(r"E -?\d+ [^:]*: (-?\d+)", error)
     return int(m.group(1)) if m else 0
@@ -56,15 +50,15 @@ def squeeze(s, fs, where, join, want):
     g.run(f"blockdev --flushbufs {dev}; mount -t {fs} {dev} /mnt/x")
     g.run(f"({join}echo -1000 > /proc/self/oom_score_adj; exec vmload work /mnt/x/a.twz --ack /dev/vport*p{FS.index(fs) + 2} --reader --endure --hog)"
           " >/dev/null 2>&1 &")
-    wait_for(s, f"{what}: not one process killed, not 20 changes", lambda: x.kills and x.cnt > 20)
+    s.wait_for(f"{what}: not one process killed, not 20 changes", lambda: x.kills and x.cnt > 20)
     # twice: one may have been begun meanwhile, and the parent cannot begin another
     g.run("for n in 1 2; do killall -STOP vmload; done; cp /mnt/x/a.twz /mnt/x/old.twz; rc=$?; killall -CONT vmload; [ $rc = 0 ]", 60)
     then = x.cnt
-    wait_for(s, f"{what}: not {want} processes killed, not 20 further changes", lambda: x.kills >= want and x.cnt > then + 20)
+    s.wait_for(f"{what}: not {want} processes killed, not 20 further changes", lambda: x.kills >= want and x.cnt > then + 20)
     g.run("killall -9 vmload; while killall -0 vmload 2>/dev/null; do usleep 50000; done", 60)
     kills = oom_kills(g) - before
     for e in x.errors:
-        if code_of(e) not in NOMEM:
+        if code_of(e) not in NOMEM | HELD:
             s.fault(f"{what}: {e}")
     for w in s.judge(what, "/mnt/x/a.twz", x):
         s.fault(w)
@@ -74,7 +68,7 @@ def squeeze(s, fs, where, join, want):
     if not any("was acknowledged" in w for w in old):
         s.fault(f"{what}: a copy made in between is not noticed")
     g.run("umount /mnt/x")
-    s.say(f"{what}: {kills} processes killed by the kernel, {x.cnt} changes acknowledged, {len(x.errors)} times told that there is no memory; "
+    s.say(f"{what}: {kills} processes killed by the kernel, {x.cnt} changes acknowledged, {len(x.errors)} times told that there is no memory, or that somebody is stopped; "
           f"a copy of before: noticed: {old[-1][:120] if old else 'no'}")
 
 

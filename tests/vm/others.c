@@ -25,7 +25,7 @@ static int sql_open(const struct load *l, sqlite3 **db)
 				     SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE | SQLITE_OPEN_URI,
 				     "twz");
 	if (!rc)
-		sqlite3_busy_timeout(*db, 60000);
+		sqlite3_busy_timeout(*db, PATIENCE_MS);
 	return rc;
 }
 
@@ -100,7 +100,7 @@ void sql_actor(const struct load *l)
 		say_error(l, SQL_ACTOR, "sqlite open", rc, db ? sqlite3_errmsg(db) : "");
 		sqlite3_close(db);
 	}
-	while (!rc && !load_over()) {
+	for (uint64_t i = 0; !rc && !load_done(l, i); i++) {
 		int err = sql_change(db, n + 1);
 
 		if (err) { /* failed, or its outcome is not known */
@@ -236,7 +236,7 @@ void tx_actor(const struct load *l)
 	s = twzdb_store(db);
 	while ((err = tx_open(s, true, &o)) != 0 && !load_over())
 		say_error(l, TX_ACTOR, "object", err, twz_errmsg());
-	while (!err && !load_over()) {
+	for (uint64_t i = 0; !err && !load_done(l, i); i++) {
 		uint64_t n = *(uint64_t *)twz_obj_data(o) + 1;
 		int e = tx_one(s, o, n);
 

@@ -136,7 +136,7 @@ static int one_txn(struct twzdb *db, int actor, bool lazy)
 {
 	struct twzdb_txn *tx;
 	uint64_t n = 0, seq = 0;
-	int err = twzdb_begin_timed(db, lazy ? TWZDB_LAZY : 0, 60000, &tx);
+	int err = twzdb_begin_timed(db, lazy ? TWZDB_LAZY : 0, PATIENCE_MS, &tx);
 
 	if (err)
 		return err;
@@ -170,7 +170,7 @@ static int open_one(struct twzdb *db, int actor, struct twzdb_table *t, uint64_t
 {
 	struct twzdb_txn *tx;
 	char buf[40];
-	int err = twzdb_begin_timed(db, 0, 60000, &tx);
+	int err = twzdb_begin_timed(db, 0, PATIENCE_MS, &tx);
 
 	if (err)
 		return err;
@@ -203,7 +203,7 @@ void rows_actor(const struct load *l, struct twzdb *db, int actor)
 	}
 	if (err)
 		say_error(l, actor, "open", err, twzdb_errmsg());
-	for (uint64_t i = 1; !load_over(); i++) {
+	for (uint64_t i = 1; !load_done(l, i - 1); i++) {
 		err = i % 5 ? one_txn(db, actor, i % 3 == 0) : one_call(db, t, actor, &ones);
 		if (!err && actor == 0 && i % 64 == 0)
 			err = twzdb_checkpoint(db);

@@ -20,7 +20,7 @@ import oom
 import powercut
 
 SCENARIOS = {"eio": broken.main_eio, "full": broken.main_full,
-             "logwrites": logwrites.main, "nvdimm": nvdimm.main, "oom": oom.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
+             "logwrites": logwrites.main, "logwrites-catches": logwrites.catches, "nvdimm": nvdimm.main, "oom": oom.main, "powercut": powercut.main, "powercut-catches": powercut.catches}
 
 
 def too_long(*_):
@@ -39,8 +39,10 @@ def main():
     ap.add_argument("--boots", type=int, default=3, help="powercut, nvdimm: how often the guest is killed")
     ap.add_argument("--cuts", type=int, default=6, help="powercut: further cuts a boot and disk")
     ap.add_argument("--seconds", type=float, default=4, help="of work")
-    ap.add_argument("--points", type=int, default=25, help="logwrites: points of the log to be judged, per file system")
-    ap.add_argument("--all", action="store_true", help="logwrites: all of them (hours)")
+    ap.add_argument("--fs", choices=("ext4", "xfs"), help="logwrites: on this file system")
+    ap.add_argument("--changes", type=int, default=8, help="logwrites: of each actor")
+    ap.add_argument("--points", type=int, default=0, help="logwrites: so many stops only (0: every flush and mark)")
+    ap.add_argument("--torn", type=float, default=0.2, help="logwrites: share of the stops that are judged with parts of later writes, too")
     ap.add_argument("--limit", type=int, default=0, help="seconds it may take at most (0: no limit)")
     ap.add_argument("--keep", action="store_true", help="keep the folder with consoles and disks")
     a = ap.parse_args()

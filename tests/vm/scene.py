@@ -118,7 +118,7 @@ class Scene:
     def device(self, disks, name):
         return "/dev/vd" + chr(ord("a") + list(disks).index(name))
 
-    def judge(self, what, path, acks, timeout=60, said=None, options=""):
+    def judge(self, what, path, acks, timeout=300, said=None, options=""):
         """Recover and check the store at PATH in the guest, and compare with what was acknowledged. What is wrong, as a list."""
         out, rc = self.guest.run(f"watched {timeout} vmload judge {path} {options}", timeout + 30, check=False)
         found = {}
@@ -133,7 +133,7 @@ class Scene:
             wrong = [f"the judge ended with {rc}: {out[-5:]}"]
         return [f"{what}: {w}" for w in wrong]
 
-    def judge_disk(self, what, fs, name, dev, acks, again=None):
+    def judge_disk(self, what, fs, name, dev, acks, again=None, options=""):
         """The same of a disk nobody has mounted; AGAIN is called while recovery runs."""
         opts = "-o nouuid" if fs == "xfs" else ""
         # the size is the same, the content is another disk's: forget what the kernel knows of it
@@ -142,9 +142,18 @@ class Scene:
             return [f"{what}: {fs} does not mount: {out}; the kernel said {self.guest.run('dmesg | tail -12', check=False)[0]}"]
         if again:
             again()
-        wrong = self.judge(what, "/mnt/x/a.twz", acks)
+        wrong = self.judge(what, "/mnt/x/a.twz", acks, options=options)
         self.guest.run("umount /mnt/x")
         return wrong
+
+    def wait_for(self, what, is_so, seconds=240):
+        """Wait until something has happened, however slow the machine is; False, and a fault, when it does not."""
+        until = time.monotonic() + seconds
+        while not is_so() and time.monotonic() < until:
+            time.sleep(0.05)
+        if not is_so():
+            self.fault(f"{what}: in {seconds} s")
+        return is_so()
 
     def result(self, text):
         self.say(f"{text}: {'FAILED' if self.faults else 'ok'}")

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT
  * vmload.c -- runs in the guest: a workload that is cut off, and the judge of what is left
  *
- * usage: vmload work STORE [--ack FILE] [--seconds S] [--log BYTES] [--keep ROWS] [--procs P] [--threads T] [--no-sql]
+ * usage: vmload work STORE [--ack FILE] [--seconds S] [--changes N] [--log BYTES] [--keep ROWS] [--procs P] [--threads T] [--no-sql]
  *			    [--no-tx] [--reader] [--endure] [--hog] [--mark DMDEVICE]
  *	  vmload judge STORE [--keep ROWS]
  *
- * work: P processes of T threads change the engine's rows, one each SQLite's and an object by undo transactions. What
+ * work, until S seconds are over, each has made N changes, or all get SIGTERM: P processes of T threads change the engine's rows, one each SQLite's and an object by undo transactions. What
  * was acknowledged goes to FILE, line by line. --hog: each takes more and more memory while it works, until the kernel kills
  * it; then another one takes its place. judge: recovers, checks, prints "F ACTOR N" per actor and "BAD ..."
  * per fault; then commits, closes, opens and looks again. Ends with 0 if nothing is wrong.
@@ -30,6 +30,7 @@
 uint64_t load_keep = 200;
 static int ack_fd = 1;
 static time_t end_at;
+static volatile sig_atomic_t asked_to_end;
 
 static time_t now(void)
 {
@@ -41,7 +42,12 @@ static time_t now(void)
 
 bool load_over(void)
 {
-	return end_at && now() >= end_at;
+	return asked_to_end || (end_at && now() >= end_at);
+}
+
+bool load_done(const struct load *l, uint64_t n)
+{
+	return load_over() || (l->changes && n >= l->changes);
 }
 
 uint64_t load_rand(uint64_t *s, uint64_t below)
@@ -221,11 +227,20 @@ static bool killed(const struct load *l, pid_t pid, int status)
 	return true;
 }
 
+static void on_term(int sig)
+{
+	(void)sig;
+	asked_to_end = 1;
+}
+
+/* Who waits for a child goes on waiting: whoever ends them all sends it to all of them. */
 static int work(const struct load *l)
 {
+	struct sigaction sa = {.sa_handler = on_term, .sa_flags = SA_RESTART};
 	int rc = 0, status;
 	pid_t pid;
 
+	sigaction(SIGTERM, &sa, NULL);
 	for (int i = 0; i < CHILDREN; i++)
 		start(l, i);
 	while ((pid = wait(&status)) > 0) {
@@ -322,6 +337,8 @@ static int option(struct load *l, const char *name, const char *value)
 		ack_fd = open(value, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
 	else if (!strcmp(name, "--seconds"))
 		l->seconds = atoi(value);
+	else if (!strcmp(name, "--changes"))
+		l->changes = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--log"))
 		l->log_len = strtoull(value, NULL, 0);
 	else if (!strcmp(name, "--keep"))

@@ -26,6 +26,7 @@ struct load {
 	const char *path;
 	uint64_t log_len;   /* bytes of the log, 0 = as usual */
 	int seconds;	    /* 0 = until killed */
+	uint64_t changes;   /* of each actor; 0 = no end */
 	bool endure;	    /* errors are told and the change tried again; else the actor ends */
 	int procs, threads; /* of the engine's actors */
 	bool sql, tx, reader;
@@ -40,6 +41,9 @@ void say_acked(int actor, uint64_t n, uint64_t seq);
 void say_error(const struct load *l, int actor, const char *what, int err, const char *why);
 extern uint64_t load_keep; /* rows of the engine's actors that are kept: the judge must know it */
 bool load_over(void);
+/* The same for an actor that has made N changes. */
+bool load_done(const struct load *l, uint64_t n);
+#define PATIENCE_MS 600000 /* for others: the machine may be slow, and busy */
 uint64_t load_rand(uint64_t *state, uint64_t below);
 
 /* mark.c: a mark in the log of the dm-log-writes device NAME. */

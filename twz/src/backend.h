@@ -62,6 +62,11 @@ struct twz__media_ops {
 	 * less is left for sync_all(). NULL: there is nothing to be gained.
 	 */
 	int (*write_back)(struct twz__media *m, uint64_t off, uint64_t len);
+	/*
+	 * Page media: a range that is allocated and zeros, which synchronous writes will go to, is written with zeros, so that the file
+	 * system has nothing to note about it later. NULL: it notes nothing.
+	 */
+	int (*fill)(struct twz__media *m, uint64_t off, uint64_t len);
 	int (*len)(struct twz__media *m, uint64_t *len);
 	/*
 	 * Is the file still what was opened: is it at least `floor` bytes long, and, if NAMED, has it a name, and does its path
@@ -135,7 +140,7 @@ static inline void twz__media_has(struct twz__media *m, uint64_t len)
 	uint64_t floor = __atomic_load_n(&m->floor, __ATOMIC_RELAXED);
 
 	while (floor < len && !__atomic_compare_exchange_n(&m->floor, &floor, len, true,
-							   __ATOMIC_RELAXED, __ATOMIC_RELAXED))
+							   __ATOMIC_RELEASE, __ATOMIC_RELAXED))
 		;
 }
 

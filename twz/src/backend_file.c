@@ -450,6 +450,11 @@ static int file_zero(struct twz__media *m, uint64_t off, uint64_t len)
 	return write_zeros(fm(m), off, len);
 }
 
+static int file_fill(struct twz__media *m, uint64_t off, uint64_t len)
+{
+	return fm(m)->memory ? 0 : write_zeros(fm(m), off, len);
+}
+
 static void file_flush(struct twz__media *m, const void *addr, size_t len)
 {
 	if (fm(m)->flush)
@@ -587,6 +592,7 @@ static const struct twz__media_ops file_ops = {
 	.give = file_give,
 	.take = file_take,
 	.len = file_len,
+	.fill = file_fill,
 	.still = twz__file_still,
 	.forget = twz__file_forget,
 	.close = file_close,

@@ -47,8 +47,13 @@ static inline struct file_media *fm(struct twz__media *m)
 	return (struct file_media *)m;
 }
 
+/*
+ * What NAME, looked up in directory FD, or the file FD if it is NULL, is, how long, and how many names it has; the rest of ST is 0. Its times are not
+ * asked for: some kernels then give each write after that a time of its own, and put it on the medium with the write.
+ */
+int twz__file_look(int fd, const char *name, struct stat *st);
 /* It is shorter than it was: a write would make it longer again, with zeros where data were. */
-bool twz__file_is_cut(struct file_media *f, const struct stat *st);
+bool twz__file_is_cut(struct file_media *f, struct stat *st);
 int twz__file_cut_error(struct file_media *f);
 /* The message for errno ERR of WHAT. Returns the error. */
 int twz__file_io_error(struct file_media *f, const char *what, uint64_t off, uint64_t len, int err);

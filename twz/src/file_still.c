@@ -13,6 +13,7 @@
 
 #include <fcntl.h>
 #include <libgen.h>
+#include <sys/sysmacros.h>
 #include <unistd.h>
 
 void twz__file_where_open(struct file_media *f)
@@ -36,9 +37,31 @@ void twz__file_where_close(struct file_media *f)
 	f->base = NULL;
 }
 
-bool twz__file_is_cut(struct file_media *f, const struct stat *st)
+int twz__file_look(int fd, const char *name, struct stat *st)
 {
-	return (uint64_t)st->st_size < __atomic_load_n(&f->m.floor, __ATOMIC_RELAXED);
+	int flags = name ? 0 : AT_EMPTY_PATH;
+	struct statx x;
+
+	if (statx(fd, name ? name : "", flags, STATX_TYPE | STATX_INO | STATX_SIZE | STATX_NLINK,
+		  &x))
+		return fstatat(fd, name ? name : "", st, flags); /* forbidden, it may be */
+	memset(st, 0, sizeof(*st));
+	st->st_mode = x.stx_mode;
+	st->st_dev = makedev(x.stx_dev_major, x.stx_dev_minor);
+	st->st_ino = x.stx_ino;
+	st->st_size = (off_t)x.stx_size;
+	st->st_nlink = x.stx_nlink;
+	return 0;
+}
+
+/* Another thread may have made it longer since ST was asked for. What it has been told to have before it is asked again, it has. */
+bool twz__file_is_cut(struct file_media *f, struct stat *st)
+{
+	uint64_t floor = __atomic_load_n(&f->m.floor, __ATOMIC_ACQUIRE);
+
+	if ((uint64_t)st->st_size >= floor)
+		return false;
+	return twz__file_look(f->m.fd, NULL, st) || (uint64_t)st->st_size < floor;
 }
 
 int twz__file_cut_error(struct file_media *f)
@@ -54,7 +77,7 @@ static bool names_another(const struct file_media *f, const struct stat *st)
 {
 	struct stat named;
 
-	return f->base && !fstatat(f->dir, f->base, &named, 0) &&
+	return f->base && !twz__file_look(f->dir, f->base, &named) &&
 	       (named.st_dev != st->st_dev || named.st_ino != st->st_ino);
 }
 
@@ -63,7 +86,7 @@ int twz__file_still(struct twz__media *m, bool named)
 	struct file_media *f = fm(m);
 	struct stat st;
 
-	if (fstat(m->fd, &st))
+	if (twz__file_look(m->fd, NULL, &st))
 		return twz__file_io_error(f, "stat", 0, 0, errno);
 	if (twz__unlikely(twz__file_is_cut(f, &st)))
 		return twz__file_cut_error(f);

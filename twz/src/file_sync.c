@@ -128,7 +128,7 @@ static int believed(const struct file_media *f)
 {
 	struct stat st;
 
-	return !f->shuts_down || !fstat(f->m.fd, &st) ? 0 : EIO;
+	return !f->shuts_down || !twz__file_look(f->m.fd, NULL, &st) ? 0 : EIO;
 }
 
 /* --- what is asked of them --- */
@@ -145,7 +145,7 @@ int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt
 	int err;
 
 	errno = ESTALE; /* a file that was cut short must not get longer by it */
-	if (fstat(f->m.fd, &st) || twz__file_is_cut(f, &st))
+	if (twz__file_look(f->m.fd, NULL, &st) || twz__file_is_cut(f, &st))
 		goto done;
 	do
 		n = pwritev2(way_fd(f, w), iov, cnt, (off_t)off, RWF_DSYNC);

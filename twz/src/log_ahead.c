@@ -8,6 +8,9 @@
  *
  * A sync of everything at once would fill the device's queue, and commits would wait behind it. So the
  * store is first written back slice by slice, in file order, with pauses as long as the slices took, unless the log fills quicker.
+ *
+ * And blocks of the ring before their first use. The file system has allocated them, but notes that they read as zeros until they are
+ * written: a change of its own, which each commit of the first lap would wait for. So zeros are written there first, many blocks at a time.
  */
 #include <time.h>
 
@@ -15,6 +18,7 @@
 
 #define SLICE_LEN ((uint64_t)256 << 10)
 #define BUSY_US	  100 /* a slice that took less had nothing to write */
+#define FILL_LEN  ((uint64_t)1 << 20)
 
 static int lock(struct twz_log *l, pthread_mutex_t *m)
 {
@@ -90,6 +94,27 @@ static int write_slices(struct twz_log *l, const uint32_t *stop)
 			pause_after(now_us() - start);
 	}
 	return err;
+}
+
+/*
+ * Behind the head no block was written in the first lap but by this (D19): no batch that was stopped on its way belongs there. And
+ * nothing there counts after a restart (D1), so zeros change nothing, whoever filled it before.
+ */
+int twz__log_fill(struct twz_log *l, uint64_t end)
+{
+	struct twz__media *m = l->ring.store->media;
+	uint64_t from = twz__log_align(seg_get(&l->seg->head), TWZ_LOG_BLOCK_LEN);
+	uint64_t filled = seg_get(&l->stage->filled), len;
+
+	if (end <= filled || end > l->ring.ring_len || !m->ops->fill)
+		return 0;
+	from = filled > from ? filled : from;
+	len = end - from > FILL_LEN ? end - from : FILL_LEN;
+	len = len < l->ring.ring_len - from ? len : l->ring.ring_len - from;
+	if (m->ops->fill(m, l->ring.file_off + twz__log_pos(&l->ring, from), len))
+		return twz__log_group_fail(l, "filling the log");
+	seg_set(&l->stage->filled, from + len);
+	return 0;
 }
 
 /* Every error here is one of the medium, and nothing is said to be durable before it is (D17). */

@@ -559,13 +559,13 @@ static bool crosses(struct twz_log *l, uint64_t total)
  * Room for a record of TOTAL bytes, wherever a freeze makes it begin: in the staging area, in what is left
  * of the lap, before a checkpoint is due. Full means wait.
  */
-static int submit_room(struct twz_log *l, uint64_t total)
+static int submit_room(struct twz_log *l, uint64_t total, uint64_t *head)
 {
 	struct twz__log_stage *st = l->stage;
 	int err = 0;
 
 	while (!err) {
-		uint64_t end = block_up(block_up(seg_get(&l->seg->head)) + total),
+		uint64_t end = block_up(block_up(*head = seg_get(&l->seg->head)) + total),
 			 applied = seg_get(&st->applied), tail = seg_get(&l->seg->tail), from;
 
 		/* What is not counted as applied may be applied again, whatever seg->applied says. */
@@ -591,7 +591,8 @@ static int submit_room(struct twz_log *l, uint64_t total)
 			if (!err)
 				err = twz_log_checkpoint(l);
 		} else {
-			return twz__log_lap_wait(l, total);
+			err = twz__log_lap_wait(l, total);
+			return err ? err : twz__log_fill(l, end);
 		}
 	}
 	return err;
@@ -602,6 +603,7 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 	struct twz__log_stage *st = l->stage;
 	uint64_t total = twz__log_align(sizeof(struct log_rec_pm) + len, TWZ_LOG_REC_ALIGN), put;
 	struct twz__log_ent *e;
+	uint64_t head;
 	int err = twz__log_enter_ready(l);
 
 	*nr = 0;
@@ -609,9 +611,16 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 	if (!err)
 		err = twz__store_still(l->ring.store);
 	if (!err)
-		err = submit_room(l, total);
+		err = submit_room(l, total, &head);
 	if (!err)
 		err = twz__log_stage_lock(l);
+	/* Who died between its record and `head` left a head that is too low: only now is it right (stage_repair). */
+	while (!err && block_up(seg_get(&l->seg->head)) > block_up(head)) {
+		pthread_mutex_unlock(&st->mutex);
+		err = submit_room(l, total, &head);
+		if (!err)
+			err = twz__log_stage_lock(l);
+	}
 	if (err)
 		return err;
 	put = seg_get(&st->put);

@@ -168,6 +168,7 @@ struct twz__log_stage {
 	uint64_t frozen, durable;
 	uint64_t
 		run_lsn; /* where the records that stand one behind the other up to the last one begin; a hint */
+	uint64_t filled; /* up to there the file system has seen every block written: writer lock */
 	_Alignas(64) uint64_t applied;
 	struct twz__log_batch batch[TWZ_LOG_BATCHES];
 	struct twz__log_ent ent[TWZ_LOG_STAGE_ENTS];
@@ -326,6 +327,11 @@ bool twz__log_batch_let_go(struct twz__log_batch *b);
 int twz__log_lap_wait(struct twz_log *l, uint64_t len);
 /* twz__log_fail(), and nobody goes on waiting. */
 int twz__log_group_fail(struct twz_log *l, const char *what);
+/*
+ * Page media, the caller's writer lock: in the ring's first lap write zeros where records up to END are going to be, if that was
+ * not done yet.
+ */
+int twz__log_fill(struct twz_log *l, uint64_t end);
 /* Around a change of the tail, which only grows. Nothing where nobody checkpoints beside the writer. */
 int twz__log_tail_lock(struct twz_log *l);
 void twz__log_tail_unlock(struct twz_log *l);

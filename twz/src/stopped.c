@@ -102,6 +102,7 @@ int twz__mutex_lock(pthread_mutex_t *m, struct twz__waiting *w)
 {
 #if defined(__SANITIZE_THREAD__) /* it does not know the other one */
 	(void)w;
+	(void)owner_of;
 	return pthread_mutex_lock(m);
 #else
 	int err = pthread_mutex_trylock(m);

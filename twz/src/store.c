@@ -292,12 +292,12 @@ static struct twz_store *store_new(const char *path)
 		pthread_mutex_init(&rt->watch_mutex, NULL);
 	}
 	if (!s || !rt || !s->path || !rt->tx_buf) {
-		if (s && !s->rt)
-			free(rt);
-		if (s && s->rt)
+		if (s && s->rt) {
 			store_free(s);
-		else
+		} else {
 			free(s);
+			free(rt);
+		}
 		twz__err(TWZ_E_NOMEM, "%s: out of memory", path);
 		return NULL;
 	}
