@@ -154,15 +154,31 @@ static int store_put(struct twzdb__store *st)
 
 /* --- objects --- */
 
+/* A data object that its entry calls a log would be a fault at the first touch (D10). */
+int twzdb__obj_open(struct twz_store *s, twz_oid id, uint32_t perm, const char *what,
+		    struct twz_obj **out)
+{
+	int err = twz_obj_open(s, id, perm, out);
+
+	if (err)
+		return twzdb__from_twz(err, what);
+	if (twz_obj_data(*out))
+		return 0;
+	twz_obj_close(*out);
+	*out = NULL;
+	return twzdb__corrupt_obj(s, id, "it belongs to a database and says it is a log");
+}
+
 static int map_open(struct twzdb *db, uint32_t no, twz_oid id)
 {
 	struct twzdb__map *m = &db->map[no];
 	struct twz_obj *o;
 	void *units = NULL;
-	int err = twz_obj_open(db->s, id, db->watch ? TWZ_READ : TWZ_READ | TWZ_WRITE, &o);
+	int err = twzdb__obj_open(db->s, id, db->watch ? TWZ_READ : TWZ_READ | TWZ_WRITE,
+				  "object of the database", &o);
 
 	if (err)
-		return twzdb__from_twz(err, "object of the database");
+		return err;
 	if (no >= TWZDB_NO_DATA && db->watch)
 		units = twzdb__watch_units(db, id);
 	else if (no >= TWZDB_NO_DATA)
@@ -333,11 +349,15 @@ static int reach_db(void *ctx, const char *name, twz_oid id)
 	struct twz_fot_info fot;
 	struct twz_obj *o;
 	const struct db_pm *root;
-	int err = twz_obj_open(r->s, id, TWZ_READ, &o);
+	int err = twzdb__obj_open(r->s, id, TWZ_READ, "root object of a database", &o);
 
 	(void)name;
 	if (err)
 		return r->err = err;
+	if (twz_obj_len(o) < sizeof(*root)) {
+		twz_obj_close(o);
+		return r->err = twzdb__corrupt_obj(r->s, id, "too short for a database's root");
+	}
 	root = twz_obj_data(o);
 	reach_add(r, id.w[0], id.w[1]);
 	reach_add(r, root->log[0], root->log[1]);

@@ -80,6 +80,14 @@ int twzdb__corrupt(struct twzdb *db, uint64_t p, const char *rule)
 		(unsigned long long)(p & TWZ_PPTR_OFF_MASK), rule);
 }
 
+int twzdb__corrupt_obj(struct twz_store *s, twz_oid id, const char *rule)
+{
+	char text[TWZ_OID_STR_LEN];
+
+	return twzdb__err(TWZDB_E_CORRUPT, "%s: object %s: %s: run 'check' on it and restore a backup",
+			  twz_store_path(s), twz_oid_str(id, text), rule);
+}
+
 int twzdb__cut(const struct twzdb *db)
 {
 	return twzdb__err(

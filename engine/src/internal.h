@@ -360,8 +360,10 @@ struct twzdb_cursor {
 
 /* --- err.c --- */
 int twzdb__err(int code, const char *fmt, ...) TWZ_PRINTF(2, 3);
-/* The only source of TWZDB_E_CORRUPT: the object and offset P points to, and the rule (D10). */
+/* The only sources of TWZDB_E_CORRUPT, these two: the object and offset P points to, and the rule (D10). */
 int twzdb__corrupt(struct twzdb *db, uint64_t p, const char *rule);
+/* Of an object that is not, or not yet, one of an open database. */
+int twzdb__corrupt_obj(struct twz_store *s, twz_oid id, const char *rule);
 /* TWZDB_E_IO: what is not there, or damaged, may only be zeros; nobody is told otherwise, and no transaction ends well. */
 int twzdb__cut(const struct twzdb *db);
 /* NOTFOUND, or that. */
@@ -377,6 +379,9 @@ int twzdb__from_twz(int err, const char *what);
 void *twzdb__at_slow(struct twzdb *db, uint64_t p, uint64_t len);
 /* Map data object NO (local number) here if it exists. */
 int twzdb__map_obj(struct twzdb *db, uint32_t no);
+/* twz_obj_open() of an object that has to be mapped; WHAT is for the message. */
+int twzdb__obj_open(struct twz_store *s, twz_oid id, uint32_t perm, const char *what,
+		    struct twz_obj **out);
 int twzdb__obj_add(struct twzdb *db, uint32_t no, uint64_t len);
 #define TWZDB__KIND_PREP 3 /* twz_obj_stat.kind; others are db.c's */
 int twzdb__obj_create(struct twz_store *s, uint32_t kind, uint64_t len, struct twz_obj **o);

@@ -77,8 +77,8 @@ static int prep_open(struct twzdb *db, uint64_t len)
 	}
 	if (err)
 		return err;
-	err = twz_obj_open(db->s, fot.id, TWZ_READ | TWZ_WRITE, &db->prep);
-	return err ? twzdb__from_twz(err, "object of prepared transactions") : 0;
+	return twzdb__obj_open(db->s, fot.id, TWZ_READ | TWZ_WRITE,
+			       "object of prepared transactions", &db->prep);
 }
 
 int twzdb__prep_open(struct twzdb *db, uint64_t len)

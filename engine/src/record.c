@@ -117,6 +117,11 @@ void twzdb__rec_fill(struct twzdb_txn *tx, struct rec_pm *r, uint32_t tag, struc
 		twzdb__rec_end(r, prev, begin_row(tx, r, tag, key, value, vlen, kind));
 }
 
+static bool overlap(const void *a, uint64_t alen, const void *b, uint64_t blen)
+{
+	return (uintptr_t)a < (uintptr_t)b + blen && (uintptr_t)b < (uintptr_t)a + alen;
+}
+
 int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const void *value,
 		   uint32_t vlen, uint64_t prev, enum twzdb_rec_kind kind, uint64_t *p,
 		   struct rec_pm **rec)
@@ -129,6 +134,11 @@ int twzdb__rec_new(struct twzdb_txn *tx, uint32_t tag, struct bkey key, const vo
 	tx->from_reserve = kind == TWZDB_TOMB;
 	err = twzdb__alloc_rec(tx, cls, len, p, rec);
 	tx->from_reserve = false;
+	if (!err && unlikely(overlap(key.p, key.len, *rec, len))) {
+		/* KEY is that of a damaged row, which says it is longer than its block. */
+		twzdb__rec_unreserve(tx, *p);
+		err = twzdb__corrupt(tx->db, *p, "a row reaches into the free block behind it");
+	}
 	if (!err && unlikely(tx->sp_open)) {
 		err = twzdb__sp_rec(tx, *p);
 		if (err)

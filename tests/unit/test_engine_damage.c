@@ -344,6 +344,55 @@ static int anchors_without_header(struct twzdb *db)
 	return 0;
 }
 
+/* An entry that calls a database's object a log, which on page media is never mapped. */
+static int log_called_data(struct twzdb *db)
+{
+	struct twz_obj_options oo = {
+		.size = sizeof(oo), .len = 65536, .flags = TWZ_OBJ_LOG | TWZ_OBJ_CONTIGUOUS};
+	struct twzdb_options opt = {.size = sizeof(opt), .name = "evil"};
+	struct twzdb *evil;
+	struct twz_obj *o;
+	bool page = twz_store_granularity(db->s) == TWZ_GRAN_PAGE;
+	int err;
+
+	WANT(!twz_obj_create(db->s, &oo, NULL, &o));
+	WANT(!twz_name_set(db->s, "db/evil", twz_obj_id(o), 0));
+	WANT(!!twz_obj_data(o) == !page);
+	WANT(twzdb_open(path, &opt, &evil) == TWZDB_E_CORRUPT);
+	WANT(!page || strstr(twzdb_errmsg(), "says it is a log"));
+	WANT(!twz_fot_set(db->map[TWZDB_NO_ROOT].obj, TWZDB_NO_DATA + 1, twz_obj_id(o),
+			  TWZ_READ | TWZ_WRITE));
+	err = twzdb__map_obj(db, TWZDB_NO_DATA + 1);
+	WANT(page ? err == TWZDB_E_CORRUPT : !err);
+	twz_obj_close(o);
+	return 0;
+}
+
+/* A damaged row that is longer than its block ends in the free one behind it, where its tombstone would be built. */
+static int row_reaches_behind(struct twzdb *db)
+{
+	struct bkey key = {(const uint8_t *)"abc", 3};
+	struct rec_pm *r, *again;
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	uint64_t p, q;
+
+	WANT(!twzdb_begin(db, 0, &tx) && !twzdb_table_open(tx, "t", 0, &t));
+	WANT(!twzdb__rec_new(tx, 1, key, NULL, 0, 0, TWZDB_TOMB, &p, &r));
+	twzdb__rec_unreserve(tx, p);
+	for (int at = -2; at <= 36; at += 19) {
+		key.p = (const uint8_t *)r + at;
+		WANT(twzdb__rec_new(tx, 1, key, NULL, 0, 0, TWZDB_TOMB, &q, &again) ==
+		     TWZDB_E_CORRUPT);
+		WANT(q == p);
+	}
+	key.p = (const uint8_t *)r - 3;
+	WANT(!twzdb__rec_new(tx, 1, key, NULL, 0, 0, TWZDB_TOMB, &q, &again) && q == p);
+	twzdb__rec_unreserve(tx, q);
+	twzdb_abort(tx);
+	return 0;
+}
+
 /* --- running a case --- */
 
 static int in_child(void *arg)
@@ -382,6 +431,8 @@ CASE(counting_pairs_comes_to_an_end, ring_of_leaves)
 CASE(a_record_of_the_future_is_damage, record_of_the_future)
 CASE(anchors_need_no_header_once_known, anchors_without_header)
 CASE(long_rows_have_sound_lengths, long_row_damaged)
+CASE(an_object_that_calls_itself_a_log_is_refused, log_called_data)
+CASE(a_row_that_reaches_into_a_free_block_is_refused, row_reaches_behind)
 
 /* --- records of the log --- */
 
@@ -676,6 +727,8 @@ int main(int argc, char **argv)
 		T_CASE(an_exact_seek_stays_in_its_leaf),
 		T_CASE(counting_pairs_comes_to_an_end),
 		T_CASE(a_record_of_the_future_is_damage),
+		T_CASE(an_object_that_calls_itself_a_log_is_refused),
+		T_CASE(a_row_that_reaches_into_a_free_block_is_refused),
 		T_CASE(anchors_need_no_header_once_known),
 		T_CASE(long_rows_have_sound_lengths),
 		T_CASE(hostile_log_records_are_refused),

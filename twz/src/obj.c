@@ -659,7 +659,7 @@ void *twz_obj_base(const struct twz_obj *o)
 
 void *twz_obj_data(const struct twz_obj *o)
 {
-	return (void *)(o->base + TWZ_DATA_OFF);
+	return o->unmapped ? NULL : (void *)(o->base + TWZ_DATA_OFF);
 }
 
 uint64_t twz_obj_len(const struct twz_obj *o)

@@ -122,7 +122,7 @@ TWZ_API TWZ_MUST_CHECK int twz_obj_next(struct twz_store *s, uint64_t *cursor,
 					struct twz_obj_stat *st);
 
 TWZ_API void *twz_obj_base(const struct twz_obj *o);   /* slot base; 1 GiB aligned */
-TWZ_API void *twz_obj_data(const struct twz_obj *o);   /* base + TWZ_DATA_OFF */
+TWZ_API void *twz_obj_data(const struct twz_obj *o);   /* base + TWZ_DATA_OFF; NULL: not mapped (a log on page media) */
 TWZ_API uint64_t twz_obj_len(const struct twz_obj *o); /* bytes of data mapped here */
 TWZ_API twz_oid twz_obj_id(const struct twz_obj *o);
 TWZ_API struct twz_store *twz_obj_store(const struct twz_obj *o);
