@@ -44,7 +44,7 @@ extern const struct crash_workload wl_db_commit, wl_db_one, wl_db_split, wl_db_m
 	wl_db_kinds, wl_db_long, wl_db_give, wl_db_grows, wl_db_shrinks, wl_db_fills, wl_db_lazy,
 	wl_db_ahead, wl_db_append, wl_db_batches, wl_db_group_first, wl_db_group, wl_db_group_space,
 	wl_db_last, wl_db_append_large, wl_db_append_few, wl_db_group_homes, wl_db_room,
-	wl_db_compact, wl_db_spare, wl_db_three;
+	wl_db_compact, wl_db_compact_large, wl_db_spare, wl_db_three;
 extern const struct crash_workload wl_sql_txn, wl_sql_savepoint, wl_sql_vacuum, wl_sql_alter,
 	wl_sql_full, wl_sql_incremental, wl_sql_journals, wl_sql_synchronous, wl_sql_exclusive,
 	wl_sql_spill, wl_sql_nolock, wl_sql_backup, wl_sql_native, wl_sql_indexes, wl_sql_conflicts,

@@ -47,3 +47,53 @@ const struct crash_workload wl_db_compact = {.name = "engine.compact",
 					     .setup = setup_compact,
 					     .run = run_compact,
 					     .show = db_show};
+
+/* --- values with units of their own --- */
+
+#define UNIT (64 << 10)
+#define ROOM 10 /* units free in a row: for all that moves, and for what a full store keeps back */
+#define TAIL 16 /* units of each of the three that were last: so many that a hole is made of them */
+
+/* No row but large ones: free units, two values that find room there, and free ones behind them. */
+static int setup_compact_large(struct crash *c)
+{
+	CRASH_DO(c, db_rows(c, "t", 0, 1, 1, ROOM * UNIT - 1000, 1));
+	CRASH_DO(c, db_rows(c, "t", 1, 1, 1, 2 * UNIT - 1000, 2));
+	CRASH_DO(c, db_rows(c, "t", 2, 1, 1, 3 * UNIT - 1000, 3));
+	for (int i = 0; i < 3; i++)
+		CRASH_DO(c, db_rows(c, "t", 3 + i, 1, 1, TAIL * UNIT - 1000, i));
+	CRASH_DO(c, db_rows(c, "t", 0, 1, 1, -1, 0));
+	CRASH_DO(c, db_rows(c, "t", 3, 3, 1, -1, 0));
+	CRASH_DO(c, twzdb_checkpoint(c->db));
+	return 0;
+}
+
+/* The name of the table is a row, too: of two that moved one was large. */
+static int compact_large(struct crash *c)
+{
+	struct twzdb_compacted did = {.size = sizeof(did)};
+	int rc = twzdb_compact(c->db, NULL, &did);
+
+	if (!rc && (did.rows < 2 || !did.given_len))
+		return crash_why(c, "%llu rows moved, %llu bytes went back: no large value did",
+				 (unsigned long long)did.rows, (unsigned long long)did.given_len);
+	return rc;
+}
+
+static int run_compact_large(struct crash *c)
+{
+	CRASH_OP(c, compact_large(c));
+	CRASH_OP(c,
+		 db_rows(c, "t", 2, 1, 1, 2 * UNIT, 1)); /* in what is left, or in what went back */
+	return 0;
+}
+
+const struct crash_workload wl_db_compact_large = {
+	.name = "engine.compact_large",
+	.what = "the same, of values that have units of their own",
+	.media = CRASH_ALL,
+	.share = SHARE_LARGE,
+	.kind = &db_kind,
+	.setup = setup_compact_large,
+	.run = run_compact_large,
+	.show = db_show};
