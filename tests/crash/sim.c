@@ -308,6 +308,8 @@ void sim_mode(enum sim_media media, struct sim_log *log)
 	sim.log = log;
 	sim.killing = sim.mortal = sim.paused = false;
 	sim.during = NULL;
+	sim.fault = SIM_FAULT_NONE;
+	sim.sync_lost = false;
 	memset(sim.hole, 0, sizeof(sim.hole));
 	sim.holes = 0;
 	sim.owner = pthread_self();

@@ -132,6 +132,12 @@ void sim_resume(void);
  * synced. Page media. What FN does may be what another thread does meanwhile.
  */
 void sim_during_write(void (*fn)(void *ctx), void *ctx);
+/*
+ * Page media: what the medium is asked for next fails, and its outcome is unknown (D17). A write: its bytes are in the page cache, where a
+ * crash may leave any of them. A sync: it proves nothing, nor does one after it, for the kernel takes the pages for clean.
+ */
+enum sim_fault { SIM_FAULT_NONE, SIM_FAULT_WRITE, SIM_FAULT_SYNC };
+void sim_fail_next(enum sim_fault what);
 /* Kill mode: hooks count stores to mappings of files below DIR as well (the companion). */
 void sim_kill_scan(const char *dir);
 

@@ -51,6 +51,8 @@ struct sim_state {
 	uint64_t holes;
 	void (*during)(void *ctx); /* the next write waits for it */
 	void *during_ctx;
+	enum sim_fault fault; /* of the next write, or sync */
+	bool sync_lost;	      /* one has failed */
 };
 
 extern struct sim_state sim;

@@ -196,6 +196,35 @@ static int write_slowly(struct twz__media *m, const void *buf, uint64_t off, uin
 	return 0;
 }
 
+void sim_fail_next(enum sim_fault what)
+{
+	sim.fault = what;
+}
+
+static bool fails(enum sim_fault what)
+{
+	if (sim.fault != what || sim.media != SIM_MEDIA_PAGE)
+		return false;
+	sim.fault = SIM_FAULT_NONE;
+	sim.sync_lost |= what == SIM_FAULT_SYNC;
+	return true;
+}
+
+static int failed(const struct twz__media *m, const char *what)
+{
+	return twz__err(TWZ_E_IO, "%s: a %s failed, as it was to", m->path, what);
+}
+
+static int write_that_fails(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	int rc = make_room(m, off + len);
+
+	if (rc)
+		return rc;
+	put_unsynced(buf, off, len, EV_WRITE);
+	return failed(m, "write");
+}
+
 static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
 {
 	int rc;
@@ -208,6 +237,8 @@ static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint6
 			return rc;
 		off += base_of(m);
 	}
+	if (fails(SIM_FAULT_WRITE))
+		return write_that_fails(m, buf, off, len);
 	if (sim.during && sim.media == SIM_MEDIA_PAGE)
 		return write_slowly(m, buf, off, len);
 	if (sim.media == SIM_MEDIA_PAGE || off + len > sim.len)
@@ -298,12 +329,15 @@ static void sim_fence(struct twz__media *m)
 
 static int sim_sync_range(struct twz__media *m, void *addr, uint64_t len)
 {
-	(void)m;
 	ENTER();
 	sim_kill_point();
 	if (!sim_records())
 		return 0;
 	sim_audit();
+	if (fails(SIM_FAULT_SYNC))
+		return failed(m, "sync");
+	if (sim.sync_lost)
+		return 0;
 	if (sim.media == SIM_MEDIA_PAGE) {
 		flush_run(addr, len, EV_SYNC, SIM_PAGE);
 		return 0;
@@ -320,6 +354,10 @@ static int sim_sync_all(struct twz__media *m)
 	if (!sim_records())
 		return 0;
 	sim_audit();
+	if (fails(SIM_FAULT_SYNC))
+		return failed(m, "sync");
+	if (sim.sync_lost)
+		return 0;
 	if (sim.media == SIM_MEDIA_LINE)
 		sim_append_bt(EV_FENCE, 0, NULL, 0);
 	else if (sim.pair)

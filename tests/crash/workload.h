@@ -50,6 +50,7 @@ struct crash_workload {
 	uint32_t
 		thrice; /* so small that three crashes can be at every point of each: images a point, when not all (thrice.h) */
 	bool killed;	/* processes die, and the power may fail then: no power failures else */
+	bool fails;	/* its medium fails: there is no clean close */
 	uint32_t share; /* percent of --limit it gets; 0: all of it */
 	uint32_t second; /* one in so many images is crashed a second time; 0: as --second says */
 	const struct crash_kind *kind;

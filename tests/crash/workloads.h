@@ -18,6 +18,16 @@ extern const struct crash_workload wl_log_append, wl_log_checkpoint, wl_log_laps
 	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create, wl_log_full, wl_log_pad_blocks,
 	wl_log_word;
 
+extern const struct crash_kind log_kind; /* the smallest ring, and words that its records set */
+int log_show(struct crash *c);
+int log_checkpoint(struct crash *c);
+/* A record with LEN bytes behind what it sets, which depends on V. */
+int log_append(struct crash *c, uint64_t v, size_t len);
+/* The same, and the bytes are CNT times WORD. */
+int log_append_words(struct crash *c, uint64_t v, size_t cnt, uint64_t word);
+/* crash_step(), of the state with that record: nobody knows whether it is on the medium. */
+int log_step_with(struct crash *c, uint64_t v, size_t len);
+extern const struct crash_workload wl_log_hostile, wl_log_failed, wl_log_failed_sync;
 extern const struct crash_kind db_kind;
 int db_open_flags(struct crash *c,
 		  uint32_t flags); /* enum twzdb_open_flags; a code of the engine */

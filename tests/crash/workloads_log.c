@@ -22,11 +22,14 @@ struct home {
 	struct twz_obj *obj;
 	struct twz_log *log;
 	struct crash *c;
+	uint64_t *would; /* what is shown instead of OBJ (log_step_with()) */
 };
 
 static uint64_t *word(struct home *h, uint32_t i)
 {
-	return (uint64_t *)twz_obj_data(h->obj) + (uint64_t)(i % WORDS) * STRIDE;
+	uint64_t *data = h->would ? h->would : twz_obj_data(h->obj);
+
+	return data + (uint64_t)(i % WORDS) * STRIDE;
 }
 
 static int apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
@@ -148,7 +151,7 @@ static int log_close(struct crash *c)
 	return twz_kind_close(c);
 }
 
-static int log_show(struct crash *c)
+int log_show(struct crash *c)
 {
 	struct home *h = c->user[0];
 
@@ -170,21 +173,28 @@ static int append_staged(struct home *h, const struct rec *r, size_t len, uint64
 	return twz_log_append_staged(h->log, len, lsn);
 }
 
-static int append(struct crash *c, uint64_t v, size_t len)
+static struct rec *rec_make(uint64_t v, size_t len)
 {
-	struct home *h = c->user[0];
 	struct rec *r = calloc(1, sizeof(*r) + len);
+
+	if (!r)
+		return NULL;
+	r->word[0] = 1 + (uint32_t)(v % 20);
+	r->word[1] = 24 + (uint32_t)(v % 13) * 2;
+	r->value = v * 10;
+	for (size_t i = 0; i < len; i++)
+		r->body[i] = (uint8_t)(v + i * 7);
+	return r;
+}
+
+static int rec_append(struct home *h, struct rec *r, uint64_t v, size_t len)
+{
 	struct iovec iov[2] = {{r, sizeof(*r)}, {r ? r->body : NULL, len}};
 	uint64_t lsn;
 	int rc;
 
 	if (!r)
 		return TWZ_E_NOMEM;
-	r->word[0] = 1 + (uint32_t)(v % 20);
-	r->word[1] = 24 + (uint32_t)(v % 13) * 2;
-	r->value = v * 10;
-	for (size_t i = 0; i < len; i++)
-		r->body[i] = (uint8_t)(v + i * 7);
 	if (v % 2) /* the commit point */
 		rc = twz_log_append(h->log, iov, 2, &lsn);
 	else
@@ -193,6 +203,51 @@ static int append(struct crash *c, uint64_t v, size_t len)
 		apply(h, lsn, r, sizeof(*r) + len, false);
 		twz_log_applied(h->log, lsn);
 	}
+	free(r);
+	return rc;
+}
+
+static int append(struct crash *c, uint64_t v, size_t len)
+{
+	return rec_append(c->user[0], rec_make(v, len), v, len);
+}
+
+int log_append(struct crash *c, uint64_t v, size_t len)
+{
+	return append(c, v, len);
+}
+
+int log_append_words(struct crash *c, uint64_t v, size_t cnt, uint64_t word)
+{
+	struct rec *r = rec_make(v, cnt * sizeof(word));
+
+	for (size_t i = 0; r && i < cnt; i++)
+		memcpy(r->body + i * sizeof(word), &word, sizeof(word));
+	return rec_append(c->user[0], r, v, cnt * sizeof(word));
+}
+
+int log_checkpoint(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	return twz_log_checkpoint(h->log);
+}
+
+int log_step_with(struct crash *c, uint64_t v, size_t len)
+{
+	struct home *h = c->user[0];
+	struct rec *r = rec_make(v, len);
+	uint64_t *would = malloc(HOME_LEN);
+	int rc = r && would ? 0 : TWZ_E_NOMEM;
+
+	if (!rc) {
+		memcpy(would, twz_obj_data(h->obj), HOME_LEN);
+		h->would = would;
+		apply(h, 0, r, sizeof(*r) + len, false);
+		rc = crash_step(c);
+		h->would = NULL;
+	}
+	free(would);
 	free(r);
 	return rc;
 }
@@ -221,8 +276,8 @@ static int log_settle(struct crash *c)
 	return 0;
 }
 
-static const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe,
-					   NULL,     true,	log_settle};
+const struct crash_kind log_kind = {log_open, log_check, log_close, log_probe,
+				    NULL,     true,	 log_settle};
 
 static const struct crash_kind wider_kind = {log_open_wider, log_check, log_close, log_probe,
 					     NULL,	     true,	log_settle};
