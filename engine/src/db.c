@@ -492,6 +492,7 @@ static int create(struct twz_store *s, const char *name, const struct twzdb_opti
 static int check_root(struct twzdb *db, const struct db_pm *r, uint64_t len)
 {
 	const uint64_t p = DB_PTR(0);
+	uint64_t obj_cnt;
 
 	if (len < sizeof(*r) || r->magic != TWZDB_MAGIC)
 		return twzdb__corrupt(db, p, "root object is not one");
@@ -506,7 +507,8 @@ static int check_root(struct twzdb *db, const struct db_pm *r, uint64_t len)
 				  twz_store_path(db->s), db->name, r->incompat, r->ro_compat);
 	if (r->sum != root_sum(r))
 		return twzdb__corrupt(db, p, "root checksum");
-	if (!r->obj_cnt || r->obj_cnt > TWZDB_OBJ_MAX)
+	obj_cnt = ld64_acq(&r->obj_cnt); /* a writer elsewhere may be raising it */
+	if (!obj_cnt || obj_cnt > TWZDB_OBJ_MAX)
 		return twzdb__corrupt(db, p, "number of data objects");
 	return 0;
 }

@@ -452,8 +452,11 @@ static void purge_fetch(struct twzdb *db, uint32_t cnt)
 		for (uint32_t off = 0; n[i] && off < TWZDB_NODE_LEN; off += 64)
 			fetch((const uint8_t *)n[i] + off);
 	}
+	/* Page media: somebody may be applying an earlier commit to the leaf. */
 	for (uint32_t i = 0; i < cnt; i++)
-		for (unsigned s = 0; n[i] && n[i]->tombs && s < TWZDB_FANOUT; s++)
+		for (unsigned s = 0;
+		     n[i] && __atomic_load_n(&n[i]->tombs, __ATOMIC_RELAXED) && s < TWZDB_FANOUT;
+		     s++)
 			fetch_rec_head(db, ld64(&n[i]->ptr[s]));
 }
 

@@ -204,9 +204,10 @@ static ALWAYS_INLINE bool one_room(struct twzdb *db, const struct twzdb__last *l
 	o->leaf = s.leaf.p;
 	o->home = (struct node_pm *)(uintptr_t)n;
 	o->pos = (uint8_t)s.m.below;
-	o->head = twzdb__head(k, n->pfx);
-	o->slot = n->perm[s.n];
-	o->tombs = n->tombs;
+	/* Another writer may be changing it: then the lock is not had, and none of this is used. */
+	o->head = twzdb__head(k, __atomic_load_n(&n->pfx, __ATOMIC_RELAXED));
+	o->slot = __atomic_load_n(&n->perm[s.n], __ATOMIC_RELAXED);
+	o->tombs = __atomic_load_n(&n->tombs, __ATOMIC_RELAXED);
 	return o->slot < TWZDB_FANOUT && o->tombs < TWZDB_FANOUT && twzdb__node_sound(n) &&
 	       twzdb__node_at(db, o->leaf);
 }

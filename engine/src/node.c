@@ -126,6 +126,19 @@ int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out)
 	return 0;
 }
 
+/* As it is stored (apply.h): somebody may look who finds out later that it was changed meanwhile (fast_one.h). */
+static void load_perm(const struct node_pm *n, uint8_t *perm)
+{
+	const uint64_t *at = (const uint64_t *)(const void *)n->perm;
+	uint64_t w[TWZDB_FANOUT / 8];
+	uint32_t rest = ld32((const uint32_t *)(const void *)(at + TWZDB_FANOUT / 8));
+
+	for (unsigned i = 0; i < TWZDB_FANOUT / 8; i++)
+		w[i] = ld64(at + i);
+	memcpy(perm, w, sizeof(w));
+	memcpy(perm + sizeof(w), &rest, sizeof(rest));
+}
+
 /*
  * Entries come from media: what a writer will index with must be in range (D4: apply cannot
  * fail, so the plan looks).
@@ -133,12 +146,15 @@ int twzdb__node_new(struct twzdb_txn *tx, unsigned level, struct pnode **out)
 bool twzdb__node_sound(const struct node_pm *n)
 {
 	uint32_t seen = 0, any = 0;
+	uint8_t perm[TWZDB_FANOUT];
 
+	load_perm(n, perm);
 	for (unsigned i = 0; i < TWZDB_FANOUT; i++) {
-		seen |= (uint32_t)1 << (n->perm[i] & 31);
-		any |= n->perm[i];
+		seen |= (uint32_t)1 << (perm[i] & 31);
+		any |= perm[i];
 	}
-	return n->n <= TWZDB_FANOUT && n->level <= TWZDB_LEVEL_MAX && any < 32 &&
+	return __atomic_load_n(&n->n, __ATOMIC_RELAXED) <= TWZDB_FANOUT &&
+	       __atomic_load_n(&n->level, __ATOMIC_RELAXED) <= TWZDB_LEVEL_MAX && any < 32 &&
 	       seen == ((uint32_t)1 << TWZDB_FANOUT) - 1;
 }
 

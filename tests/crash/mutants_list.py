@@ -130,7 +130,7 @@ crash("D4", "journal-apply-first", "twz/core/journal.c",
 # --- D5: checkpoints ---
 
 crash("D5", "tail-before-homes", "twz/src/log_append.c",
-      "err = twz__log_flush_homes(l, seg->generation, seg->tail, to);\n\tif (err == TWZ_E_IO)\n\t\treturn twz__log_fail(l, \"syncing the homes at a checkpoint\");",
+      "err = twz__log_flush_homes(l, seg->generation, seg_get(&seg->tail), to);\n\tif (err == TWZ_E_IO)\n\t\treturn twz__log_fail(l, \"syncing the homes at a checkpoint\");",
       "err = 0;", "the tail moves past homes that are not durable", "run log.checkpoint engine.checkpoint --limit 1500 --seed 1")
 crash("D5", "journal-tail-before-homes", "twz/core/journal.c",
       "err = twzc__corrupt(c, \"journal\", \"walk\", end, c->sh->head);\n\tif (!err)\n\t\terr = c->ops->fence(c->ctx);",

@@ -262,7 +262,7 @@ static void a_copy_is_of_one_moment(void)
 			T_EQ(pair_in("other"), n);
 			unlink(dst);
 		}
-		T_TRUE(pairs > 0);
+		T_TRUE(__atomic_load_n(&pairs, __ATOMIC_ACQUIRE) > 0);
 		__atomic_store_n(&stop, 1, __ATOMIC_RELAXED);
 		pthread_join(thread, NULL);
 		scene_end();

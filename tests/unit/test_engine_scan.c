@@ -169,6 +169,7 @@ static void long_and_last_rows_are_scanned(void)
 		if (!T_TRUE(et_same(k, et_key(n)) && et_same(v, et_val(n, n % 7 ? n : 6900 + n))))
 			break;
 	T_TRUE(err == TWZDB_E_NOTFOUND && n == 600);
+	twzdb_cursor_close(c);
 	twzdb_abort(tx);
 	T_OK(twzdb_close(w.db));
 }
@@ -210,8 +211,9 @@ static struct world *hurt_begin(const char *name, struct twzdb_txn **rd, struct 
 	return w;
 }
 
-static void hurt_end(struct world *w, struct twzdb_txn *rd)
+static void hurt_end(struct world *w, struct twzdb_txn *rd, struct twzdb_cursor *c)
 {
+	twzdb_cursor_close(c);
 	twzdb_abort(rd);
 	T_OK(twzdb_close(w->db));
 	free(w);
@@ -238,7 +240,7 @@ static void leaves_in_a_ring_come_to_an_end(void)
 	for (err = twzdb_cursor_get(c, TWZDB_FIRST, &k, &v); !err && cnt < 10 * ROWS; cnt++)
 		err = twzdb_cursor_get(c, TWZDB_NEXT, &k, &v);
 	T_ERR(err, TWZDB_E_CORRUPT);
-	hurt_end(w, rd);
+	hurt_end(w, rd, c);
 }
 
 static void a_failed_seek_leaves_the_cursor_where_it_was(void)
@@ -270,7 +272,7 @@ static void a_failed_seek_leaves_the_cursor_where_it_was(void)
 	T_ERR(twzdb_cursor_get(c, TWZDB_SEEK_GE, &k, &v), TWZDB_E_CORRUPT);
 	T_OK(twzdb_cursor_get(c, TWZDB_NEXT, &k, &v));
 	T_EQ(et_num(k), 2 * ROWS - 196);
-	hurt_end(w, rd);
+	hurt_end(w, rd, c);
 }
 
 /* A view of lazy commits goes the general way; when it is over, the quick one is open again. */

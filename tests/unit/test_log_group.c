@@ -188,7 +188,8 @@ static int fail_after; /* writes that still succeed; < 0: all */
 
 static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
 {
-	if (fail_after >= 0 && __atomic_fetch_sub(&fail_after, 1, __ATOMIC_SEQ_CST) <= 0)
+	if (__atomic_load_n(&fail_after, __ATOMIC_SEQ_CST) >= 0 &&
+	    __atomic_fetch_sub(&fail_after, 1, __ATOMIC_SEQ_CST) <= 0)
 		return TWZ_E_IO;
 	return real->write_sync(m, buf, off, len);
 }

@@ -108,7 +108,7 @@ int twz__log_flush_homes(struct twz_log *l, uint64_t generation, uint64_t from, 
 static int checkpoint(struct twz_log *l)
 {
 	struct twz__log_seg *seg = l->seg;
-	uint64_t to = seg->applied;
+	uint64_t to = seg_get(&seg->applied);
 	int err;
 
 	if (seg_get(&seg->tail) == to) {
@@ -116,7 +116,7 @@ static int checkpoint(struct twz_log *l)
 			twz__log_body_tidy(l, to);
 		return 0;
 	}
-	err = twz__log_flush_homes(l, seg->generation, seg->tail, to);
+	err = twz__log_flush_homes(l, seg->generation, seg_get(&seg->tail), to);
 	if (err == TWZ_E_IO)
 		return twz__log_fail(l, "syncing the homes at a checkpoint");
 	if (err)
@@ -256,14 +256,14 @@ static inline bool plan_plain(struct twz_log *l, uint64_t len, struct spot *sp)
 	sp->lsn = seg->head;
 	sp->total = total;
 	return total <= l->plain_max && total <= l->ring.ring_len - ring_off(l, sp->lsn) &&
-	       sp->lsn + total - seg->tail <= l->due_len;
+	       sp->lsn + total - seg_get(&seg->tail) <= l->due_len;
 }
 
 static struct twz__log_plan plan(struct twz_log *l, uint64_t len)
 {
 	const struct twz__log_seg *seg = l->seg;
 	struct twz__log_where w = {l->ring.ring_len, l->align,
-				   l->due_len,	     seg->tail,
+				   l->due_len,	     seg_get(&seg->tail),
 				   seg->head,	     l->ring.ring_len - ring_off(l, seg->head)};
 
 	return twz__log_plan(&w, len);
@@ -363,7 +363,7 @@ static inline void own_add(struct twz_log *l, struct spot sp)
 {
 	if (!l->ring.map)
 		return;
-	if (sp.lsn == l->seg->tail || l->off > 2 * l->due_len) {
+	if (sp.lsn == seg_get(&l->seg->tail) || l->off > 2 * l->due_len) {
 		l->off = l->own.from = l->own.to = 0;
 		return;
 	}
@@ -515,7 +515,7 @@ static uint64_t rec_end(struct twz_log *l, uint64_t lsn)
 	struct log_rec_pm rec;
 	uint64_t off = twz__log_pos(&l->ring, lsn);
 
-	if (lsn < l->seg->tail || lsn >= l->seg->head ||
+	if (lsn < seg_get(&l->seg->tail) || lsn >= l->seg->head ||
 	    twz__log_read(&l->ring, off, &rec, sizeof(rec)) || twz__log_rec_bad(&rec, &e))
 		return 0;
 	return lsn + twz__log_rec_total(&rec, TWZ_LOG_HEADER_LEN + l->ring.ring_len - off);
@@ -525,7 +525,7 @@ __attribute__((noinline)) static void applied_slow(struct twz_log *l, uint64_t l
 {
 	uint64_t end = twz__log_enter_ready(l) ? 0 : rec_end(l, lsn);
 
-	if (end > l->seg->applied)
+	if (end > seg_get(&l->seg->applied))
 		seg_set(&l->seg->applied, end);
 }
 

@@ -121,6 +121,22 @@ static int head_check(const struct twz__log_ring *r, const struct log_page_pm *p
 	return 0;
 }
 
+/*
+ * The header page. Somebody who has the log open already may be publishing one of the two words (twz__log_publish): in
+ * the mapping each is loaded as it is stored, whole. Who opens while others go on uses them for nothing but these checks.
+ */
+static int head_read(const struct twz__log_ring *r, struct log_page_pm *page)
+{
+	const struct log_page_pm *pm = (const struct log_page_pm *)(const void *)r->map;
+
+	if (!pm)
+		return twz__log_read(r, 0, page, sizeof(*page));
+	page->head = pm->head;
+	page->generation.word = seg_get(&pm->generation.word);
+	page->tail.word = seg_get(&pm->tail.word);
+	return 0;
+}
+
 int twz__log_ring_attach(struct twz__log_ring *r, uint64_t *generation, uint64_t *tail)
 {
 	struct log_page_pm *page;
@@ -132,7 +148,7 @@ int twz__log_ring_attach(struct twz__log_ring *r, uint64_t *generation, uint64_t
 	page = aligned_alloc(TWZ_LOG_BLOCK_LEN, sizeof(*page));
 	if (!page)
 		return twz__err(TWZ_E_NOMEM, "log %s: no memory for its header", r->name);
-	err = twz__log_read(r, 0, page, sizeof(*page));
+	err = head_read(r, page);
 	if (!err)
 		err = head_check(r, page);
 	if (!err) {

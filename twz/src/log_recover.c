@@ -241,7 +241,9 @@ static int recover_restart(struct twz_log *l)
 static int recover_takeover(struct twz_log *l)
 {
 	struct twz__log_seg *seg = l->seg;
-	struct span sp = {.generation = seg->generation, .tail = seg->tail, .from = seg->applied};
+	struct span sp = {.generation = seg->generation,
+			  .tail = seg_get(&seg->tail),
+			  .from = seg_get(&seg->applied)};
 	int err;
 
 	if (seg_get(&seg->state) != LOG_READY)
@@ -251,7 +253,7 @@ static int recover_takeover(struct twz_log *l)
 			l->ring.name);
 	/* What was staged is in memory, and is finished from there. */
 	err = twz_log_drain(l);
-	sp.from = seg->applied;
+	sp.from = seg_get(&seg->applied);
 	if (!err)
 		err = scan(l, &sp);
 	if (!err)

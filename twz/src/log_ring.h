@@ -113,7 +113,7 @@ struct twz__log_seg {
 	uint32_t mode;	 /* enum twz__log_mode of the first opener, which binds all others */
 	uint32_t failed; /* D17: 1 = a write or sync failed */
 	_Alignas(64) uint64_t generation;
-	uint64_t tail;	   /* as on the medium */
+	uint64_t tail;	   /* as on the medium; page media: raised without the writer lock too */
 	uint64_t applied;  /* LSN behind the last record applied to its homes */
 	uint64_t head;	   /* LSN of the next record */
 	uint64_t last_lsn; /* of the record that ends at head; LOG_LSN_NONE */
