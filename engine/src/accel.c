@@ -178,7 +178,7 @@ void twzdb__acc_look(struct twzdb *db, uint64_t p)
 
 	look_at_buckets(&db->acc);
 	if (seq & 1 || !unit || !db->map[no].units ||
-	    (seq == db->acc.unit_seq && ld64(&db->acc.unit[u].word)))
+	    (seq == ld64_acq(&db->acc.unit_seq) && ld64(&db->acc.unit[u].word)))
 		return;
 	e = __atomic_load_n(&db->map[no].units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_ACQUIRE);
 	pthread_mutex_lock(&db->mutex);

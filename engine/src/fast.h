@@ -31,10 +31,12 @@ static ALWAYS_INLINE bool is_row_of(const struct twzdb_txn *tx, const struct rec
 				    const struct grid *g, uint32_t off, const uint8_t *key,
 				    uint64_t len, uint64_t *vlen, const struct fast f)
 {
+	uint64_t room = grid_room(g);
+
 	if (unlikely(!grid_has(g, off)))
 		return false;
 	*vlen = twzdb__rec_what(r) ^ (tx->want | len << 32);
-	if (unlikely(len > g->room || *vlen > g->room - len || !f.same(r->data, key, len)))
+	if (unlikely(len > room || *vlen > room - len || !f.same(r->data, key, len)))
 		return false;
 	__atomic_thread_fence(__ATOMIC_ACQUIRE);
 	return likely(ld64(&tx->db->sh->cut_seq) == tx->cut_seq && ld64(&r->ts) <= tx->read_ts);

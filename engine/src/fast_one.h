@@ -44,7 +44,7 @@ static ALWAYS_INLINE const struct rec_pm *one_see(const struct twzdb *db, uint64
 	unsigned hit = f.tags(b, o->hash);
 	const struct acc_unit *unit;
 	const struct rec_pm *r;
-	uint64_t e, vlen;
+	uint64_t e, vlen, room;
 
 	if (unlikely(!hit))
 		return NULL;
@@ -55,8 +55,8 @@ static ALWAYS_INLINE const struct rec_pm *one_see(const struct twzdb *db, uint64
 	if (unlikely(!grid_has(&unit->grid, ACC_OFF(e))))
 		return NULL;
 	vlen = twzdb__rec_what(r) ^ (want | len << 32);
-	if (unlikely(len > unit->grid.room || vlen > unit->grid.room - len ||
-		     !f.same(r->data, key, len)))
+	room = grid_room(&unit->grid);
+	if (unlikely(len > room || vlen > room - len || !f.same(r->data, key, len)))
 		return NULL;
 	o->old = acc_ptr(e);
 	return r;

@@ -167,7 +167,14 @@ int twzdb__cursor_get(struct twzdb_cursor *c, int op, struct twzdb_slice *key,
  */
 static inline bool grid_has(const struct grid *g, uint32_t off)
 {
-	return off < g->end && off * g->inverse < g->inverse;
+	uint32_t inverse = __atomic_load_n(&g->inverse, __ATOMIC_RELAXED);
+
+	return off < __atomic_load_n(&g->end, __ATOMIC_RELAXED) && off * inverse < inverse;
+}
+/* Bytes of key and value. As above: what a thread is reading of a unit another may be striking out (accel.c). */
+static inline uint64_t grid_room(const struct grid *g)
+{
+	return __atomic_load_n(&g->room, __ATOMIC_RELAXED);
 }
 /* Lengths, kind, LIVE and table of a record as one word. */
 static inline uint64_t twzdb__rec_what(const struct rec_pm *r)
