@@ -150,6 +150,11 @@ unit("D5", "file-not-synced", "twz/src/file_sync.c",
 unit("D5", "not-asked-by-a-sync", "twz/src/file_sync.c", ": fdatasync(w->fd) ? errno : 0;", ": 0;",
      "where nobody may ask what became of write-back, msync is believed", "file_sync")
 
+unit("D5", "carried-not-flushed", "engine/src/homes.c",
+     "flush_at(db, lone_rec(l), rec_len(lone_carried(l, len)));", "(void)len;",
+     "a row that page media carried in the record is replayed on cache-line media, and not durable when the log forgets it",
+     "engine_rules", "a_row_from_page_media_is_flushed_where_lines_are")
+
 # Checkpoints beside commits.
 crash("D5", "ahead-not-synced", "twz/src/log_ahead.c",
       "if (err || twz_sync_all(l->ring.store))", "if (err)",
@@ -476,3 +481,10 @@ unit("D20", "readers-not-waited-for", "twz/src/store.c",
 unit("D20", "pins-not-asked-for", "engine/src/watch.c",
      "__atomic_thread_fence(__ATOMIC_SEQ_CST);\n\treturn twz_pin_min(db->s, group(db), min);", "return min;",
      "who reuses space does not ask for pinned snapshots", "engine_readonly")
+unit("D20", "asked-before-promised", "engine/src/watch.c",
+     "if (min > ld64(&db->sh->probe))\n\t\t__atomic_store_n(&db->sh->probe, min, __ATOMIC_SEQ_CST);\n\t__atomic_thread_fence(__ATOMIC_SEQ_CST);\n\treturn twz_pin_min(db->s, group(db), min);",
+     "uint64_t least = twz_pin_min(db->s, group(db), min);\n\n\tif (min > ld64(&db->sh->probe))\n\t\t__atomic_store_n(&db->sh->probe, min, __ATOMIC_SEQ_CST);\n\treturn least;",
+     "who reuses space promises it after it asked for pins: one that comes in between is missed by both", "engine_readonly", "nobody_pins_what_was_promised_away")
+unit("D20", "promise-not-looked-at", "engine/src/watch.c",
+     "if (__atomic_load_n(&db->sh->probe, __ATOMIC_SEQ_CST) <= *ts)\n\t\t\treturn 0;", "return 0;",
+     "who pins a snapshot does not look whether it was promised away meanwhile", "engine_readonly", "nobody_pins_what_was_promised_away")

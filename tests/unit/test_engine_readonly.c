@@ -3,9 +3,13 @@
  */
 #include "engine_t.h"
 
+#include "../../twz/src/format_companion.h"
+
 #include <grp.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 
@@ -452,6 +456,141 @@ static void store_in_use_is_watched_without_permission(void)
 	unlink(path);
 }
 
+/* --- the promise about space, and a pin that comes in the middle of it (D20) --- */
+
+/*
+ * The reader has read which commit is the latest, and not pinned it; there is a newer one, and the writer has asked for pins below
+ * that and heard of none: now the reader goes on. It must not keep the older one.
+ */
+static struct {
+	int to_writer[2], to_reader[2];
+	bool reader, writer; /* whose turn it is to be stopped */
+	uint64_t old, least, got;
+} race;
+
+static void before_pin(void)
+{
+	char c;
+
+	if (!race.reader)
+		return;
+	race.reader = false;
+	if (write(race.to_writer[1], "p", 1) != 1 || read(race.to_reader[0], &c, 1) != 1)
+		_exit(20);
+}
+
+static void after_asking(uint64_t below)
+{
+	if (!race.writer || below <= race.old)
+		return;
+	race.writer = false;
+	race.least = below;
+	T_EQ(write(race.to_reader[1], "g", 1), 1);
+	T_EQ(read(race.to_writer[0], &race.got, sizeof(race.got)), sizeof(race.got));
+}
+
+int fcntl(int fd, int cmd, ...)
+{
+	struct flock *fl;
+	uint64_t len = 0;
+	bool pins;
+	va_list ap;
+	int rc;
+
+	va_start(ap, cmd);
+	fl = va_arg(ap, void *);
+	va_end(ap);
+	pins = (cmd == F_OFD_SETLK || cmd == F_OFD_GETLK) &&
+	       (uint64_t)fl->l_start - COMP_LOCK_PINS < COMP_PIN_GROUPS * COMP_PIN_MAX;
+	if (pins)
+		len = (uint64_t)fl->l_len;
+	if (pins && cmd == F_OFD_SETLK && fl->l_type == F_RDLCK)
+		before_pin();
+	rc = (int)syscall(SYS_fcntl, fd, cmd, fl);
+	if (pins && cmd == F_OFD_GETLK && !rc && fl->l_type == F_UNLCK)
+		after_asking(len);
+	return rc;
+}
+
+static int pin_in_a_race(void *arg)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb_slice v, w;
+	struct twzdb *db;
+	uint64_t ts;
+	char c;
+
+	(void)arg;
+	close(race.to_writer[0]);
+	close(race.to_reader[1]);
+	if (!geteuid() && (setgroups(0, NULL) || setgid(65534) || setuid(65534)))
+		return 2;
+	if (!access(path, W_OK) || T_OK(open_ro(&db)))
+		return 3;
+	race.reader = true;
+	if (twzdb_begin(db, TWZDB_RDONLY, &tx))
+		return 4;
+	ts = twzdb_txn_ts(tx);
+	if (write(race.to_writer[1], &ts, sizeof(ts)) != sizeof(ts) ||
+	    read(race.to_reader[0], &c, 1) != 1)
+		return 5;
+	/* What it sees has not been used again meanwhile. */
+	if (twzdb_table_open(tx, "w", 0, &t))
+		return 6;
+	for (uint64_t i = 0; i < PAIRS; i++) {
+		w = et_val(ts, 100 + (ts * 7 + i * 13) % 700);
+		if (twzdb_get(tx, t, et_key(i), &v) || !et_same(v, w))
+			return 7;
+	}
+	twzdb_abort(tx);
+	return twzdb_close(db);
+}
+
+static void nobody_pins_what_was_promised_away(void)
+{
+	struct twzdb *db;
+	uint64_t n = 0;
+	int status;
+	char c;
+	pid_t kid;
+
+	path = et_path(ET_LINE, "race");
+	T_REQ(et_open(path, &db));
+	while (n < 3)
+		T_OK(write_all(db, ++n));
+	T_EQ(twzdb_latest_ts(db), n);
+	T_OK(chmod(t_shm_dir(), 0755));
+	T_OK(chmod(path, 0444));
+	if (pipe(race.to_writer) || pipe(race.to_reader))
+		return;
+	fflush(NULL);
+	kid = fork();
+	if (!kid)
+		_exit(pin_in_a_race(NULL));
+	close(race.to_writer[1]);
+	close(race.to_reader[0]);
+	race.old = n;
+	T_EQ(read(race.to_writer[0], &c, 1), 1);
+	race.writer = true;
+	for (int i = 0; i < 50 && race.writer; i++) {
+		T_OK(write_all(db, ++n));
+		T_OK(twzdb_checkpoint(db));
+	}
+	T_TRUE(race.least > race.old);
+	T_TRUE(race.got >= race.least);
+	for (int i = 0; i < 10; i++)
+		T_OK(write_all(db, ++n));
+	T_EQ(write(race.to_reader[1], "d", 1), 1);
+	T_EQ(waitpid(kid, &status, 0), kid);
+	T_EQ(status, 0);
+	close(race.to_writer[0]);
+	close(race.to_reader[1]);
+	T_OK(twzdb_close(db));
+	T_OK(chmod(path, 0644));
+	unlink(path);
+}
+
 static const struct t_case cases[] = {
 	T_CASE(crashed_database_is_read_and_not_touched),
 	T_CASE(crashed_database_is_read_without_permission),
@@ -460,6 +599,7 @@ static const struct t_case cases[] = {
 	T_CASE(writers_come_between_two_transactions),
 	T_CASE(writer_waits_for_a_transaction),
 	T_CASE(store_in_use_is_watched_without_permission),
+	T_CASE(nobody_pins_what_was_promised_away),
 	T_END,
 };
 

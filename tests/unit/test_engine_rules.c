@@ -4,6 +4,7 @@
 #include "engine_t.h"
 
 #include "../../engine/src/internal.h"
+#include "../../twz/src/backend.h"
 
 #include <signal.h>
 #include <sys/wait.h>
@@ -177,6 +178,83 @@ static void a_restart_cut_short_anywhere_is_finished(void)
 		cut_short(us);
 }
 
+/* --- a row that page media carried in the log, replayed where lines are flushed (D5) --- */
+
+#define FLUSHES 4096
+
+static struct {
+	struct twz__media_ops ops;
+	uintptr_t from[FLUSHES], to[FLUSHES];
+	unsigned cnt;
+} seen;
+
+static void flush_seen(struct twz__media *m, const void *addr, size_t len)
+{
+	(void)m;
+	if (seen.cnt < FLUSHES) {
+		seen.from[seen.cnt] = (uintptr_t)addr & ~(uintptr_t)(TWZ_LINE_SIZE - 1);
+		seen.to[seen.cnt++] = (uintptr_t)addr + len;
+	}
+}
+
+static int open_seen(void *ctx, const char *name, uint32_t flags, uint64_t len,
+		     struct twz__media **out, int *created)
+{
+	int err = twz__file_backend.open(ctx, name, flags, len, out, created);
+
+	if (err)
+		return err;
+	seen.ops = *(*out)->ops;
+	seen.ops.flush = flush_seen;
+	(*out)->ops = &seen.ops;
+	(*out)->clwb = false;
+	return 0;
+}
+
+static bool was_flushed(uintptr_t at)
+{
+	for (unsigned i = 0; i < seen.cnt; i++)
+		if (at >= seen.from[i] && at < seen.to[i])
+			return true;
+	return false;
+}
+
+static int one_row_and_die(void *arg)
+{
+	struct twzdb *db;
+
+	(void)arg;
+	if (et_open(path, &db) || put_rows(db, 0, 5) || twzdb_checkpoint(db) || put_rows(db, 7, 1))
+		return 1;
+	kill(getpid(), SIGKILL);
+	return 2;
+}
+
+static void a_row_from_page_media_is_flushed_where_lines_are(void)
+{
+	static const struct twz__backend backend = {.version = 1, .open = open_seen};
+	struct twz_store_options so = {.size = sizeof(so), .backend = &backend};
+	struct twzdb_options o = {.size = sizeof(o), .store_options = &so};
+	struct twzdb_slice v;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb *db;
+
+	path = et_path(ET_PAGE, "carried.twz");
+	T_EQ(t_fork(one_row_and_die, NULL), SIGKILL);
+	(void)et_path(ET_LINE, "elsewhere");
+	T_REQ(twzdb_open(path, &o, &db));
+	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
+	T_REQ(twzdb_table_open(tx, "t", 0, &t));
+	T_REQ(twzdb_get(tx, t, et_key(7), &v));
+	T_TRUE(et_same(v, et_val(7, 50)));
+	T_TRUE(seen.cnt && seen.cnt < FLUSHES);
+	for (size_t i = 0; i < v.len; i++)
+		T_TRUE(was_flushed((uintptr_t)v.ptr + i));
+	twzdb_abort(tx);
+	T_OK(twzdb_close(db));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -184,6 +262,7 @@ int main(int argc, char **argv)
 		T_CASE(no_block_is_reserved_after_a_failed_log_write),
 		T_CASE(a_restart_cut_short_at_its_end_is_finished),
 		T_CASE(a_restart_cut_short_anywhere_is_finished),
+		T_CASE(a_row_from_page_media_is_flushed_where_lines_are),
 		T_END,
 	};
 
