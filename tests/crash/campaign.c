@@ -432,6 +432,8 @@ struct must {
 	uint64_t cnt;
 };
 
+static const char clocks[] = "monotonic clocks";
+
 /* The first kind of event that has not happened, or NULL. */
 static const char *missing(bool print)
 {
@@ -454,7 +456,7 @@ static const char *missing(bool print)
 		{"while a reader kept a snapshot", ev.jumps_kept},
 		{"seen by a process", n->clocks},
 		{"wrong times told by SQLite", n->sql_clocks},
-		{"monotonic clocks", no_clocks ? 1 : ev.clocks},
+		{clocks, ev.clocks}, /* none where nobody may have one of his own: that is said */
 		{"whole snapshots", n->shots},
 		{"rows in them", n->rows},
 		{"snapshots read twice", n->kept},
@@ -474,12 +476,16 @@ static const char *missing(bool print)
 		if (print)
 			printf("%s %llu %s", i ? "," : "campaign:", (unsigned long long)must[i].cnt,
 			       must[i].what);
+		else if (must[i].what == clocks && no_clocks)
+			continue;
 		else if (!must[i].cnt)
 			return must[i].what;
 	}
 	if (print)
 		printf("; %llu times the history did not reach back so far; all went on within %llu ms\n",
 		       (unsigned long long)n->too_old, (unsigned long long)ev.longest);
+	if (print && no_clocks)
+		printf("campaign: not tried: processes with monotonic clocks of their own, for which it must be root\n");
 	return NULL;
 }
 

@@ -185,7 +185,8 @@ static void print(const struct crash_workload *w, const char *media, const struc
 		       (unsigned long long)t->points[d],
 		       (unsigned long long)(t->points_all[d] - t->points_void[d]),
 		       (unsigned long long)t->whole[d], (unsigned long long)t->met[d]);
-	printf(" %.2f s", seconds);
+	printf(" beyond %u images a point a sample; %.2f s", w->thrice ? w->thrice : THRICE_CAP,
+	       seconds);
 }
 
 static double now(void)
