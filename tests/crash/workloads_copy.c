@@ -120,15 +120,17 @@ static int show_copy(struct crash *c)
 static const struct crash_kind copy_kind = {copy_open, db_check, copy_close, db_probe,
 					    db_inside, false,	 db_settle};
 
-const struct crash_workload wl_db_backup = {.name = "engine.backup",
-					    .what = "a copy of a store in use",
-					    .media = CRASH_LINE | CRASH_PAGE,
-					    .share = 10,
-					    .pair = true,
-					    .kind = &copy_kind,
-					    .setup = setup_backup,
-					    .run = run_backup,
-					    .show = show_copy};
+const struct crash_workload wl_db_backup = {
+	.name = "engine.backup",
+	.what = "a copy of a store in use",
+	.media = CRASH_ALL,
+	.share = 10,
+	.pair = true,
+	.plain = true, /* a name others saw is durable when the call returns */
+	.kind = &copy_kind,
+	.setup = setup_backup,
+	.run = run_backup,
+	.show = show_copy};
 
 /* --- twz_store_move() --- */
 
@@ -183,12 +185,14 @@ static int show_move(struct crash *c)
 static const struct crash_kind move_kind = {twz_kind_open, twz_kind_check, twz_kind_close,
 					    twz_kind_probe};
 
-const struct crash_workload wl_move = {.name = "core.move",
-				       .what = "a store gets another name",
-				       .media = CRASH_LINE | CRASH_PAGE,
-				       .share = 10,
-				       .pair = true,
-				       .kind = &move_kind,
-				       .setup = setup_move,
-				       .run = run_move,
-				       .show = show_move};
+const struct crash_workload wl_move = {
+	.name = "core.move",
+	.what = "a store gets another name",
+	.media = CRASH_ALL,
+	.share = 10,
+	.pair = true,
+	.plain = true, /* a name others saw is durable when the call returns */
+	.kind = &move_kind,
+	.setup = setup_move,
+	.run = run_move,
+	.show = show_move};
