@@ -2,8 +2,9 @@
  * transfer.c -- a program of your own on libtwz, crashed at every store: the worked example
  *
  * The "application" is bank_open() and transfer(); everything below `the test` is what a test of it
- * takes. tests/crash/README.md, "Your own program", walks through it. The second workload has a mistake
- * on purpose: it changes the second account without recording it first.
+ * takes. tests/crash/README.md, "Your own program", walks through it. transfer.broken has a mistake
+ * on purpose: it changes the second account without recording it first. transfer.twice has none, but
+ * makes durable what is so already: `mutants` and `flushes` tell.
  */
 #include <string.h>
 
@@ -13,6 +14,9 @@
 
 struct bank {
 	uint64_t account[8]; /* cents */
+	uint64_t receipts;   /* so many count */
+	uint64_t unused[55];
+	uint64_t receipt[64]; /* in another sector */
 };
 
 static int bank_open(struct twz_store *s, struct bank **out)
@@ -49,6 +53,25 @@ static int transfer(struct twz_store *s, int from, int to, uint64_t cents, bool 
 	return twz_tx_commit(tx);
 }
 
+/* A receipt is there once it is counted. So it is made durable first: no transaction, but in this order. */
+static int receipt(struct twz_store *s, uint64_t cents, bool twice)
+{
+	struct bank *b;
+	int err = bank_open(s, &b);
+
+	if (err)
+		return err;
+	b->receipt[b->receipts] = cents;
+	err = twz_sync(s, &b->receipt[b->receipts], sizeof(uint64_t));
+	if (err)
+		return err;
+	b->receipts++;
+	err = twz_sync(s, &b->receipts, sizeof(uint64_t));
+	if (!err && twice)
+		err = twz_sync(s, b, sizeof(*b));
+	return err;
+}
+
 /* --- the test --- */
 
 /* Recorded, not crashed: how the store comes to its first state. */
@@ -59,6 +82,7 @@ static int setup(struct crash *c)
 	CRASH_DO(c, bank_open(c->store, &b));
 	b->account[0] = 1000;
 	CRASH_DO(c, twz_sync(c->store, b, sizeof(*b)));
+	CRASH_DO(c, twz_sync_all(c->store)); /* all pages: fewer to choose from */
 	return 0;
 }
 
@@ -77,6 +101,20 @@ static int run_broken(struct crash *c)
 	return 0;
 }
 
+static int run_receipts(struct crash *c)
+{
+	CRASH_OP(c, receipt(c->store, 300, false));
+	CRASH_OP(c, receipt(c->store, 50, false));
+	return 0;
+}
+
+static int run_twice(struct crash *c)
+{
+	CRASH_OP(c, receipt(c->store, 300, true));
+	CRASH_OP(c, receipt(c->store, 50, true));
+	return 0;
+}
+
 /* The whole logical state, as text. It must be one the recorded run had, and the right one. */
 static int show(struct crash *c)
 {
@@ -85,6 +123,8 @@ static int show(struct crash *c)
 	CRASH_DO(c, bank_open(c->store, &b));
 	for (int i = 0; i < 3; i++)
 		crash_say(c, "account %d: %llu\n", i, (unsigned long long)b->account[i]);
+	for (uint64_t i = 0; i < b->receipts; i++)
+		crash_say(c, "receipt %llu\n", (unsigned long long)b->receipt[i]);
 	return 0;
 }
 
@@ -102,4 +142,19 @@ static const struct crash_workload broken = {.name = "transfer.broken",
 					     .setup = setup,
 					     .run = run_broken,
 					     .show = show};
-const struct crash_workload *const crash_workloads[] = {&right, &broken, NULL};
+/* Not CRASH_KILL: who looks when a process has died sees a receipt that a power failure may still take. */
+static const struct crash_workload receipts = {.name = "transfer.receipt",
+					       .what = "a receipt is written, then counted",
+					       .media = CRASH_LINE | CRASH_PAGE,
+					       .kind = &twz_kind,
+					       .setup = setup,
+					       .run = run_receipts,
+					       .show = show};
+static const struct crash_workload twice = {.name = "transfer.twice",
+					    .what = "and made durable once too often",
+					    .media = CRASH_LINE | CRASH_PAGE,
+					    .kind = &twz_kind,
+					    .setup = setup,
+					    .run = run_twice,
+					    .show = show};
+const struct crash_workload *const crash_workloads[] = {&right, &broken, &receipts, &twice, NULL};

@@ -42,6 +42,7 @@ static const char usage[] =
 	"  --timeout S                 seconds an image may take (default 20)\n"
 	"  --sample N, --pick S        so many mutants, of those with hints; which ones (default: by the clock)\n"
 	"  --only TEXT                 those mutants with TEXT in their name (caller, its caller, files, lines)\n"
+	"  --all 1                     in a program of one's own: the calls in libtwz and the engine, too, not only its sources'\n"
 	"  --list 1 [--image FILE]     say which mutants there are, how many workloads make the call, itself and after a death; which stores ran\n"
 	"  --hints FILE, --learn FILE  what caught each mutant last time, tried first; written anew\n"
 	"  --state FILE, --seconds S   do them in parts: what was found so far; begin none after S seconds (exit status 3: not finished)\n"
@@ -96,6 +97,7 @@ static const struct option options[] = {
 	OPTION("--pick", COUNT, mutants.pick),
 	OPTION("--only", TEXT, mutants.only),
 	OPTION("--list", YES, mutants.list),
+	OPTION("--all", YES, mutants.all),
 	OPTION("--hints", TEXT, mutants.hints),
 	OPTION("--learn", TEXT, mutants.learn),
 	OPTION("--equivalent", TEXT, mutants.equivalent),

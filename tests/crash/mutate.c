@@ -42,18 +42,71 @@ static bool room(struct all *a, uint32_t cnt, uint32_t max, const char *what)
 
 /* --- gathering --- */
 
+/* Is the first function of CHAIN, with paths, in a source of somebody's own program? */
+static bool is_own(const char *chain)
+{
+	static const char *const ours[] = {"twz/", "engine/", "sqlite-vfs/", "tests/crash/"};
+	const char *at = strstr(chain, " (");
+
+	if (!at || at[2] != '/')
+		return false; /* nobody knows where */
+	if (strncmp(at + 2, CRASH_TREE, strlen(CRASH_TREE)))
+		return true;
+	at += 2 + strlen(CRASH_TREE);
+	for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+		if (!strncmp(at, ours[i], strlen(ours[i])))
+			return false;
+	return true;
+}
+
+static bool only_own(const struct all *a)
+{
+	return crash_own_only && !a->mo->all;
+}
+
+/* Is the first function of CHAIN, up to END, one whose calls are taken away? */
+static bool is_wanted(const struct all *a, const char *chain, const char *end)
+{
+	const char *workload = strstr(chain, "workloads_"), *medium = strstr(chain, "sim_media.c");
+
+	if (only_own(a))
+		return is_own(chain);
+	return chain[0] && (!workload || (end && workload > end)) &&
+	       (!medium || (end && medium > end));
+}
+
+/* "(/a/b/c.c:7)" becomes "(c.c:7)". */
+static void cut_paths(char *chain)
+{
+	char *to = chain, *name = NULL; /* where the last component is put */
+
+	for (const char *c = chain; *c; c++) {
+		if (*c == '/' && name) {
+			to = name;
+			continue;
+		}
+		*to++ = *c;
+		if (*c == '(')
+			name = to;
+		else if (*c == ')')
+			name = NULL;
+	}
+	*to = 0;
+}
+
 /* The first two functions of a chain, with and without files and lines. False: the workload's own call, or an error. */
 static bool name_of(struct all *a, const struct sim_ev *ev, struct mutant_id *id)
 {
-	char chain[2000], *end, *own, *medium;
+	char chain[2000], *end;
 	size_t n = 0, len;
 
 	crash_chain(ev, chain, sizeof(chain));
 	end = strstr(chain, " < ");
-	own = strstr(chain, "workloads_");
-	medium = strstr(chain, "sim_media.c");
-	if (!chain[0] || (own && (!end || own < end)) || (medium && (!end || medium < end)))
-		return false; /* the workload's own, or the harness's */
+	if (!is_wanted(a, chain, end))
+		return false; /* the workload's own, the harness's, or not the program's */
+	if (only_own(a) && !a->mo->list)
+		cut_paths(chain);
+	end = strstr(chain, " < ");
 	if (!end) {
 		printf("FAIL: a call that nobody can be asked for: %s\n", chain);
 		a->full = true;
@@ -578,8 +631,12 @@ static int mutants(struct all *a)
 	       (unsigned long long)a->p->opt.seed, (unsigned long long)a->p->opt.limit);
 	if (state_begin(a))
 		return 2;
-	crash_where_paths = a->mo->list;
+	crash_where_paths = a->mo->list || only_own(a);
 	rc = gather_all(a);
+	if (!rc && !a->mut_cnt && only_own(a)) {
+		printf("mutants: nothing to take away: your sources call no flush, fence, sync, publish or copy themselves (--all 1: what libtwz and the engine do for them)\n");
+		rc = 2;
+	}
 	if (!rc) {
 		number(a);
 		look_up(a);

@@ -8,6 +8,7 @@
 
 struct mutant_options {
 	bool list;		/* say which there are, and try none */
+	bool all;		/* of libtwz and the engine, too (crash_own_only) */
 	const char *only;	/* those with this in their name; NULL: all */
 	uint32_t sample;	/* so many, of those with hints if there are any; 0: all */
 	uint64_t pick;		/* which ones; 0: by the clock */

@@ -129,7 +129,7 @@ def refused(bin_, seed, dir_):
 
 def mutants(bin_, seed, dir_):
     """The state of `mutants`: kept, begun anew with other options, and nobody else's file is touched."""
-    cmd = [bin_, "mutants", "transfer.right", "--limit", "60", "--media", "line", "--only", "< finish", "--state"]
+    cmd = [bin_, "mutants", "transfer.right", "--all", "1", "--limit", "60", "--media", "line", "--only", "< finish", "--state"]
     mine, other, torn = f"{dir_}/mutants", f"{dir_}/mutants.other", f"{dir_}/mutants.torn"
     wrong = []
 

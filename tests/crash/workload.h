@@ -146,5 +146,7 @@ extern const char *(*crash_err_msg)(void);
 
 /* All workloads, NULL-terminated; each binary has its own list. */
 extern const struct crash_workload *const crash_workloads[];
+/* A program of somebody's own: its sources are what mutants are made of, libtwz and the engine are not. */
+extern const bool crash_own_only;
 
 #endif

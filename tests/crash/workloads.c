@@ -3,6 +3,7 @@
  */
 #include "workloads.h"
 
+const bool crash_own_only = false;
 const struct crash_workload *const crash_workloads[] = {
 	/* core */
 	&wl_persist,
