@@ -92,7 +92,7 @@ foreach(t selftest legal)
 endforeach()
 
 # Asked wrongly it does nothing, and says so.
-add_test(NAME crash.cli COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/cli.py --twzcrash $<TARGET_FILE:twzcrash>)
+add_test(NAME crash.cli COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/cli.py --twzcrash $<TARGET_FILE:twzcrash> --twzcampaign $<TARGET_FILE:twzcampaign>)
 set_tests_properties(crash.cli PROPERTIES LABELS "crash;quick" TIMEOUT 60)
 
 add_test(NAME crash.quick COMMAND twzcrash quick)
@@ -114,14 +114,14 @@ set_tests_properties(crash.resume PROPERTIES LABELS crash TIMEOUT 300)
 add_executable(twzcampaign crash/campaign.c crash/campaign_do.c crash/campaign_look.c crash/campaign_clock.c)
 target_link_libraries(twzcampaign PRIVATE twz_flags twzvfs_static)
 foreach(m page line)
-	add_test(NAME crash.campaign.${m} COMMAND twzcampaign --kills 150 --seconds 30)
-	set_tests_properties(crash.campaign.${m} PROPERTIES LABELS crash TIMEOUT 120)
+	add_test(NAME crash.campaign.${m} COMMAND twzcampaign --kills 150 --seconds 150) # ten are killed a second, on a machine with time for it
+	set_tests_properties(crash.campaign.${m} PROPERTIES LABELS crash TIMEOUT 400)
 endforeach()
 set_tests_properties(crash.campaign.page PROPERTIES ENVIRONMENT "TMPDIR=${CMAKE_BINARY_DIR}")
 # A disk that is full again and again: a small tmpfs in a mount namespace of its own, so only for root.
 file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/tests/disk)
-add_test(NAME crash.campaign.full COMMAND twzcampaign --kills 200 --seconds 20 --dir ${CMAKE_BINARY_DIR}/tests/disk --full 48)
-set_tests_properties(crash.campaign.full PROPERTIES LABELS crash TIMEOUT 120 SKIP_RETURN_CODE 77)
+add_test(NAME crash.campaign.full COMMAND twzcampaign --kills 200 --seconds 150 --dir ${CMAKE_BINARY_DIR}/tests/disk --full 48)
+set_tests_properties(crash.campaign.full PROPERTIES LABELS crash TIMEOUT 400 SKIP_RETURN_CODE 77)
 set_tests_properties(crash.campaign.line PROPERTIES ENVIRONMENT "TMPDIR=/dev/shm;PMEM2_FORCE_GRANULARITY=CACHE_LINE")
 
 # Each line that stores to a store has run between two crash points, and nothing else is said of it that is not so.

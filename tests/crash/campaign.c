@@ -2,6 +2,7 @@
  * campaign.c -- kill -9 campaigns: many processes on one store, killed at any moment, watched from outside
  *
  * usage: twzcampaign [--kills N] [--seconds S] [--dir DIR] [--seed S] [--full MIB]
+ * Exit status: 0 all is well, 1 it is not, 2 it was asked wrongly, 3 fewer than N were killed in S seconds, 77 no file system for --full.
  *
  * Writers, SQLite clients, readers and a checkpointer share a store on DIR (a file there; with
  * PMEM2_FORCE_GRANULARITY=CACHE_LINE persistent memory). The parent kills one of them after the other, stops
@@ -19,6 +20,8 @@
  * asks too, and runs the checks. What was exercised is counted; a kind of event that did not happen fails the run.
  */
 #include "campaign.h"
+
+#include "twz/store.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -137,8 +140,8 @@ static void start(int i)
 	checkpointer(i);
 }
 
-/* Killed, or it gave up before; whoever ended otherwise was wrong. */
-static void end(int i)
+/* Killed (true), or it gave up before; whoever ended otherwise was wrong. */
+static bool end(int i)
 {
 	char *why = shared->said[i].why;
 	int status = 0;
@@ -146,14 +149,17 @@ static void end(int i)
 	kill(child[i], SIGKILL);
 	waitpid(child[i], &status, 0);
 	child[i] = 0;
+	if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL) {
+		ev.killed[i < WRITERS ? 0 : i < ACTORS ? 1 : i < ACTORS + READERS ? 2 : 3]++;
+		return true;
+	}
 	if (WIFEXITED(status) && WEXITSTATUS(status) == GAVE_UP)
 		ev.gave_up++;
-	else if (WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL)
-		ev.killed[i < WRITERS ? 0 : i < ACTORS ? 1 : i < ACTORS + READERS ? 2 : 3]++;
 	else if (!*why)
 		snprintf(why, sizeof(shared->said[i].why), "child %d ended with %s %d", i,
 			 WIFSIGNALED(status) ? "signal" : "status",
 			 WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status));
+	return false;
 }
 
 /* --- a full disk --- */
@@ -216,12 +222,12 @@ static void found(void *ctx, const char *where, const char *what)
 	printf("FAIL: check: %s: %s\n", where, what);
 }
 
-/* All are dead: restart recovery, the checks, the oracle, SQLite's own check. */
+/* All are dead: restart recovery, the checks of the engine and of the store, the oracle, SQLite's own check. */
 static int judge_here(void)
 {
 	struct twzdb *db;
 	const char *what = "open";
-	uint64_t cnt = 0;
+	uint64_t cnt = 0, store_cnt = 0;
 	int err = open_db(&db);
 
 	if (!err)
@@ -230,7 +236,11 @@ static int judge_here(void)
 		what = "check";
 		err = twzdb_check(db, found, NULL, &cnt);
 	}
-	if (err || cnt) {
+	if (!err) {
+		what = "check of the store";
+		err = twz_check(twzdb_store(db), found, NULL, &store_cnt);
+	}
+	if (err || cnt || store_cnt) {
 		printf("FAIL: after all were killed: %s: %d %s\n", what, err, twzdb_errmsg());
 		return 1;
 	}
@@ -317,10 +327,10 @@ static void jump(bool is_held)
 		}
 }
 
-/* Something happens to child I. Returns whether it died. */
+/* Something happens to child I. Returns whether it was killed. */
 static bool disturb(int i)
 {
-	bool is_held;
+	bool is_held, died;
 
 	if (rnd(12) == 0) {
 		disk_fill();
@@ -348,9 +358,9 @@ static bool disturb(int i)
 	default:
 		break;
 	}
-	end(i);
+	died = end(i);
 	start(i);
-	return true;
+	return died;
 }
 
 /* It ended by itself: end() asks why. */
@@ -489,6 +499,7 @@ static const char *missing(bool print)
 	return NULL;
 }
 
+/* 0, 1: something was wrong, 3: fewer were killed than was asked for. */
 static int campaign(uint64_t kills, uint64_t until)
 {
 	uint64_t done = 0, commits = 0;
@@ -499,10 +510,12 @@ static int campaign(uint64_t kills, uint64_t until)
 	for (int i = 0; i < CHILDREN; i++)
 		start(i);
 	while (!rc) {
-		bool over = done >= kills || monotonic_ms() >= until;
+		uint64_t now = monotonic_ms();
 
-		not_yet = over ? missing(false) : NULL;
-		if (over && (!not_yet || monotonic_ms() >= until + PATIENCE_MS))
+		if (done < kills && now >= until)
+			break;
+		not_yet = done >= kills ? missing(false) : "a death";
+		if (!not_yet || now >= until + PATIENCE_MS)
 			break;
 		nap(rnd(rnd(4) ? 12000 : 80000));
 		who = (int)rnd(CHILDREN);
@@ -522,51 +535,111 @@ static int campaign(uint64_t kills, uint64_t until)
 	for (int i = 0; i < ACTORS; i++)
 		commits += shared->said[i].acked;
 	missing(true);
-	if (!rc && not_yet)
+	if (!rc && done < kills)
+		rc = 3;
+	if (!rc && not_yet) {
 		printf("FAIL: did not happen: %s\n", not_yet);
-	rc = rc || not_yet;
-	printf("campaign: %llu deaths beside others, %llu commits acknowledged and followed: %s\n",
-	       (unsigned long long)done, (unsigned long long)commits, rc ? "FAILED" : "ok");
+		rc = 1;
+	}
+	printf("campaign: %llu of %llu deaths beside others, %llu commits acknowledged and followed: %s\n",
+	       (unsigned long long)done, (unsigned long long)kills, (unsigned long long)commits,
+	       rc == 3 ? "not finished: too few deaths (--seconds for more)"
+	       : rc    ? "FAILED"
+		       : "ok");
+	return rc;
+}
+
+/* --- what was asked for --- */
+
+struct args {
+	const char *dir, *full;
+	uint64_t kills, seconds, seed;
+};
+
+static int bad(const char *what, const char *arg)
+{
+	fprintf(stderr,
+		"twzcampaign: %s: %s\n"
+		"usage: twzcampaign [--kills N] [--seconds S] [--dir DIR] [--seed S] [--full MIB]\n",
+		what, arg);
+	return 2;
+}
+
+static int number(const char *name, const char *text, uint64_t *out)
+{
+	char *end;
+
+	errno = 0;
+	*out = strtoull(text, &end, 0);
+	return text[0] >= '0' && text[0] <= '9' && !*end && !errno ? 0
+								   : bad("takes a number", name);
+}
+
+static int option(struct args *a, const char *name, const char *value)
+{
+	uint64_t mib;
+
+	if (strcmp(name, "--kills") && strcmp(name, "--seconds") && strcmp(name, "--seed") &&
+	    strcmp(name, "--dir") && strcmp(name, "--full"))
+		return bad("no such option", name);
+	if (!value)
+		return bad("needs a value", name);
+	if (!strcmp(name, "--kills"))
+		return number(name, value, &a->kills);
+	if (!strcmp(name, "--seconds"))
+		return number(name, value, &a->seconds);
+	if (!strcmp(name, "--seed"))
+		return number(name, value, &a->seed);
+	if (!strcmp(name, "--dir")) {
+		a->dir = value;
+		return 0;
+	}
+	a->full = value;
+	return number(name, value, &mib);
+}
+
+static int parse(struct args *a, int argc, char **argv)
+{
+	const char *dir = getenv("TMPDIR"), *seed = getenv("SEED");
+	int rc = 0;
+
+	*a = (struct args){.dir = dir ? dir : "/dev/shm",
+			   .kills = 150,
+			   .seconds = 60,
+			   .seed = (uint64_t)time(NULL)};
+	if (seed)
+		rc = number("SEED", seed, &a->seed);
+	for (int i = 1; i < argc && !rc; i += 2)
+		rc = option(a, argv[i], argv[i + 1]);
 	return rc;
 }
 
 int main(int argc, char **argv)
 {
-	const char *dir = getenv("TMPDIR") ? getenv("TMPDIR") : "/dev/shm", *full = NULL;
-	uint64_t kills = 150, seconds = 60, seed = (uint64_t)time(NULL);
 	char lock[PATH_LEN + 8];
+	struct args a;
+	int rc = parse(&a, argc, argv);
 
-	if (getenv("SEED"))
-		seed = strtoull(getenv("SEED"), NULL, 0);
-	for (int i = 1; i + 1 < argc; i += 2) {
-		if (!strcmp(argv[i], "--kills"))
-			kills = strtoull(argv[i + 1], NULL, 0);
-		else if (!strcmp(argv[i], "--seconds"))
-			seconds = strtoull(argv[i + 1], NULL, 0);
-		else if (!strcmp(argv[i], "--dir"))
-			dir = argv[i + 1];
-		else if (!strcmp(argv[i], "--seed"))
-			seed = strtoull(argv[i + 1], NULL, 0);
-		else if (!strcmp(argv[i], "--full"))
-			full = argv[i + 1];
-	}
-	if (full && disk_mount(dir, full))
+	if (rc)
+		return rc;
+	if (a.full && disk_mount(a.dir, a.full))
 		return 77; /* skipped */
-	rnd_seed(seed * 2 + 1);
-	printf("campaign SEED=%llu on %s\n", (unsigned long long)seed, dir);
-	snprintf(path, sizeof(path), "%s/campaign-%d.twz", dir, (int)getpid());
-	if (full)
+	rnd_seed(a.seed * 2 + 1);
+	printf("campaign SEED=%llu on %s\n", (unsigned long long)a.seed, a.dir);
+	snprintf(path, sizeof(path), "%s/campaign-%d.twz", a.dir, (int)getpid());
+	if (a.full)
 		snprintf(hog, sizeof(hog), "%s.hog", path);
 	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
 		      0);
 	if (shared == MAP_FAILED)
 		return 2;
-	if (campaign(kills, monotonic_ms() + seconds * 1000)) {
+	rc = campaign(a.kills, monotonic_ms() + a.seconds * 1000);
+	if (rc == 1) {
 		printf("the store is kept: %s\n", path);
-		return 1;
+		return rc;
 	}
 	snprintf(lock, sizeof(lock), "%s-lock", path);
 	unlink(path);
 	unlink(lock);
-	return 0;
+	return rc;
 }

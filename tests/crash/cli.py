@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MIT
-"""cli.py -- what twzcrash does when it is asked wrongly: never something else, and then "ok"
+"""cli.py -- what twzcrash and twzcampaign do when they are asked wrongly: never something else, and then "ok"
 
-usage: cli.py --twzcrash FILE
+usage: cli.py --twzcrash FILE --twzcampaign FILE
 """
 import argparse
 import subprocess
@@ -29,6 +29,7 @@ WRONG = (  # arguments, what it must say
     (WORD + ["--jobs", "4294967296"], "takes a number: --jobs"),
     (WORD + ["--seed", "18446744073709551616"], "takes a number: --seed"),
     (WORD + ["--list", "2"], "takes 0 or 1: --list"),
+    (WORD + ["--all", "2"], "takes 0 or 1: --all"),
     (WORD + ["--media", "disk"], "no such medium: disk"),
     (WORD + ["--limit"], "needs a value: --limit"),
     (WORD + ["--nosuch", "1"], "no such option: --nosuch"),
@@ -44,10 +45,35 @@ RIGHT = (
     (WORD + ["--limit", "0x14"], " 0 failed; "),
 )
 
+SHORT = ["--kills", "1000000", "--seconds", "1", "--seed", "1"]
+CAMPAIGN = (  # exit status, arguments, what it must say
+    (2, ["--kils", "3"], "no such option: --kils"),
+    (2, SHORT + ["more"], "no such option: more"),
+    (2, SHORT + ["--kills"], "needs a value: --kills"),
+    (2, ["--kills", "many"], "takes a number: --kills"),
+    (2, ["--kills", "-1"], "takes a number: --kills"),
+    (2, ["--seconds", "1.5"], "takes a number: --seconds"),
+    (2, ["--full", "48M"], "takes a number: --full"),
+    (3, SHORT, "of 1000000 deaths beside others"),
+)
+
+
+def campaign(exe, keep):
+    wrong = []
+    for status, args, said in CAMPAIGN:
+        p = subprocess.run([exe] + args + (["--dir", keep] if args == SHORT else []), cwd=keep, capture_output=True, text=True, timeout=120)
+        out = p.stdout if status == 3 else p.stderr
+        if p.returncode != status or said not in out:
+            wrong.append(f"twzcampaign {' '.join(args)}: exit status {p.returncode}, not {status}, with {said!r}: {(p.stderr + p.stdout)[-400:]}")
+        elif status == 2 and "campaign SEED" in p.stdout:
+            wrong.append(f"twzcampaign {' '.join(args)}: it ran something")
+    return wrong
+
 
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("--twzcrash", required=True)
+    ap.add_argument("--twzcampaign", required=True)
     a = ap.parse_args()
     wrong = []
     with tempfile.TemporaryDirectory() as keep:
@@ -59,7 +85,8 @@ def main():
                     wrong.append(f"{' '.join(args)[:100]}: exit status {p.returncode}, not {status}, with {said!r}: {out[:300]}")
                 elif status and "reopenings" in p.stdout:
                     wrong.append(f"{' '.join(args)[:100]}: it ran something")
-    print("\n".join("FAIL: " + w for w in wrong) or f"twzcrash's arguments: {len(WRONG)} wrong and {len(RIGHT)} right ones")
+        wrong += campaign(a.twzcampaign, keep)
+    print("\n".join("FAIL: " + w for w in wrong) or f"arguments: of twzcrash {len(WRONG)} wrong and {len(RIGHT)} right ones, of twzcampaign {len(CAMPAIGN)}")
     return bool(wrong)
 
 
