@@ -29,7 +29,7 @@ static const char usage[] =
 	"Exit status: 0 all is well, 1 it is not, 2 it was asked wrongly (a name no workload has, not a number), or nothing was looked at.\n"
 	"options:\n"
 	"  --media line|page|kill      only this medium, or only process death, with and without power failure (default: all a workload has)\n"
-	"  --limit N                   distinct images for each workload and medium (default 2000)\n"
+	"  --limit N                   distinct images for each workload and medium (default 2000; mutants of a program of one's own: 7500)\n"
 	"  --seed S                    of samples and of random numbers in the workload (default: $SEED, or the clock)\n"
 	"  --second N                  crash the recovery of one in N images too (default 64; 0: none)\n"
 	"  --second-limit N            images of such a second crash (default 24)\n"
@@ -303,6 +303,9 @@ static int mutants_of(struct args *a)
 {
 	int rc, err;
 
+	if (crash_own_only &&
+	    a->p.opt.limit == 2000) /* small programs: fewer images miss too much */
+		a->p.opt.limit = 7500;
 	if (!a->mutants.list || !a->image)
 		return crash_mutants(&a->p, &a->mutants);
 	rc = sim_cover_start() ? bad("no memory for --image", a->image)
