@@ -101,6 +101,11 @@ int actor_complain(const struct scene *sc, char *why, size_t len, const char *wh
 	return 1;
 }
 
+bool actor_died(int status)
+{
+	return WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL;
+}
+
 bool actor_failed(int status)
 {
 	return WIFEXITED(status) ? WEXITSTATUS(status) != 0 : WTERMSIG(status) != SIGKILL;
@@ -121,6 +126,9 @@ void scene_reset(struct scene *sc)
 
 	log->points = log->progress_floor = log->progress_top = 0;
 	log->used = log->cnt = log->unseen = log->overflow = 0;
+	for (int i = 0; i < 2; i++)
+		if (sc->heir[i])
+			sc->heir[i]->points = 0;
 	sc->said[0] = 0;
 	crash_dir_clear();
 	if (crash_first_image(sc->w, &bytes, &len))

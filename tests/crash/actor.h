@@ -14,10 +14,11 @@ struct scene {
 	const struct crash_workload *w;
 	const struct crash_options *opt;
 	const struct crash_record *rec;
-	struct sim_log *log;	/* shared: points, progress; events if they are recorded */
-	char *said;		/* shared, SAID_LEN: why somebody failed */
-	uint64_t first, second; /* deaths; 0: none */
-	const char *keep;	/* a file: what the dead left is to be copied there */
+	struct sim_log *log;	 /* shared: points, progress; events if they are recorded */
+	char *said;		 /* shared, SAID_LEN: why somebody failed */
+	struct sim_log *heir[2]; /* shared: points of the heirs, in the order they go on; or NULL */
+	uint64_t first, second, third; /* deaths, of the victim and of the heirs; 0: none */
+	const char *keep;	       /* a file: what the dead left is to be copied there */
 	bool restart; /* nobody else had the store open: the heir opens it after the death */
 };
 
@@ -33,8 +34,9 @@ typedef int (*actor_fn)(const struct scene *sc, int ready, int go);
 bool actor_start(struct actor *a, const struct scene *sc, actor_fn fn);
 /* Let it act; its status as waitpid gives it. */
 int actor_finish(struct actor *a);
-/* Neither a good end nor the death we planned. */
+/* Neither a good end nor the death we planned; that death. */
 bool actor_failed(int status);
+bool actor_died(int status);
 /* Fill WHY; returns 1. */
 int actor_complain(const struct scene *sc, char *why, size_t len, const char *who, int status);
 

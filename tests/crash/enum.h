@@ -39,13 +39,14 @@ struct crash_options {
 	struct mutation mut;
 	bool here;    /* in the process that opens the images, which ends if anything is wrong */
 	bool settled; /* the last crash: no new operations (`again`) after its recovery */
-	struct crash_sites *sites;	/* where second crashes add theirs, or NULL */
-	bool after_death;		/* crash points begin at EV_DEATH */
-	bool quiet;			/* no report: mutations are meant to fail */
-	const char *keep_dir;		/* where images that fail are kept */
-	uint32_t seconds;		/* of thrice: give up after so many; 0: never */
-	uint64_t kill_first, kill_heir; /* process death: only at this point; 0: at all */
-	bool kill_restart;		/* and nobody else had the store open */
+	struct crash_sites *sites; /* where second crashes add theirs, or NULL */
+	bool after_death;	   /* crash points begin at EV_DEATH */
+	bool quiet;		   /* no report: mutations are meant to fail */
+	const char *keep_dir;	   /* where images that fail are kept */
+	uint32_t seconds;	   /* of thrice: give up after so many; 0: never */
+	uint64_t kill_first, kill_heir,
+		kill_next; /* process death: only at this point; 0: at all */
+	bool kill_restart; /* and nobody else had the store open */
 	/* Told of each recovery that was recorded, with its log, instead of crashing it: flushes.c. Or NULL. */
 	void (*recovered)(const struct crash_workload *w, enum sim_media media,
 			  const struct sim_log *log);
@@ -59,6 +60,8 @@ struct crash_result {
 		second;	     /* candidates; different ones; opened; of second crashes */
 	uint64_t exhaustive; /* points whose images were all enumerated */
 	uint64_t unseen;     /* bytes stored without a hook */
+	uint64_t killed, heirs, late,
+		next; /* processes: victims; heirs; of these beyond the first stores (kill.c); theirs */
 	double seconds;
 	int second_failed; /* the failure came after a second crash: WHY is complete */
 	int failed;	   /* 1: an image failed; -1: the workload or the harness did */

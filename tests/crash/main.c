@@ -22,7 +22,7 @@ static const char usage[] =
 	"  flushes [NAME...] [--media M]   lines never flushed, lines not durable when acknowledged, flushes for nothing\n"
 	"  coverage --image FILE [NAME...] [options]   run, and write which stores ran, for coverage.py\n"
 	"  log NAME [options]          print the recorded events\n"
-	"  kill NAME --media M --first N [--heir N]         one process death again: at its Nth store, its heir's\n"
+	"  kill NAME --media M --first N [--heir N [--next N]]  one process death again: at its Nth store, its heir's, and the next one's\n"
 	"  death NAME --media M --first N [--restart 1]     one process death, then power failures\n"
 	"  repro NAME --image FILE --floor N --top N [--media M]   look at a kept image again\n"
 	"  --help                      this\n"
@@ -90,6 +90,7 @@ static const struct option options[] = {
 	OPTION("--require-large", COUNT, p.require_large),
 	OPTION("--first", COUNT, p.opt.kill_first),
 	OPTION("--heir", COUNT, p.opt.kill_heir),
+	OPTION("--next", COUNT, p.opt.kill_next),
 	OPTION("--restart", YES, p.opt.kill_restart),
 	OPTION("--state", TEXT, p.state),
 	OPTION("--seconds", COUNT32, p.opt.seconds),

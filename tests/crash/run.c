@@ -266,6 +266,10 @@ static void add(struct crash_sum *s, const struct crash_result *r)
 	s->images += r->images;
 	s->reopened += r->reopened + r->second;
 	s->cpu += r->seconds;
+	s->killed += r->killed;
+	s->heirs += r->heirs;
+	s->late += r->late;
+	s->next += r->next;
 }
 
 /* What earlier invocations did of this round. */
@@ -331,6 +335,10 @@ static void print(const struct crash_plan *p, const struct crash_sum *s, double 
 	       (unsigned long long)s->points, (unsigned long long)s->images,
 	       (unsigned long long)s->reopened, took, s->cpu, (unsigned long long)p->opt.seed);
 	crash_counts_print(p->opt.counts);
+	if (s->killed)
+		printf("processes killed between two stores, with others that go on: %llu; their heirs: %llu, %llu of these beyond their first stores; the heirs of these: %llu\n",
+		       (unsigned long long)s->killed, (unsigned long long)s->heirs,
+		       (unsigned long long)s->late, (unsigned long long)s->next);
 	fflush(stdout);
 }
 
@@ -354,6 +362,16 @@ static int enough(const struct crash_plan *p)
 		rc = 1;
 	}
 	return rc;
+}
+
+/* And so many processes must have been killed: an heir in one of four deaths, beyond its first stores in one of twenty, and the heir's heir. */
+static int enough_dead(const struct crash_plan *p, const struct crash_sum *s)
+{
+	if (!p->require || (s->killed >= p->require / 200 && s->heirs * 4 >= s->killed &&
+			    s->late * 20 >= s->killed && s->next * 20 >= s->killed))
+		return 0;
+	printf("FAIL: too few processes were killed, or too few heirs, or too early\n");
+	return 1;
 }
 
 /* False: the state cannot be used. */
@@ -407,7 +425,7 @@ int crash_plan_once(struct crash_plan *p)
 	rc = plan_run(&c);
 	print(p, &c.sum, now() - c.t0);
 	resume_close(c.state);
-	return c.unwritten ? 2 : rc ? rc : nothing(&c) ? 2 : enough(p);
+	return c.unwritten ? 2 : rc ? rc : nothing(&c) ? 2 : enough(p) | enough_dead(p, &c.sum);
 }
 
 int crash_plan_long(struct crash_plan *p)

@@ -23,6 +23,7 @@ struct crash_plan {
 
 struct crash_sum {
 	uint64_t runs, failed, points, images, reopened;
+	uint64_t killed, heirs, late, next; /* processes (enum.h) */
 	double cpu;
 };
 

@@ -106,8 +106,9 @@ static int show_copy(struct crash *c)
 	CRASH_DO(c, rc);
 	copy = *c;
 	copy.db = db;
+	copy.store = twzdb_store(db);
 	crash_say(&copy, "copy: ");
-	rc = db_show(&copy);
+	rc = db_check(&copy) ? -1 : db_show(&copy);
 	c->text = copy.text;
 	c->text_len = copy.text_len;
 	c->text_cap = copy.text_cap;
@@ -149,9 +150,16 @@ static int setup_move(struct crash *c)
 {
 	struct twz_obj_options opt = {.size = sizeof(opt), .len = 4096, .id = wl_id(1)};
 	struct twz_store *s;
+	struct twz_obj *o;
+	uint64_t *w;
 
 	CRASH_DO(c, open_second(c, SIM_PART, TWZ_STORE_CREATE, &s));
-	CRASH_DO(c, twz_obj_create(s, &opt, NULL, NULL));
+	CRASH_DO(c, twz_obj_create(s, &opt, NULL, &o));
+	w = twz_obj_data(o);
+	for (uint64_t i = 0; i < opt.len / sizeof(*w); i++)
+		w[i] = i * 0x9e3779b97f4a7c15;
+	CRASH_DO(c, twz_sync(s, w, opt.len));
+	twz_obj_close(o);
 	CRASH_DO(c, twz_store_close(s));
 	return 0;
 }
@@ -162,22 +170,40 @@ static int run_move(struct crash *c)
 	return 0;
 }
 
+/* The store that is moved: checked, its object with the contents. */
+static int show_moved(struct crash *c, struct twz_store *s)
+{
+	struct crash moved = *c;
+	struct twz_obj_stat st = {.size = sizeof(st)};
+	struct twz_obj *o;
+
+	moved.store = s;
+	if (twz_kind_check(&moved))
+		return crash_why(c, "of the store that is moved: %.900s", moved.why);
+	CRASH_DO(c, twz_obj_stat_id(s, wl_id(1), &st));
+	CRASH_DO(c, twz_obj_open(s, wl_id(1), TWZ_READ, &o));
+	crash_say(c, "%llu bytes, %llx\n", (unsigned long long)st.len,
+		  (unsigned long long)wl_sum(twz_obj_data(o), st.len));
+	twz_obj_close(o);
+	return 0;
+}
+
 static int show_move(struct crash *c)
 {
 	static const char *const end[] = {"", SIM_PART};
 
 	for (int i = 0; i < 2; i++) {
-		struct twz_obj_stat st = {.size = sizeof(st)};
 		struct twz_store *s;
 		int rc = open_second(c, end[i], 0, &s);
 
 		if (rc == TWZ_E_NOENT)
 			continue;
 		CRASH_DO(c, rc);
-		rc = twz_obj_stat_id(s, wl_id(1), &st);
-		crash_say(c, "under '%s': %s, %llu bytes\n", end[i], twz_err_name(rc),
-			  (unsigned long long)st.len);
+		crash_say(c, "under '%s': ", end[i]);
+		rc = show_moved(c, s);
 		CRASH_DO(c, twz_store_close(s));
+		if (rc)
+			return rc;
 	}
 	return 0;
 }
