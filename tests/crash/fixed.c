@@ -31,6 +31,11 @@ void fixed_random(uint64_t seed)
 	clock_too = false;
 }
 
+void fixed_pass(uint64_t us)
+{
+	ticks += us * 1000;
+}
+
 static void fill(void *buf, size_t len)
 {
 	for (size_t i = 0; i < len; i++)

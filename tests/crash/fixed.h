@@ -11,4 +11,7 @@ void fixed_start(uint64_t seed);
 /* Random numbers only: for who comes after the recording, and may have to wait for somebody. */
 void fixed_random(uint64_t seed);
 
+/* So many microseconds pass, by a fixed clock. */
+void fixed_pass(uint64_t us);
+
 #endif

@@ -135,8 +135,9 @@ void sim_during_write(void (*fn)(void *ctx), void *ctx);
 /*
  * Page media: what the medium is asked for next fails, and its outcome is unknown (D17). A write: its bytes are in the page cache, where a
  * crash may leave any of them. A sync: it proves nothing, nor does one after it, for the kernel takes the pages for clean.
+ * Both media: from now on the file is one that was deleted, and who asks is told so.
  */
-enum sim_fault { SIM_FAULT_NONE, SIM_FAULT_WRITE, SIM_FAULT_SYNC };
+enum sim_fault { SIM_FAULT_NONE, SIM_FAULT_WRITE, SIM_FAULT_SYNC, SIM_FAULT_GONE };
 void sim_fail_next(enum sim_fault what);
 /* Kill mode: hooks count stores to mappings of files below DIR as well (the companion). */
 void sim_kill_scan(const char *dir);

@@ -249,6 +249,13 @@ static int write_sync(struct twz__media *m, const void *buf, uint64_t off, uint6
 	return rc;
 }
 
+static int sim_still(struct twz__media *m, bool named)
+{
+	return named && sim.fault == SIM_FAULT_GONE
+		       ? twz__err(TWZ_E_GONE, "%s: was deleted, as it was to be", m->path)
+		       : 0;
+}
+
 static int sim_write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
 {
 	ENTER();
@@ -495,6 +502,7 @@ static const struct twz__media_ops sim_ops = {
 	.copy_nt = sim_copy_nt,
 	.publish = sim_publish,
 	.reset = sim_reset,
+	.still = sim_still,
 };
 
 /* The shadow begins as the image. When nothing is recorded nobody looks at it. */

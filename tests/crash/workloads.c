@@ -66,6 +66,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_compact,
 	&wl_db_compact_large,
 	&wl_db_one,
+	&wl_db_one_gone,
 	&wl_db_split,
 	&wl_db_append,
 	&wl_db_append_few,

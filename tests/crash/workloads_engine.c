@@ -3,6 +3,8 @@
  */
 #include "workloads.h"
 
+#include "fixed.h"
+
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +229,40 @@ static int run_one(struct crash *c)
 	return 0;
 }
 ENGINE_WL(wl_db_one, "one", "transactions in one call", CRASH_ALL, true, setup_one, run_one);
+
+/*
+ * The file is deleted. On cache-line media that is noticed now and then, by an append: the row has been built by then, and its
+ * block goes back. What was refused is nowhere, whatever of it arrives.
+ */
+static int run_one_gone(struct crash *c)
+{
+	struct twzdb_table t = one_table(c);
+	int rc = 0, i;
+
+	for (i = 0; i < ONE_BEFORE; i++)
+		CRASH_OP(c, one(c, t, i % 5, 40, i));
+	sim_fail_next(SIM_FAULT_GONE);
+	fixed_pass(100000); /* it is asked each 16th time, and milliseconds after the last time */
+	for (i = 0; i < 64; i++) {
+		crash_begin(c);
+		rc = one(c, t, i % 5, 40, 100 + i);
+		if (rc)
+			break;
+		CRASH_DO(c, crash_done(c));
+	}
+	return rc == TWZ_E_GONE && i ? 0 : crash_why(c, "after %d more changes: %d", i, rc);
+}
+
+const struct crash_workload wl_db_one_gone = {
+	.name = "engine.one_gone",
+	.what = "a commit in one call, refused because the file was deleted",
+	.media = CRASH_LINE | CRASH_KILL,
+	.fails = true,
+	.share = SHARE_DEAR,
+	.kind = &db_kind,
+	.setup = setup_one,
+	.run = run_one_gone,
+	.show = db_show};
 
 /* --- splits, up to a new root, and merges back --- */
 
