@@ -3,6 +3,11 @@
  */
 #include "recsum.h"
 
+uint64_t twzdb__sum_long(const void *p, size_t len, uint64_t seed)
+{
+	return XXH3_64bits_withSeed(p, len, seed);
+}
+
 /* The root word of a table changes in place: only the number before it counts. */
 static uint64_t hash_in_place(const struct rec_pm *r, enum twzdb_rec_kind kind)
 {

@@ -64,13 +64,8 @@ static int del_one(struct twzdb *db, struct twzdb_table t, const struct twzdb_sl
 	return fast_del_one(db, t, *key, (struct fast){heads, tags, short_same});
 }
 
-static uint64_t sum(const void *p, size_t len, uint64_t seed)
-{
-	return XXH3_64bits_withSeed(p, len, seed);
-}
-
-const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads,	  words,   get,
-					       find,	 spot,	 put_one, del_one, sum};
+const struct twzdb__simd twzdb__simd_scalar = {"scalar", always, heads,	  words,  get,
+					       find,	 spot,	 put_one, del_one};
 
 const struct twzdb__simd *const twzdb__simds[] = {
 #if defined(__x86_64__)

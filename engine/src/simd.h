@@ -39,12 +39,7 @@ struct twzdb__simd {
 	int (*put_one)(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key,
 		       const struct twzdb_slice *value, uint32_t flags);
 	int (*del_one)(struct twzdb *db, struct twzdb_table t, const struct twzdb_slice *key);
-	/* XXH3_64bits_withSeed() */
-	uint64_t (*sum)(const void *p, size_t len, uint64_t seed);
 };
-
-uint64_t twzdb__sum_avx2(const void *p, size_t len, uint64_t seed);
-uint64_t twzdb__sum_avx512(const void *p, size_t len, uint64_t seed);
 
 extern const struct twzdb__simd twzdb__simd_scalar;
 extern const struct twzdb__simd twzdb__simd_avx2;

@@ -84,5 +84,5 @@ AVX2_FAST static int del_one(struct twzdb *db, struct twzdb_table t, const struc
 	return fast_del_one(db, t, *key, (struct fast){heads, tags, short_same});
 }
 
-const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads,   words,   get,
-					     find,   spot,   put_one, del_one, twzdb__sum_avx2};
+const struct twzdb__simd twzdb__simd_avx2 = {"avx2", usable, heads,   words,  get,
+					     find,   spot,   put_one, del_one};

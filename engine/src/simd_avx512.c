@@ -119,5 +119,5 @@ AVX512_FAST static int del_one(struct twzdb *db, struct twzdb_table t,
 	return fast_del_one(db, t, *key, (struct fast){heads, tags, same});
 }
 
-const struct twzdb__simd twzdb__simd_avx512 = {
-	"avx512", usable, heads, words, get, find, spot, put_one, del_one, twzdb__sum_avx512};
+const struct twzdb__simd twzdb__simd_avx512 = {"avx512", usable, heads,	  words,  get,
+					       find,	 spot,	 put_one, del_one};

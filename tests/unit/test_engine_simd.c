@@ -4,7 +4,6 @@
 #include "engine_t.h"
 
 #include "../../engine/src/internal.h"
-#include "../../engine/src/recsum.h"
 
 /* Every variant this processor can run. */
 static unsigned usable(const struct twzdb__simd *out[8])
@@ -207,32 +206,12 @@ static void twz_cpu_chooses_or_says_why_not(void)
 	T_OK(open_with(""));
 }
 
-static void sums_agree(void)
-{
-	static uint8_t buf[9000];
-
-	for (size_t i = 0; i < sizeof(buf); i++)
-		buf[i] = (uint8_t)t_rand();
-	for (int i = 0; twzdb__simds[i]; i++) {
-		if (!twzdb__simds[i]->usable())
-			continue;
-		for (size_t len = 0; len < 8800; len += 1 + t_rand_below(len / 16 + 1)) {
-			const uint8_t *p = buf + t_rand_below(200);
-			uint64_t seed = t_rand();
-
-			T_TRUE(twzdb__simds[i]->sum(p, len, seed) ==
-			       XXH3_64bits_withSeed(p, len, seed));
-		}
-	}
-}
-
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
 		T_CASE(heads_agree_on_random_nodes),
 		T_CASE(heads_agree_at_the_edges),
 		T_CASE(words_agree),
-		T_CASE(sums_agree),
 		T_CASE(get_agrees_for_every_length),
 		T_CASE(twz_cpu_chooses_or_says_why_not),
 		T_END,
