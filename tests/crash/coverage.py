@@ -12,6 +12,8 @@ the image. It fails for
   it may call nothing of ours but what the list says, which is looked up in what the build made of it;
 - a reason that is not true: a line it is about has stored to the image; or less of the file ran than it says ("ran 80 %");
 - a reason for lines of which none ran at all, and that names no test, or one there is not;
+- a line that did not run though its function stored to the image by another, or that stores by a pointer to a struct of the media, if
+  its reason names no test: it may store to the image itself, and nothing that ran can refute the reason;
 - a reason that is not needed.
 
 --all: also lines that ran but stored to other memory only; --explained: also those that coverage.list explains, with
@@ -41,6 +43,7 @@ SHARE = re.compile(r"\bran (\d+) %")
 TEST = re.compile(r"\b(?:unit|vm|sqlite|model|fuzz|shell|examples|crash)\.[a-z][a-z0-9_.]*[a-z0-9_]")
 UNLINKED = re.compile(r"not linked, calls ([\w ]+): ")
 CALLS = re.compile(r"\b(twz\w*)$")
+MEDIA = re.compile(r"(const )?struct \w+_pm \*(\w+)")
 ADDR = re.compile(r"^\s*([0-9a-f]+):")
 
 
@@ -76,6 +79,18 @@ def text_of(path, no):
     with open(os.path.join(ROOT, path)) as f:
         lines = f.readlines()
     return lines[no - 1].strip() if 0 < no <= len(lines) else "?"
+
+
+def media_stores(path):
+    """Lines of a file whose text stores by a pointer to a struct of the media (..._pm) that is not const."""
+    with open(os.path.join(ROOT, path)) as f:
+        lines = f.readlines()
+    names = {m.group(2) for l in lines for m in MEDIA.finditer(l) if not m.group(1)}
+    if not names:
+        return set()
+    by = "|".join(sorted(names))
+    store = re.compile(rf"^\s*(?:(?:{by})->[^=;(]*[^=!<>]=[^=]|\*(?:{by}) = |(?:mem\w+|st\d+\w*|\w*atomic_store_n)\(&?(?:{by})\b)")
+    return {no for no, l in enumerate(lines, 1) if store.match(l)}
 
 
 def reasons():
@@ -230,6 +245,15 @@ def main():
         bad += kind == "never"
         for k in why:
             about[k].append((no, bits))
+    touched = {(path, fns[(path, no)]) for (path, no), bits in state.items() if bits & 2}
+    media = {path: media_stores(path) for path, _ in state}
+    for (path, no), bits in sorted(state.items()) if not rest else ():
+        fn = fns[(path, no)]
+        why = [known[k] for k in ((path,), (path, fn)) if k in known]
+        if bits or not why or any(TEST.search(w) for w in why) or not ((path, fn) in touched or no in media[path]):
+            continue
+        print(f"bare   {path}:{no} {fn} may store to the image, and its reason names no test: {text_of(path, no)}")
+        bad += 1
     tests = tests_there_are(a.build)
     for k in sorted(about):
         for wrong in check_reason(k, known[k], about[k], tests) if not rest else ():

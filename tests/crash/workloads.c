@@ -14,6 +14,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_core_word,
 	&wl_reclaim,
 	&wl_grow,
+	&wl_grow_full,
 	&wl_reuse,
 	&wl_zeros,
 	&wl_table,

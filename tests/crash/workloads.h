@@ -61,7 +61,7 @@ extern const struct crash_workload wl_sql_txn, wl_sql_savepoint, wl_sql_vacuum, 
 	wl_sql_names, wl_sql_nested, wl_sql_pinned, wl_sql_attach, wl_sql_attach_modes,
 	wl_sql_attach_native, wl_sql_attach_three, wl_sql_attach_vacuum, wl_sql_attach_stores;
 extern const struct crash_workload wl_move, wl_db_backup, wl_db_append_long, wl_db_word,
-	wl_db_stores, wl_db_stores_other, wl_db_one_gone;
+	wl_db_stores, wl_db_stores_other, wl_db_one_gone, wl_grow_full;
 extern const struct crash_workload wl_huge_tx, wl_huge_commit;
 
 #endif

@@ -181,6 +181,45 @@ const struct crash_workload wl_grow = {.name = "core.grow",
 				       .run = grow_run,
 				       .show = show_objects};
 
+/*
+ * A store has grown to more than half of what there is: it asks for as much again, is refused, and takes what it needs. Of a pair, for
+ * there growth is a write that a crash may forget.
+ */
+static int full_setup(struct crash *c)
+{
+	CRASH_DO(c, wl_create(c, 1, 1200 << 10, NULL));
+	return 0;
+}
+
+static int full_run(struct crash *c)
+{
+	struct twz_store_info before = {.size = sizeof(before)}, after = {.size = sizeof(after)};
+
+	CRASH_DO(c, twz_store_info(c->store, &before));
+	CRASH_OP(c, wl_create(c, 2, 320 << 10, NULL));
+	CRASH_DO(c, twz_store_info(c->store, &after));
+	if (after.len <= before.len || 2 * before.len <= SIM_PAIR_EACH)
+		return crash_why(c, "the store had room, or the disk: %llu bytes, then %llu",
+				 (unsigned long long)before.len, (unsigned long long)after.len);
+	CRASH_OP(c, wl_create(c, 3, 4096, NULL));
+	return 0;
+}
+
+/* Not opened to be read only: there are no such openings of pairs. */
+static const struct crash_kind full_kind = {twz_kind_open, twz_kind_check, twz_kind_close,
+					    twz_kind_probe};
+
+const struct crash_workload wl_grow_full = {
+	.name = "core.grow_full",
+	.what = "a store grows on a disk that is nearly full (D11)",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.share = 10,
+	.pair = true,
+	.kind = &full_kind,
+	.setup = full_setup,
+	.run = full_run,
+	.show = show_objects};
+
 /* Enough metadata changes for several laps of the smallest journal, checkpoints in between (D5). */
 static int laps_run(struct crash *c)
 {

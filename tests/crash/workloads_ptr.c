@@ -72,6 +72,14 @@ static int set_pointer(struct crash *c, int slot, uint64_t target)
 	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
 }
 
+static int point_id(struct crash *c, int slot, uint64_t n)
+{
+	twz_pptr *p = twz_obj_data(c->user[1]);
+	int rc = twz_ptr_make_id(p, wl_id(n), TWZ_DATA_OFF + 800, TWZ_READ, &p[slot]);
+
+	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
+}
+
 static int ptr_run(struct crash *c)
 {
 	CRASH_OP(c, set_pointer(c, 0, 2)); /* a new entry */
@@ -80,6 +88,7 @@ static int ptr_run(struct crash *c)
 	CRASH_OP(c, set_pointer(c, 0, 1)); /* intra-object */
 	CRASH_OP(c, set_pointer(c, 1, 0));
 	CRASH_OP(c, set_pointer(c, 3, 4));
+	CRASH_OP(c, point_id(c, 4, 1)); /* itself: no entry */
 	return 0;
 }
 
@@ -303,14 +312,6 @@ static int point_name(struct crash *c, int slot, const char *name)
 {
 	twz_pptr *p = twz_obj_data(c->user[1]);
 	int rc = twz_ptr_make_name(p, name, TWZ_DATA_OFF + 800, TWZ_READ, &p[slot]);
-
-	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
-}
-
-static int point_id(struct crash *c, int slot, uint64_t n)
-{
-	twz_pptr *p = twz_obj_data(c->user[1]);
-	int rc = twz_ptr_make_id(p, wl_id(n), TWZ_DATA_OFF + 800, TWZ_READ, &p[slot]);
 
 	return rc ? rc : twz_sync(c->store, &p[slot], sizeof(p[slot]));
 }
