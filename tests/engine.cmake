@@ -4,13 +4,14 @@ foreach(t engine_node engine_api engine_snap engine_kill engine_lock engine_sing
 	  engine_space engine_rules engine_keys engine_kinds engine_tables engine_input engine_savepoint engine_lazy engine_lost engine_stopped engine_held engine_gone engine_group engine_group_kill engine_backup engine_compact engine_listen engine_nomem engine_keep)
 	twz_unit_test(${t} twzdb_static)
 endforeach()
-target_link_options(test_engine_nomem PRIVATE -Wl,--wrap=malloc -Wl,--wrap=calloc -Wl,--wrap=realloc)
+twz_nomem(test_engine_nomem)
+set_tests_properties(unit.engine_nomem PROPERTIES ENVIRONMENT "TMPDIR=/dev/shm") # as unit.nomem
 target_link_options(test_engine_keep PRIVATE -Wl,--wrap=pwritev2) # the medium, held and failing
 if(TWZ_SANITIZE STREQUAL "thread") # single-steps a process through a commit: minutes when every access is watched
 	set_tests_properties(unit.engine_kill unit.engine_group_kill PROPERTIES DISABLED TRUE)
 	set_tests_properties(unit.engine_held unit.engine_stopped PROPERTIES DISABLED TRUE) # no lock with a time limit is known there
 endif()
-foreach(t engine_node engine_lock engine_single engine_damage engine_space engine_savepoint engine_kinds engine_reader engine_simd engine_accel engine_bulk engine_long engine_give engine_lazy engine_lost engine_stopped engine_held engine_group engine_group_kill engine_backup engine_compact engine_listen engine_keep) # they look into the engine
+foreach(t engine_node engine_lock engine_single engine_damage engine_space engine_savepoint engine_kinds engine_reader engine_simd engine_accel engine_bulk engine_load engine_long engine_give engine_lazy engine_lost engine_stopped engine_held engine_group engine_group_kill engine_backup engine_compact engine_listen engine_keep) # they look into the engine
 	target_link_libraries(test_${t} PRIVATE PkgConfig::XXHASH)
 endforeach()
 foreach(t engine_model engine_threads)

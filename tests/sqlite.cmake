@@ -8,13 +8,19 @@ set_tests_properties(sqlite.vfs.page PROPERTIES LABELS sqlite TIMEOUT 180)
 set_tests_properties(sqlite.vfs.line PROPERTIES LABELS "sqlite;quick" TIMEOUT 180
 	ENVIRONMENT "PMEM2_FORCE_GRANULARITY=CACHE_LINE;TMPDIR=/dev/shm")
 
-foreach(t use open)
+foreach(t use open nomem)
 	add_executable(test_vfs_${t} sqlite/test_vfs_${t}.c)
 	target_link_libraries(test_vfs_${t} PRIVATE twz_t twzvfs_static)
 	set_target_properties(test_vfs_${t} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
 	add_test(NAME sqlite.${t} COMMAND test_vfs_${t})
 	set_tests_properties(sqlite.${t} PROPERTIES LABELS "sqlite;quick" TIMEOUT 60)
 endforeach()
+
+twz_nomem(test_vfs_nomem)
+foreach(f malloc64 realloc64 mprintf)
+	target_link_options(test_vfs_nomem PRIVATE -Wl,--wrap=sqlite3_${f})
+endforeach()
+set_tests_properties(sqlite.nomem PROPERTIES LABELS sqlite ENVIRONMENT "TMPDIR=/dev/shm") # hundreds of openings: no disk need wait for them
 
 # Connections that commit at the same time, on a medium that is held, or fails
 add_executable(test_vfs_commit sqlite/test_vfs_commit.c)

@@ -24,10 +24,13 @@ foreach(t ptr fot)
 endforeach()
 
 # undo transactions, arenas, names
-foreach(t tx tx_crash alloc name)
+foreach(t tx tx_crash alloc name nomem)
 	twz_unit_test(${t} twz_static)
 	target_sources(test_${t} PRIVATE unit/rt_env.c)
 endforeach()
+
+twz_nomem(test_nomem)
+set_tests_properties(unit.nomem PROPERTIES ENVIRONMENT "TMPDIR=/dev/shm") # hundreds of openings: no disk need wait for them
 
 # libtwz runtime: stores, objects, the companion, bad input (tests/unit/rt_env.h: both media, files, processes)
 foreach(t store readonly obj companion badinput persist dump file_sync)

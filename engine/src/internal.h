@@ -577,10 +577,11 @@ static inline void twzdb__apply_end(struct twzdb__shared *sh)
 struct again {
 	uint64_t seq; /* apply_seq when the last attempt had failed; odd: no attempt yet */
 	uint32_t tries;
+	uint64_t since_ms; /* when it began to sleep between them */
 };
 #define AGAIN_INIT                                                                                 \
 	{                                                                                          \
-		1, 0                                                                               \
+		1, 0, 0                                                                            \
 	}
 /*
  * Is *ERR TWZDB__RETRY, and another attempt worth while? Waits a little and is true, or else

@@ -10,8 +10,8 @@
 
 #include <time.h>
 
-#define AGAIN_SPINS 1000 /* attempts before a reader sleeps a millisecond between them */
-#define AGAIN_NAPS  10000
+#define AGAIN_SPINS 1000  /* attempts before a reader sleeps a millisecond between them */
+#define AGAIN_MS    10000 /* and gives up after this */
 #define WATCH_NAPS  2000
 
 uint32_t twzdb__lcp(struct bkey a, struct bkey b)
@@ -60,6 +60,7 @@ static int wait_for_others(const struct twzdb_txn *tx, const struct again *a)
 bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 {
 	const struct timespec nap = {0, 1000000};
+	bool late = false;
 	uint64_t seq;
 
 	if (*err != TWZDB__RETRY)
@@ -78,6 +79,8 @@ bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 	if (++a->tries <
 	    AGAIN_SPINS) /* applying takes microseconds, unless the writer lost its processor or its life */
 		return true;
+	if (!a->since_ms)
+		a->since_ms = twzdb__now_ms();
 	*err = tx->db->watch			? wait_for_others(tx, a)
 	       : twzdb__lock_owner_dead(tx->db) ? take_over(tx)
 						: 0;
@@ -85,11 +88,11 @@ bool twzdb__again(struct twzdb_txn *tx, struct again *a, uint64_t p, int *err)
 		int failed = twz_log_help(tx->db->log);
 
 		if (failed == TWZ_E_TIMEOUT)
-			a->tries += AGAIN_NAPS + 1;
+			late = true;
 		else if (failed)
 			*err = twzdb__stage_failed(tx->db, failed);
 	}
-	if (!*err && a->tries > AGAIN_SPINS + AGAIN_NAPS)
+	if (!*err && (late || twzdb__now_ms() - a->since_ms >= AGAIN_MS))
 		*err = twzdb__err(TWZDB_E_TIMEOUT,
 				  "database '%s': its writer stopped while storing a commit",
 				  tx->db->name);

@@ -287,6 +287,61 @@ static void without_locks_it_still_commits_and_sees(void)
 	sqlite3_close(a);
 }
 
+/* --- its name is taken away --- */
+
+static void takes_away(const char *path, const char *to)
+{
+	if (to)
+		T_OK(rename(path, to));
+	else
+		T_OK(unlink(path));
+}
+
+/* TO: what the file is called afterwards. NEXT: the name has a new one. */
+static void who_has_it_open_reads_on(const char *to, bool next)
+{
+	const char *path = fresh("gone.twz");
+	sqlite3 *db, *b;
+
+	make(path);
+	db = open_as(path, "", RW);
+	T_EQ(exec(db, "insert into t values(2)"), SQLITE_OK);
+	takes_away(path, to);
+	if (next)
+		make(path);
+	usleep(1000); /* what was seen 50 us before is believed */
+	T_EQ(exec(db, "insert into t values(3)"), SQLITE_READONLY);
+	T_EQ(sqlite3_extended_errcode(db), SQLITE_READONLY_DBMOVED);
+	T_EQ(rows(db), 2);
+	T_EQ(exec(db, "create table u(x)"), SQLITE_READONLY);
+	T_EQ(rows(db), 2);
+	if (next) {
+		b = open_as(path, "", RW);
+		T_EQ(rows(b), 1);
+		T_EQ(exec(b, "insert into t values(4)"), SQLITE_OK);
+		sqlite3_close(b);
+	}
+	sqlite3_close(db);
+	if (to) {
+		b = open_as(to, "", RW);
+		T_EQ(rows(b), 2);
+		T_EQ(exec(b, "insert into t values(5)"), SQLITE_OK);
+		sqlite3_close(b);
+		unlink(to);
+	}
+}
+
+static void a_database_that_loses_its_name_is_not_written(void)
+{
+	char to[600];
+
+	snprintf(to, sizeof(to), "%s.moved", fresh("gone.twz"));
+	for (int next = 0; next < 2; next++) {
+		who_has_it_open_reads_on(NULL, next);
+		who_has_it_open_reads_on(to, next);
+	}
+}
+
 /* --- exclusive locking mode (R8) --- */
 
 static int find_it_locked(void *path)
@@ -349,6 +404,7 @@ static const struct t_case cases[] = {
 	T_CASE(a_reader_sees_writers_come_and_go),
 	T_CASE(immutable_keeps_what_it_read_first),
 	T_CASE(without_locks_it_still_commits_and_sees),
+	T_CASE(a_database_that_loses_its_name_is_not_written),
 	T_CASE(exclusive_mode_keeps_all_others_out),
 	T_END,
 };

@@ -10,7 +10,8 @@
 #include <unistd.h>
 
 #define ROWS 400
-#define SOON 64 /* commits, a millisecond each, after which it is known on cache-line media */
+#define SOON 16	   /* on cache-line media the file is looked at by each 16th commit, */
+#define LOOK 10000 /* unless that was done in the 5 ms (us here: twice as long) before */
 
 static struct twzdb *db;
 static struct twzdb_table table;
@@ -75,10 +76,10 @@ static void refused(enum et_media m, const char *word)
 {
 	int err = 0;
 
-	for (int i = 0; i < (m == ET_PAGE ? 1 : SOON) && !err; i++) {
-		usleep(1000);
+	if (m == ET_LINE)
+		usleep(LOOK);
+	for (int i = 0; i < (m == ET_PAGE ? 1 : SOON) && !err; i++)
 		err = put(0, 1000);
-	}
 	T_ERR(err, TWZ_E_GONE);
 	T_HAS(twzdb_errmsg(), word);
 }
@@ -103,9 +104,9 @@ static void beside(char *to, const char *path, const char *ext)
 	unlink(to);
 }
 
-/* Runs FN in a child, which must not die of a signal. */
-static void survives(int (*fn)(enum et_media, const char *, long), enum et_media m,
-		     const char *path, long arg)
+/* What FN says in a child; -1: it died of a signal. */
+static int in_child(int (*fn)(enum et_media, const char *, long), enum et_media m, const char *path,
+		    long arg)
 {
 	int status;
 	pid_t pid;
@@ -114,9 +115,13 @@ static void survives(int (*fn)(enum et_media, const char *, long), enum et_media
 	pid = fork();
 	if (!pid)
 		_exit(fn(m, path, arg));
-	T_EQ(waitpid(pid, &status, 0), pid);
-	T_TRUE(WIFEXITED(status));
-	T_EQ(WIFEXITED(status) ? WEXITSTATUS(status) : 0, 0);
+	return waitpid(pid, &status, 0) == pid && WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void survives(int (*fn)(enum et_media, const char *, long), enum et_media m,
+		     const char *path, long arg)
+{
+	T_EQ(in_child(fn, m, path, arg), 0);
 }
 
 /* --- its name --- */
@@ -126,7 +131,7 @@ static int opens(enum et_media m, const char *path, long rows)
 	(void)m;
 	if (open_table(path, 0))
 		return 1;
-	if (wrong_rows((uint64_t)rows))
+	if (wrong_rows((uint64_t)rows) || !et_clean(db))
 		return 2;
 	return twzdb_close(db) ? 3 : 0;
 }
@@ -186,14 +191,24 @@ static void renamed(enum et_media m)
 		return;
 	beside(other, path, ".moved");
 	T_EQ(rename(path, other), 0);
-	for (uint64_t i = 0; i < 3 * SOON; i++)
+	for (uint64_t i = 0; i < 3 * SOON; i++) {
+		usleep(1000); /* so that it is looked at */
 		T_OK(put(ROWS + i, 1000));
+	}
 	T_OK(twzdb_close(db));
 	survives(opens, m, other, ROWS + 3 * SOON);
 	unlink(other);
 }
 
 /* --- its bytes --- */
+
+/* What is left is refused, by who opens it. */
+static int is_refused(enum et_media m, const char *path, long arg)
+{
+	(void)m;
+	(void)arg;
+	return open_table(path, 0) ? 0 : 1;
+}
 
 /* 0: every answer was right or an error, and writers got one; else what was not. */
 static int cut_short(enum et_media m, const char *path, long len)
@@ -221,23 +236,16 @@ static int cut_short(enum et_media m, const char *path, long len)
 		tx = NULL;
 	last = tx ? twzdb_commit(tx) : TWZDB_E_IO;
 	failed |= (cnt != ROWS && last != TWZDB_E_IO) << 3;
+	usleep(LOOK);
 	for (int i = 0; i < SOON && (err = put(0, 1000)) == 0; i++)
-		usleep(1000);
+		;
 	failed |= (err != TWZ_E_GONE && err != TWZDB_E_IO) << 4;
 	err = put(1, 200000); /* needs space */
 	failed |= !err << 5;
+	failed |= !!in_child(is_refused, m, path, 0) << 7; /* while it is in use */
 	err = twzdb_close(db);
 	failed |= (stat(path, &st) || st.st_size > len) << 6;
-	(void)m;
 	return failed;
-}
-
-/* What is left is refused, by who opens it. */
-static int is_refused(enum et_media m, const char *path, long arg)
-{
-	(void)m;
-	(void)arg;
-	return open_table(path, 0) ? 0 : 1;
 }
 
 static void cut(enum et_media m)
@@ -252,11 +260,12 @@ static void cut(enum et_media m)
 	}
 }
 
-/* An older state of it is written into the file. */
+/* An older state of it is written into the file: that is what it is from then on. */
 static void overwritten(enum et_media m)
 {
 	const char *path = et_path(m, "over.twz");
 	char old[512];
+	struct stat st, now;
 
 	if (!begin(path))
 		return;
@@ -265,9 +274,14 @@ static void overwritten(enum et_media m)
 	copy(path, old, O_TRUNC);
 	T_REQ(open_table(path, 0));
 	T_OK(put(ROWS, 1000));
+	T_EQ(stat(path, &st), 0);
 	copy(old, path, 0);
 	refused(m, "overwritten");
+	T_ERR(put(1, 200000), TWZ_E_GONE); /* needs space */
+	survives(is_refused, m, path, 0);
 	(void)!twzdb_close(db);
+	T_TRUE(!stat(path, &now) && now.st_size == st.st_size);
+	survives(opens, m, path, ROWS);
 	unlink(old);
 }
 

@@ -5,38 +5,10 @@
  * is told an error, never anything worse, and what it was told is committed is there, what it was told is not is not.
  */
 #include "engine_t.h"
+#include "nomem.h"
 
 #define ROWS 40
 #define MANY 200 /* rows by one call: more nodes than lists have room for at first */
-
-void *__real_malloc(size_t len);
-void *__real_calloc(size_t cnt, size_t len);
-void *__real_realloc(void *p, size_t len);
-void *__wrap_malloc(size_t len);
-void *__wrap_calloc(size_t cnt, size_t len);
-void *__wrap_realloc(void *p, size_t len);
-
-static uint64_t calls, fail_at; /* 0: none fails */
-
-static bool fails(void)
-{
-	return fail_at && ++calls == fail_at;
-}
-
-void *__wrap_malloc(size_t len)
-{
-	return fails() ? NULL : __real_malloc(len);
-}
-
-void *__wrap_calloc(size_t cnt, size_t len)
-{
-	return fails() ? NULL : __real_calloc(cnt, len);
-}
-
-void *__wrap_realloc(void *p, size_t len)
-{
-	return fails() ? NULL : __real_realloc(p, len);
-}
 
 /* Each committed transaction gives all rows another version, in rows of several lengths. */
 static size_t len_of(uint64_t i)
@@ -139,21 +111,20 @@ static void sweep(enum et_media m)
 
 	setenv("TWZDB_HELPER", "0", 1); /* so that the same calls come in the same order */
 	T_REQ(program(path, 0, &done));
-	for (n = 1;; n += 1 + n / 60) {
+	for (n = 1;; n++) {
 		uint64_t now = done;
 		int err;
 
-		fail_at = n;
-		calls = 0;
+		nomem_fail(n);
 		err = program(path, v, &now);
-		fail_at = 0;
+		nomem_fail(0);
 		failed += err != 0;
 		T_REQ(et_open(path, &db));
 		T_TRUE(et_clean(db));
 		version(db, now, v + 1, &done);
 		T_TRUE(done == now);
 		T_REQ(twzdb_close(db));
-		if (calls < n) /* none was left to fail */
+		if (nomem_calls < n) /* none was left to fail */
 			break;
 		v += 2;
 	}

@@ -6,6 +6,15 @@
 #include "worker.h"
 
 static struct twz_log *the_log;
+
+/* docs/promises.md, line 7; other cases, and other tests, wait for less. */
+static void limits_are_as_promised(void)
+{
+	T_EQ(twz__stuck_ms, 1000);
+	T_EQ(twz__wait_ms, 10000);
+	T_EQ(twz__slow_ms, 120000);
+}
+
 static struct twz__media_ops failing;
 static const struct twz__media_ops *real;
 static int stop_before, stop_after; /* a write: the nth from now */
@@ -273,6 +282,7 @@ static void a_device_that_does_not_answer(void)
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
+		T_CASE(limits_are_as_promised),
 		T_CASE(others_write_for_who_is_stopped_and_goes_on),
 		T_CASE(others_write_for_who_is_stopped_and_killed),
 		T_CASE(who_writes_again_is_stopped_too),

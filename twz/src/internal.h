@@ -97,6 +97,8 @@ struct twz_obj {
 int twz__store_enter(struct twz_store *s);
 /* The same at the start of a call that changes something: TWZ_E_READONLY if S is open for reading only. */
 int twz__store_enter_write(struct twz_store *s, const char *what);
+/* The same for a change of what lies where, or of the file's length: whether the file is still there is asked each time. */
+int twz__store_enter_meta(struct twz_store *s, const char *what);
 /*
  * Is its file still what was opened? TWZ_E_GONE (message set): somebody has deleted it, put another in its place, cut it short or
  * written over it. Asked before anything is written that somebody may be told is durable.
@@ -106,19 +108,20 @@ int twz__store_still(struct twz_store *s);
 int twz__store_intact(struct twz_store *s);
 /*
  * The same on the way of a commit. It takes two system calls, as long as four commits on cache-line media do: there it is
- * asked by each 16th of the caller's (*CNT), unless that was milliseconds ago.
+ * asked by each 16th of the caller's (*CNT), unless that was milliseconds ago; and by each after one that was refused.
  */
 int twz__store_still_soon(struct twz_store *s);
 static inline int twz__store_still_often(struct twz_store *s, uint32_t *cnt)
 {
 	uint32_t nr = __atomic_load_n(cnt, __ATOMIC_RELAXED) + 1;
+	int rc = 0;
 
 	if (s->granularity == TWZ_GRAN_PAGE)
 		return twz__store_still(s);
-	__atomic_store_n(cnt, nr, __ATOMIC_RELAXED);
-	if (twz__likely(nr & 15 && !__atomic_load_n(&s->media->cut, __ATOMIC_RELAXED)))
-		return 0;
-	return twz__store_still_soon(s);
+	if (twz__unlikely(!(nr & 15) || __atomic_load_n(&s->media->cut, __ATOMIC_RELAXED)))
+		rc = twz__store_still_soon(s);
+	__atomic_store_n(cnt, rc ? 15 : nr, __ATOMIC_RELAXED);
+	return rc;
 }
 /*
  * The store-wide metadata lock (robust, cross-process); recovers a dead holder's work (D13).

@@ -121,7 +121,7 @@ int twz_obj_create(struct twz_store *s, const struct twz_obj_options *opt, twz_o
 {
 	struct twzc_obj_args args;
 	twz_oid made;
-	int rc = twz__store_enter_write(s, "creating an object");
+	int rc = twz__store_enter_meta(s, "creating an object");
 
 	if (out)
 		*out = NULL;
@@ -169,7 +169,7 @@ static int check_deletable(struct twz_store *s, twz_oid id)
 
 int twz_obj_delete(struct twz_store *s, twz_oid id)
 {
-	int rc = twz__store_enter_write(s, "deleting an object");
+	int rc = twz__store_enter_meta(s, "deleting an object");
 
 	if (!rc)
 		rc = check_deletable(s, id);
@@ -327,27 +327,49 @@ int twz_obj_take(struct twz_obj *o, uint64_t off, uint64_t len)
 	return ops->take ? give_or_take(o, off, len, ops->take) : 0;
 }
 
-/* Core's part of a resize, and what it made of the object. */
-static int resize_core(struct twz_obj *o, uint64_t len, bool shrink, struct twzc_obj *obj,
-		       struct twzc_extent **ext, uint32_t *cnt)
+/* With the metadata lock: the object gets LEN bytes; *OBJ and EXT say what it is then. */
+static int resize_meta(struct twz_obj *o, uint64_t len, bool shrink, struct twzc_obj *obj,
+		       struct twzc_extent *ext, uint32_t *cnt)
 {
 	struct twz_store *s = o->store;
 	char name[512];
-	int rc = twz__meta_lock(s);
+	int rc;
 
-	if (rc)
-		return rc;
 	if (shrink && twz__comp_is_open(s->comp, o->id, true))
-		rc = twz__err(
+		return twz__err(
 			TWZ_E_BUSY,
 			"%s is open in another process and cannot shrink: close it there first",
 			twz__obj_name(s, o->id, name, sizeof(name)));
-	else
-		rc = twz__obj_err(s, o->id, twzc_obj_resize(&s->core, o->id.w, len));
+	rc = twzc_obj_resize(&s->core, o->id.w, len);
 	if (!rc)
-		rc = twz__obj_err(s, o->id, reread(o, obj, ext, cnt));
-	twz__meta_unlock(s);
-	return rc;
+		rc = twzc_obj_find_any(&s->core, o->id.w, obj);
+	if (!rc)
+		rc = twz__obj_extents_changed(s, obj, ext, cnt);
+	return twz__obj_err(s, o->id, rc);
+}
+
+/* Core's part of a resize, and what it made of the object. Memory for that is had before: once it is so, it is told. */
+static int resize_core(struct twz_obj *o, uint64_t len, bool shrink, struct twzc_obj *obj,
+		       struct twzc_extent **out, uint32_t *cnt)
+{
+	struct twz_store *s = o->store;
+	struct twzc_extent *ext = malloc(TWZC_EXTENTS_MAX * sizeof(*ext)), *less;
+	int rc;
+
+	if (!ext)
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", s->path);
+	rc = twz__meta_lock(s);
+	if (!rc) {
+		rc = resize_meta(o, len, shrink, obj, ext, cnt);
+		twz__meta_unlock(s);
+	}
+	if (rc) {
+		free(ext);
+		return rc;
+	}
+	less = realloc(ext, (*cnt ? *cnt : 1) * sizeof(*ext));
+	*out = less ? less : ext;
+	return 0;
 }
 
 static void hide_tail(struct twz_obj *o, uint64_t len)
@@ -417,7 +439,7 @@ static int resize(struct twz_obj *o, uint64_t len, bool grow, bool ahead)
 {
 	struct twz_store *s = o->store;
 	char name[512];
-	int rc = twz__store_enter_write(s, "resizing an object");
+	int rc = twz__store_enter_meta(s, "resizing an object");
 
 	if (rc)
 		return rc;

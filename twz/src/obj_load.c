@@ -61,15 +61,13 @@ static uint32_t clip(const struct twzc_obj *obj, struct twzc_extent *ext, uint32
 	return n;
 }
 
-int twz__obj_extents(struct twz_store *s, const struct twzc_obj *obj, struct twzc_extent **out,
-		     uint32_t *cnt)
+/* All of them, into EXT. */
+static int read_extents(struct twz_store *s, const struct twzc_obj *obj, struct twzc_extent *ext,
+			uint32_t *cnt)
 {
-	struct twzc_extent *ext = calloc(obj->extent_cnt ? obj->extent_cnt : 1, sizeof(*ext));
 	uint32_t have = 0, n = 0;
 	int rc = 0;
 
-	if (!ext)
-		return twz__err(TWZ_E_NOMEM, "%s: out of memory", s->path);
 	while (have < obj->extent_cnt && !rc) {
 		rc = twzc_obj_extents(&s->core, obj->id, have, ext + have, obj->extent_cnt - have,
 				      &n);
@@ -77,13 +75,24 @@ int twz__obj_extents(struct twz_store *s, const struct twzc_obj *obj, struct twz
 		if (!rc && !n)
 			break;
 	}
-	if (rc) {
+	*cnt = rc ? 0 : clip(obj, ext, have);
+	return rc;
+}
+
+int twz__obj_extents(struct twz_store *s, const struct twzc_obj *obj, struct twzc_extent **out,
+		     uint32_t *cnt)
+{
+	struct twzc_extent *ext = calloc(obj->extent_cnt ? obj->extent_cnt : 1, sizeof(*ext));
+	int rc;
+
+	if (!ext)
+		return twz__err(TWZ_E_NOMEM, "%s: out of memory", s->path);
+	rc = read_extents(s, obj, ext, cnt);
+	if (rc)
 		free(ext);
-		return rc;
-	}
-	*out = ext;
-	*cnt = clip(obj, ext, have);
-	return 0;
+	else
+		*out = ext;
+	return rc;
 }
 
 /* A page that is promised but not there would be a fault at the first touch (D10). */
@@ -119,6 +128,14 @@ int twz__obj_extents_whole(struct twz_store *s, const struct twzc_obj *obj,
 	if (rc)
 		free(*out);
 	return rc;
+}
+
+int twz__obj_extents_changed(struct twz_store *s, const struct twzc_obj *obj,
+			     struct twzc_extent *ext, uint32_t *cnt)
+{
+	int rc = read_extents(s, obj, ext, cnt);
+
+	return rc ? rc : check_cover(s, obj, ext, *cnt);
 }
 
 /* What there is of a live object: its entry and extents, mostly found in one go. */

@@ -89,6 +89,9 @@ int twz__obj_extents(struct twz_store *s, const struct twzc_obj *obj, struct twz
 /* The same to be mapped: TWZ_E_CORRUPT unless they cover data, FOT and meta page. */
 int twz__obj_extents_whole(struct twz_store *s, const struct twzc_obj *obj,
 			   struct twzc_extent **out, uint32_t *cnt);
+/* The same after a change, which was made when there was room: for TWZC_EXTENTS_MAX of them, at EXT. */
+int twz__obj_extents_changed(struct twz_store *s, const struct twzc_obj *obj,
+			     struct twzc_extent *ext, uint32_t *cnt);
 /* Map what of EXT is not mapped yet; EXT then belongs to O, or is freed on failure. */
 int twz__obj_show(struct twz_obj *o, struct twzc_extent *ext, uint32_t cnt);
 /* Publish the slot with O's present length. */

@@ -102,6 +102,13 @@ int twz__store_enter_write(struct twz_store *s, const char *what)
 	return rc ? rc : twz__store_still_often(s, &twz__rt(s)->still_cnt);
 }
 
+int twz__store_enter_meta(struct twz_store *s, const char *what)
+{
+	int rc = twz__store_enter_write(s, what);
+
+	return rc || s->granularity == TWZ_GRAN_PAGE ? rc : twz__store_still(s);
+}
+
 static void stores_add(struct twz_store *s)
 {
 	pthread_mutex_lock(&stores_mutex);
@@ -500,9 +507,11 @@ static int enter_companion(struct twz_store *s)
 	} else {
 		/*
 		 * Whoever holds the lock may be in the middle of a takeover, or have died in
-		 * one.
+		 * one. What was written over the file is not theirs.
 		 */
-		rc = twz__meta_lock(s);
+		rc = twz__store_intact(s);
+		if (!rc)
+			rc = twz__meta_lock(s);
 		if (!rc)
 			twz__meta_unlock(s);
 	}

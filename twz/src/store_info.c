@@ -84,14 +84,16 @@ int twz__store_still_soon(struct twz_store *s)
 {
 	struct timespec ts;
 	uint64_t now;
+	int rc;
 
 	clock_gettime(CLOCK_MONOTONIC, &ts);
 	now = (uint64_t)ts.tv_sec * 1000000 + (uint64_t)ts.tv_nsec / 1000;
 	if (!__atomic_load_n(&s->media->cut, __ATOMIC_RELAXED) &&
 	    now - __atomic_load_n(&s->looked_us, __ATOMIC_RELAXED) < LOOK_US)
 		return 0;
-	__atomic_store_n(&s->looked_us, now, __ATOMIC_RELAXED);
-	return twz__store_still(s);
+	rc = twz__store_still(s);
+	__atomic_store_n(&s->looked_us, rc ? 0 : now, __ATOMIC_RELAXED);
+	return rc;
 }
 
 const uint32_t *twz_store_cut(const struct twz_store *s)
