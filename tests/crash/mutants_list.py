@@ -399,12 +399,6 @@ crash("D18", "one-super-first", "twz/core/super.c",
 unit("D17", "told-late", "twz/src/file_sync.c",
      "for (uint32_t i = 0; i <= f->way_cnt && f->way_cnt; i++)", "for (uint32_t i = 0; 0; i++)",
      "write-back that failed in another life of the store counts as lost in this one", "file_sync")
-unit("D17", "told-late-past-the-cache", "twz/src/file_sync.c",
-     "const int fds[] = {w->fd, w->direct};", "const int fds[] = {w->fd, -1};",
-     "the same, told to the descriptions logs are written by", "file_sync")
-unit("D19", "mapped-past-the-cache", "twz/src/file_sync.c",
-     "bool direct = unmapped && w", "bool direct = w",
-     "what may be mapped, and stored to meanwhile, is written past the page cache", "file_sync")
 unit("D18", "moved-before-synced", "twz/src/move.c", "rc = sync_path(from, O_RDONLY);", "rc = 0;",
      "a store has its new name before its bytes are durable", "file_sync")
 unit("D18", "move-not-durable", "twz/src/move.c", "rc = sync_dir_of(to);", "rc = 0;",

@@ -487,7 +487,6 @@ static const struct twz__media_ops sim_ops = {
 	.unmap = sim_unmap,
 	.read = sim_read,
 	.write_sync = sim_write_sync,
-	.write_unmapped = sim_write_sync,
 	.sync_range = sim_sync_range,
 	.sync_all = sim_sync_all,
 	.grow = sim_grow,

@@ -39,7 +39,7 @@ CALLS = {
     "twz__log_publish": "fence write", "twz__log_flush_homes": "fence sync flush",
 }
 OPS = {
-    "flush": "flush", "fence": "fence sync", "write_sync": "write fence", "write_unmapped": "write fence", "sync_range": "sync", "sync_all": "sync fence", "zero": "write fence",
+    "flush": "flush", "fence": "fence sync", "write_sync": "write fence", "sync_range": "sync", "sync_all": "sync fence", "zero": "write fence",
     "give": "write fence", "copy_nt": "copy", "log_write": "write fence", "take": "", "grow": "", "write_back": "", "publish": "sync", "reset": "",
 }
 # frames that where.c skips, for they only pass a call on: what they call stands for whoever calls them

@@ -739,7 +739,6 @@ static int failing_open(void *ctx, const char *path, uint32_t flags, uint64_t le
 		real = failing = *(*out)->ops;
 		failing.grow = grow;
 		failing.write_sync = write_sync;
-		failing.write_unmapped = write_sync;
 		(*out)->ops = &failing;
 	}
 	return err;

@@ -36,16 +36,7 @@ static struct {
 	bool no_range; /* sync_file_range() is forbidden */
 	bool late;     /* the next who asks is told of a write-back that failed long ago */
 	bool no_swap;  /* the file system renames only over what is there */
-	bool large;    /* the device has larger sectors than pages */
 } kernel;
-
-/* Writes past the page cache; such descriptions that were asked what became of write-back. */
-static unsigned past_cache, asked_past;
-
-static bool goes_past_cache(int fd)
-{
-	return fcntl(fd, F_GETFL) & O_DIRECT;
-}
 
 static bool nothing_lost(void)
 {
@@ -77,14 +68,8 @@ static void space_changed(uint64_t from, uint64_t to)
 
 ssize_t pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
 {
-	ssize_t n;
+	ssize_t n = syscall(SYS_pwritev2, fd, iov, (long)cnt, (long)off, 0L, (long)flags);
 
-	past_cache += goes_past_cache(fd);
-	if (kernel.large && goes_past_cache(fd)) {
-		errno = EINVAL;
-		return -1;
-	}
-	n = syscall(SYS_pwritev2, fd, iov, (long)cnt, (long)off, 0L, (long)flags);
 	if (!(flags & RWF_DSYNC))
 		lost.data = true;
 	else if (lost.space && n > 0 && (uint64_t)off == lost.from)
@@ -115,7 +100,6 @@ int sync_file_range(int fd, off64_t off, off64_t len, unsigned int flags)
 		errno = EPERM;
 		return -1;
 	}
-	asked_past += goes_past_cache(fd);
 	return told_late() ? -1 : (int)syscall(SYS_sync_file_range, fd, off, len, flags);
 }
 
@@ -291,41 +275,6 @@ static bool reads_as(struct twz__media *m, uint64_t off, char byte)
 		if (at[i] != byte)
 			return false;
 	return true;
-}
-
-/* Whole pages of a log, where the file system can do it; all else, and all that may be mapped, goes by the cache. */
-static void blocks_of_logs_go_past_the_cache(void)
-{
-	static char page[2 * TWZ_PAGE_SIZE] __attribute__((aligned(TWZ_PAGE_SIZE)));
-	struct twz__media *m = media();
-	bool can = m && fm(m)->way_cnt && fm(m)->way[0].direct >= 0;
-
-	if (!m)
-		return;
-	T_TRUE(reads_as(m, TWZ_PAGE_SIZE, 0)); /* from now on in the cache */
-	memset(page, 'x', sizeof(page));
-	past_cache = 0;
-	T_OK(m->ops->write_unmapped(m, page, TWZ_PAGE_SIZE, sizeof(page)));
-	T_EQ(past_cache, can);
-	T_TRUE(nothing_lost() && reads_as(m, TWZ_PAGE_SIZE, 'x'));
-	T_OK(m->ops->fill(m, TWZ_PAGE_SIZE, TWZ_PAGE_SIZE));
-	T_EQ(past_cache, 2U * can);
-	T_TRUE(nothing_lost() && reads_as(m, TWZ_PAGE_SIZE, 0));
-	T_OK(m->ops->write_unmapped(m, page, TWZ_PAGE_SIZE, 512));
-	T_OK(m->ops->write_unmapped(m, page + 8, 4 * TWZ_PAGE_SIZE, TWZ_PAGE_SIZE));
-	T_OK(m->ops->write_unmapped(m, page, 6 * TWZ_PAGE_SIZE + 512, TWZ_PAGE_SIZE));
-	T_OK(m->ops->write_sync(m, page, 8 * TWZ_PAGE_SIZE, sizeof(page)));
-	T_EQ(past_cache, 2U * can);
-	T_TRUE(nothing_lost() && reads_as(m, 2 * TWZ_PAGE_SIZE, 'x') &&
-	       reads_as(m, 4 * TWZ_PAGE_SIZE, 'x') && reads_as(m, 9 * TWZ_PAGE_SIZE, 'x'));
-	kernel.large = true;
-	T_OK(m->ops->write_unmapped(m, page, 16 * TWZ_PAGE_SIZE, sizeof(page)));
-	T_OK(m->ops->write_unmapped(m, page, 18 * TWZ_PAGE_SIZE, sizeof(page)));
-	kernel.large = false;
-	T_EQ(past_cache, 3U * can); /* it is not tried again */
-	T_TRUE(nothing_lost() && reads_as(m, 17 * TWZ_PAGE_SIZE, 'x') &&
-	       reads_as(m, 19 * TWZ_PAGE_SIZE, 'x'));
-	m->ops->close(m);
 }
 
 static void zeros_are_durable_few_or_many(void)
@@ -510,9 +459,7 @@ static void what_is_told_late_is_asked_for_before(void)
 	if (!m)
 		return;
 	kernel.late = true;
-	asked_past = 0;
 	m->ops->forget(m);
-	T_EQ(asked_past, fm(m)->way[0].direct >= 0 ? fm(m)->way_cnt : 0);
 	T_OK(m->ops->sync_all(m));
 	m->ops->close(m);
 }
@@ -575,7 +522,6 @@ int main(int argc, char **argv)
 		T_CASE(a_new_file_is_durable_before_its_name),
 		T_CASE(what_lay_in_memory_is_durable_before_the_name),
 		T_CASE(a_write_is_durable_when_it_returns),
-		T_CASE(blocks_of_logs_go_past_the_cache),
 		T_CASE(zeros_are_durable_few_or_many),
 		T_CASE(a_sync_of_what_is_mapped_is_one),
 		T_CASE(growth_is_durable_before_it_is_used),

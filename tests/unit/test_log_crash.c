@@ -624,7 +624,6 @@ static int fault_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
 	fault.real = (*out)->ops;
 	fault.ops = *fault.real;
 	fault.ops.write_sync = fault_write_sync;
-	fault.ops.write_unmapped = fault_write_sync;
 	fault.ops.sync_all = fault_sync_all;
 	fault.ops.grow = fault_grow;
 	(*out)->ops = &fault.ops;

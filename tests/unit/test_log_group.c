@@ -207,7 +207,6 @@ static void a_failed_batch_fails_everybody(void)
 		real = s->media->ops;
 		failing = *real;
 		failing.write_sync = write_sync;
-		failing.write_unmapped = write_sync;
 		s->media->ops = &failing;
 		world->failed = 1;
 		fail_after = after;

@@ -49,7 +49,6 @@ static int open_stopping(const struct env *e, struct twz_store **s, struct twz_l
 	real = (*s)->media->ops;
 	failing = *real;
 	failing.write_sync = stopping_write;
-	failing.write_unmapped = stopping_write;
 	(*s)->media->ops = &failing;
 	return 0;
 }
@@ -251,7 +250,6 @@ static void a_device_that_does_not_answer(void)
 	real = s->media->ops;
 	failing = *real;
 	failing.write_sync = waiting_write;
-	failing.write_unmapped = waiting_write;
 	s->media->ops = &failing;
 	T_OK(submit_one(the_log, &number, &nr));
 	for (int i = 0; i < 3; i++) {

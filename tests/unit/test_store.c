@@ -540,7 +540,6 @@ static int failing_open(void *ctx, const char *path, uint32_t flags, uint64_t le
 	file_ops = (*out)->ops;
 	failing_ops = *file_ops;
 	failing_ops.write_sync = failing_write_sync;
-	failing_ops.write_unmapped = failing_write_sync;
 	(*out)->ops = &failing_ops;
 	return 0;
 }

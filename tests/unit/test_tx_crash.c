@@ -721,7 +721,6 @@ static int bad_open(void *ctx, const char *path, uint32_t flags, uint64_t len,
 	ops = *real;
 	ops.grow = my_grow;
 	ops.write_sync = my_write;
-	ops.write_unmapped = my_write;
 	ops.sync_range = my_sync;
 	(*out)->ops = &ops;
 	return 0;

@@ -32,15 +32,10 @@ struct twz__media_ops {
 	/* Plain file reading, past the page cache or not; coherent with the mappings. */
 	int (*read)(struct twz__media *m, void *buf, uint64_t off, uint64_t len);
 	/*
-	 * Write and make exactly this range durable before returning (D3 on page media: RWF_DSYNC).
-	 * Cache-line media: copy_nt + fence.
+	 * Write and make exactly this range durable before returning (D3 on page media: RWF_DSYNC
+	 * or O_DIRECT|O_DSYNC). Cache-line media: copy_nt + fence.
 	 */
 	int (*write_sync)(struct twz__media *m, const void *buf, uint64_t off, uint64_t len);
-	/*
-	 * The same, of a range that nobody ever stores to through a mapping (logs): whole pages from a buffer at a page
-	 * may go past the page cache.
-	 */
-	int (*write_unmapped)(struct twz__media *m, const void *buf, uint64_t off, uint64_t len);
 	/*
 	 * Range of the image, through any mapping of it, durable: msync on page media, flush +
 	 * fence otherwise.

@@ -317,9 +317,9 @@ static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
 	return 0;
 }
 
-static int write_zeros(struct file_media *f, uint64_t off, uint64_t len, bool unmapped)
+static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
 {
-	static const char zeros[ZERO_BUF_LEN] __attribute__((aligned(TWZ_PAGE_SIZE)));
+	static const char zeros[ZERO_BUF_LEN];
 	struct iovec iov[ZERO_IOV_CNT];
 
 	while (len) {
@@ -331,7 +331,7 @@ static int write_zeros(struct file_media *f, uint64_t off, uint64_t len, bool un
 			iov[cnt].iov_len = rest < ZERO_BUF_LEN ? rest : ZERO_BUF_LEN;
 			rest -= iov[cnt].iov_len;
 		}
-		n = twz__file_write_dsync(f, iov, cnt, off, unmapped);
+		n = twz__file_write_dsync(f, iov, cnt, off);
 		if (n <= 0)
 			return twz__file_io_error(f, "write", off, len, n ? -n : EIO);
 		off += (uint64_t)n;
@@ -348,7 +348,7 @@ static int write_zeros(struct file_media *f, uint64_t off, uint64_t len, bool un
 static int make_size_durable(struct file_media *f, uint64_t from, uint64_t len)
 {
 	if (twz__media_fills && !f->memory && f->m.granularity == TWZ_GRAN_PAGE)
-		return write_zeros(f, from, len - from, false);
+		return write_zeros(f, from, len - from);
 	return twz__file_datasync(f, from, len - from);
 }
 
@@ -427,12 +427,11 @@ static int file_read(struct twz__media *m, void *buf, uint64_t off, uint64_t len
 	return 0;
 }
 
-static int write_durably(struct twz__media *m, const void *buf, uint64_t off, uint64_t len,
-			 bool unmapped)
+static int file_write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
 {
 	while (len) {
 		struct iovec iov = {(void *)(uintptr_t)buf, len < (1u << 30) ? len : 1u << 30};
-		int n = twz__file_write_dsync(fm(m), &iov, 1, off, unmapped);
+		int n = twz__file_write_dsync(fm(m), &iov, 1, off);
 
 		if (n <= 0)
 			return twz__file_io_error(fm(m), "write", off, len, n ? -n : EIO);
@@ -443,27 +442,17 @@ static int write_durably(struct twz__media *m, const void *buf, uint64_t off, ui
 	return 0;
 }
 
-static int file_write_sync(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
-{
-	return write_durably(m, buf, off, len, false);
-}
-
-static int file_write_unmapped(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
-{
-	return write_durably(m, buf, off, len, true);
-}
-
 static int file_zero(struct twz__media *m, uint64_t off, uint64_t len)
 {
 	if (len >= ZERO_BY_EXTENT_LEN &&
 	    !fallocate(m->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))
 		return twz__file_datasync(fm(m), off, len);
-	return write_zeros(fm(m), off, len, false);
+	return write_zeros(fm(m), off, len);
 }
 
 static int file_fill(struct twz__media *m, uint64_t off, uint64_t len)
 {
-	return fm(m)->memory ? 0 : write_zeros(fm(m), off, len, true);
+	return fm(m)->memory ? 0 : write_zeros(fm(m), off, len);
 }
 
 static void file_flush(struct twz__media *m, const void *addr, size_t len)
@@ -595,7 +584,6 @@ static const struct twz__media_ops file_ops = {
 	.unmap = file_unmap,
 	.read = file_read,
 	.write_sync = file_write_sync,
-	.write_unmapped = file_write_unmapped,
 	.sync_range = twz__file_sync_range,
 	.sync_all = twz__file_sync_all,
 	.write_back = twz__file_write_back,

@@ -20,7 +20,6 @@
 struct file_way {
 	pthread_mutex_t mutex;
 	int fd;
-	int direct; /* a second description, with O_DIRECT; -1: none */
 };
 
 struct file_media {
@@ -41,7 +40,6 @@ struct file_media {
 	struct file_way way[FILE_WAYS];
 	uint32_t way_cnt;  /* 0: nothing is lost here, or nothing is written */
 	uint32_t way_next; /* whom to wait for when all are busy */
-	bool by_cache;	   /* the file system refused a write past its cache */
 };
 
 static inline struct file_media *fm(struct twz__media *m)
@@ -67,9 +65,8 @@ int twz__file_still(struct twz__media *m, bool named);
 /* The descriptions, when the file is open. */
 int twz__file_ways_open(struct file_media *f);
 void twz__file_ways_close(struct file_media *f);
-/* One write, durable when it returns; how much, or -errno. UNMAPPED: no mapping shows the range. */
-int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off,
-			  bool unmapped);
+/* One write, durable when it returns; how much, or -errno. */
+int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off);
 /* fdatasync(): 0 or an error, with a message about [OFF, OFF + LEN). */
 int twz__file_datasync(struct file_media *f, uint64_t off, uint64_t len);
 int twz__file_sync_range(struct twz__media *m, void *addr, uint64_t len);

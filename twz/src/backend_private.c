@@ -389,7 +389,6 @@ static const struct twz__media_ops private_ops = {
 	.unmap = private_unmap,
 	.read = private_read,
 	.write_sync = private_write,
-	.write_unmapped = private_write,
 	.sync_range = private_sync_range,
 	.sync_all = private_sync_all,
 	.grow = private_grow,

@@ -10,8 +10,6 @@
  *  - What is told is remembered, for all threads and processes that have the store open (twz__media.lost), before
  *    the way is let go. From then on no sync of homes succeeds any more: whatever log asks next, whichever bytes were
  *    lost, it publishes no tail (D5). Log records go on being written: each write says itself whether it arrived.
- *  - Blocks of logs, which no mapping shows, go past the page cache: it would only cost a copy, and the pages. That takes a
- *    second description of the same way. Whole pages only; nothing else is ever written to these.
  *  - msync() uses the description the mapping was made by, which all threads share. It is therefore followed by a question
  *    by a way: a wait for nothing, which answers with what was not told to this way yet.
  *
@@ -32,17 +30,12 @@
 /* --- ways --- */
 
 /* Not there: no /proc. Then all syncs use one description, one after the other. */
-static int way_open(const struct file_media *f, int flags)
+static int way_open(const struct file_media *f)
 {
 	char self[64];
 
 	snprintf(self, sizeof(self), "/proc/self/fd/%d", f->m.fd);
-	return open(self, O_RDWR | O_CLOEXEC | flags);
-}
-
-static bool is_scarce(int err)
-{
-	return err == EMFILE || err == ENFILE || err == ENOMEM;
+	return open(self, O_RDWR | O_CLOEXEC);
 }
 
 int twz__file_ways_open(struct file_media *f)
@@ -50,20 +43,14 @@ int twz__file_ways_open(struct file_media *f)
 	if (f->memory || f->m.no_write)
 		return 0;
 	for (int i = 0; i < FILE_WAYS; i++) {
-		int fd = way_open(f, 0), direct = fd < 0 ? -1 : way_open(f, O_DIRECT);
+		int fd = way_open(f);
 
-		if ((fd < 0 || direct < 0) && is_scarce(errno)) {
-			int err = errno;
-
-			if (fd >= 0)
-				close(fd);
+		if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM))
 			return twz__err(
-				-err,
+				-errno,
 				"%s: cannot open it %d times: %s: raise the limit of open files (ulimit -n)",
-				f->m.path, 2 * FILE_WAYS + 1, strerror(err));
-		}
+				f->m.path, FILE_WAYS + 1, strerror(errno));
 		f->way[i].fd = fd < 0 ? f->m.fd : fd;
-		f->way[i].direct = direct; /* not every file system has it */
 		pthread_mutex_init(&f->way[i].mutex, NULL);
 		f->way_cnt++;
 		if (fd < 0)
@@ -75,12 +62,9 @@ int twz__file_ways_open(struct file_media *f)
 /* Also in a forked child, where a mutex may be locked for ever: none is touched. */
 void twz__file_ways_close(struct file_media *f)
 {
-	for (uint32_t i = 0; i < f->way_cnt; i++) {
+	for (uint32_t i = 0; i < f->way_cnt; i++)
 		if (f->way[i].fd != f->m.fd)
 			close(f->way[i].fd);
-		if (f->way[i].direct >= 0)
-			close(f->way[i].direct);
-	}
 	f->way_cnt = 0;
 }
 
@@ -149,26 +133,13 @@ static int believed(const struct file_media *f)
 
 /* --- what is asked of them --- */
 
-/* Can it go past the page cache? The kernel asks for whole sectors of the device; these are whole pages. */
-static bool whole_pages(const struct iovec *iov, int cnt, uint64_t off)
-{
-	uint64_t odd = off;
-
-	for (int i = 0; i < cnt; i++)
-		odd |= (uintptr_t)iov[i].iov_base | iov[i].iov_len;
-	return !(odd & (TWZ_PAGE_SIZE - 1));
-}
-
 /*
  * One request, one range made durable; a short count (a signal, a limit) goes on from where it
  * stopped. A file that may not grow so far lost nothing.
  */
-int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off,
-			  bool unmapped)
+int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off)
 {
 	struct file_way *w = way_take(f);
-	bool direct = unmapped && w && w->direct >= 0 && whole_pages(iov, cnt, off) &&
-		      !__atomic_load_n(&f->by_cache, __ATOMIC_RELAXED);
 	struct stat st;
 	ssize_t n = -1;
 	int err;
@@ -176,17 +147,9 @@ int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt
 	errno = ESTALE; /* a file that was cut short must not get longer by it */
 	if (twz__file_look(f->m.fd, NULL, &st) || twz__file_is_cut(f, &st))
 		goto done;
-	for (bool again = true; again;) {
-		int fd = direct ? w->direct : way_fd(f, w);
-
-		n = pwritev2(fd, iov, cnt, (off_t)off, RWF_DSYNC);
-		again = n < 0 && (errno == EINTR || (direct && errno == EINVAL));
-		if (again &&
-		    errno == EINVAL) { /* the device has larger sectors: nothing was written */
-			direct = false;
-			__atomic_store_n(&f->by_cache, true, __ATOMIC_RELAXED);
-		}
-	}
+	do
+		n = pwritev2(way_fd(f, w), iov, cnt, (off_t)off, RWF_DSYNC);
+	while (n < 0 && errno == EINTR);
 done:
 	err = n < 0 ? errno : believed(f);
 	way_done(f, w, err == EFBIG ? 0 : err);
@@ -238,14 +201,9 @@ void twz__file_forget(struct twz__media *m)
 {
 	struct file_media *f = fm(m);
 
-	for (uint32_t i = 0; i <= f->way_cnt && f->way_cnt; i++) {
-		const struct file_way last = {.fd = m->fd, .direct = -1},
-				      *w = i < f->way_cnt ? &f->way[i] : &last;
-		const int fds[] = {w->fd, w->direct};
-
-		for (int k = 0; k < 2 && fds[k] >= 0; k++)
-			(void)!sync_file_range(fds[k], NOWHERE, 1, SYNC_FILE_RANGE_WAIT_BEFORE);
-	}
+	for (uint32_t i = 0; i <= f->way_cnt && f->way_cnt; i++)
+		(void)!sync_file_range(i < f->way_cnt ? f->way[i].fd : m->fd, NOWHERE, 1,
+				       SYNC_FILE_RANGE_WAIT_BEFORE);
 }
 
 int twz__file_sync_range(struct twz__media *m, void *addr, uint64_t len)

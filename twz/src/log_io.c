@@ -63,7 +63,7 @@ int twz__log_write(const struct twz__log_ring *r, uint64_t off, const void *buf,
 		twz_copy_nt(r->store, r->map + off, buf, len);
 		return 0;
 	}
-	if (m->ops->write_unmapped(m, buf, r->file_off + off, len))
+	if (m->ops->write_sync(m, buf, r->file_off + off, len))
 		return twz__err(TWZ_E_IO,
 				"%s: log %s: writing %llu bytes at %llu failed: check the device",
 				twz_store_path(r->store), r->name, (unsigned long long)len,
