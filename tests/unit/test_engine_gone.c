@@ -248,16 +248,19 @@ static int cut_short(enum et_media m, const char *path, long len)
 	return failed;
 }
 
+/* Without helpers: a write of theirs that is on its way just then makes the file long again (docs/promises.md, row 24). */
 static void cut(enum et_media m)
 {
 	const char *path = et_path(m, "cut.twz");
 	static const long len[] = {0, 4096, 12288, 300000, 600000};
 
+	setenv("TWZDB_HELPER", "0", 1);
 	for (size_t i = 0; i < sizeof(len) / sizeof(len[0]); i++) {
 		unlink(path);
 		survives(cut_short, m, path, len[i]);
 		survives(is_refused, m, path, 0);
 	}
+	unsetenv("TWZDB_HELPER");
 }
 
 /* An older state of it is written into the file: that is what it is from then on. */

@@ -352,6 +352,16 @@ static int make_size_durable(struct file_media *f, uint64_t from, uint64_t len)
 	return twz__file_datasync(f, from, len - from);
 }
 
+/* A file that somebody cut short meanwhile must not get longer by it: then nobody would see what it lost (file_still.c). */
+static int cut_back(struct file_media *f, uint64_t old)
+{
+	struct stat st;
+
+	if (twz__file_look(f->m.fd, NULL, &st))
+		return -1;
+	return (uint64_t)st.st_size > old ? ftruncate(f->m.fd, (off_t)old) : 0;
+}
+
 static int file_grow(struct twz__media *m, uint64_t len)
 {
 	uint64_t old, from;
@@ -367,7 +377,7 @@ static int file_grow(struct twz__media *m, uint64_t len)
 	rc = err ? nospc(fm(m), len - old, err) : make_size_durable(fm(m), from, len);
 	if (!rc)
 		return probe_granularity(fm(m));
-	if (ftruncate(m->fd, (off_t)old))
+	if (cut_back(fm(m), old))
 		return twz__err_in(rc, "%s: and it cannot be cut back to %llu bytes", m->path,
 				   (unsigned long long)old);
 	return rc;
