@@ -246,8 +246,11 @@ unit("D11", "sparse-growth", "twz/src/backend_file.c",
      "err = posix_fallocate(fd, (off_t)off, (off_t)len);", "err = ftruncate(fd, (off_t)(off + len)) ? errno : 0;",
      "a file grows by a hole: a full disk is a SIGBUS", "file_sync")
 unit("D11", "not-cut-back", "twz/src/backend_file.c",
-     "if (ftruncate(m->fd, (off_t)old))", "if (0)",
+     "(uint64_t)st.st_size > old ? ftruncate(f->m.fd, (off_t)old) : 0", "0",
      "growth that failed leaves the file longer", "file_sync")
+unit("D11", "cut-made-long", "twz/src/backend_file.c",
+     "(uint64_t)st.st_size > old ? ftruncate(f->m.fd, (off_t)old) : 0", "ftruncate(f->m.fd, (off_t)old)",
+     "growth that failed makes a file long again that somebody cut short", "file_sync")
 unit("D11", "zeros-not-written", "twz/src/backend_file.c",
      "!fallocate(m->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))", "1)",
      "new space has what lay there", "file_sync")

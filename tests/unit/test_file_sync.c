@@ -33,6 +33,7 @@ static struct twz__media *grows;
 /* What the kernel is to answer. */
 static struct {
 	bool full;     /* there is half of the space that is asked for */
+	bool cut;  /* the file is cut short just before the disk turns out to be full */
 	bool no_range; /* sync_file_range() is forbidden */
 	bool late;     /* the next who asks is told of a write-back that failed long ago */
 	bool no_swap;  /* the file system renames only over what is there */
@@ -117,6 +118,10 @@ int fsync(int fd)
 int posix_fallocate(int fd, off_t off, off_t len)
 {
 	space_changed((uint64_t)off, (uint64_t)(off + len));
+	if (kernel.cut && ftruncate(fd, 1 << 20))
+		return errno;
+	if (kernel.cut)
+		return ENOSPC;
 	if (kernel.full)
 		return syscall(SYS_fallocate, fd, 0, off, len / 2) ? errno : ENOSPC;
 	return syscall(SYS_fallocate, fd, 0, off, len) ? errno : 0;
@@ -359,6 +364,22 @@ static void a_full_disk_changes_nothing(void)
 	m->ops->close(m);
 }
 
+/* By somebody else, while we grow it: it does not get longer by our taking back what failed. */
+static void a_file_cut_short_is_not_made_long_again(void)
+{
+	struct twz__media *m = media();
+	uint64_t len = 0;
+
+	if (!m)
+		return;
+	kernel.cut = true;
+	T_ERR(m->ops->grow(m, 32 * MIB), TWZ_E_NOSPC);
+	kernel.cut = false;
+	T_OK(m->ops->len(m, &len));
+	T_EQ(len, MIB);
+	m->ops->close(m);
+}
+
 static void space_is_given_and_taken_durably(void)
 {
 	struct twz__media *m = media();
@@ -526,6 +547,7 @@ int main(int argc, char **argv)
 		T_CASE(a_sync_of_what_is_mapped_is_one),
 		T_CASE(growth_is_durable_before_it_is_used),
 		T_CASE(a_full_disk_changes_nothing),
+		T_CASE(a_file_cut_short_is_not_made_long_again),
 		T_CASE(space_is_given_and_taken_durably),
 		T_CASE(a_creation_taken_back_is_durable),
 		T_CASE(a_name_that_was_given_too_early_is_taken_back),
