@@ -37,10 +37,15 @@ def commands(build, target):
     return out.splitlines()
 
 
+def misplaced(m, text):
+    n = text.count(m.old)
+    return "" if n == 1 else f"{m.name}: its place is {n} times in {m.file}: bring mutants_list.py up to date"
+
+
 def mutate(m, path):
     text = open(os.path.join(ROOT, m.file)).read()
-    if text.count(m.old) != 1:
-        raise ValueError(f"{m.name}: its place is {text.count(m.old)} times in {m.file}: bring mutants_list.py up to date")
+    if misplaced(m, text):
+        raise ValueError(misplaced(m, text))
     with open(path, "w") as f:
         f.write(text.replace(m.old, m.new))
 
@@ -145,7 +150,7 @@ def run(m, build, tmp, lines, plain):
 
 
 def rules_wrong():
-    """Each rule of the document that is in use needs two mutants, and each mutant a rule."""
+    """Each rule of the document that is in use needs two mutants, and each mutant a rule, and its place in the sources."""
     with open(os.path.join(ROOT, "docs/durability.md")) as f:
         rules = {m[1]: m[2] for m in re.finditer(r"^\*\*(D\d+) — (.*)$", f.read(), re.M)}
     cnt = collections.Counter(m.rule for m in MUTANTS)
@@ -159,6 +164,7 @@ def rules_wrong():
     wrong += [f"{rule}: docs/durability.md has no such rule" for rule in cnt if rule not in rules]
     names = collections.Counter(m.name for m in MUTANTS)
     wrong += [f"{name}: {n} mutants have this name" for name, n in names.items() if n > 1]
+    wrong += [w for m in MUTANTS if (w := misplaced(m, open(os.path.join(ROOT, m.file)).read()))]
     with open(os.path.join(ROOT, "tests/crash/README.md")) as f:
         readme = f.read()
     wrong += [f"tests/crash/README.md: its table lacks this row (mutants.py --table): {row}" for row in table() if row + "\n" not in readme]

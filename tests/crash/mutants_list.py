@@ -268,7 +268,7 @@ unit("D11", "copy-not-filled", "twz/src/dry.c",
      "holes of a copy stay holes", "engine_give", "a_sparse_copy_is_filled")
 
 unit("D11", "size-not-durable", "twz/src/backend_file.c",
-     "return twz__file_datasync(f, from, len - from);\n}\n\nstatic int file_grow", "return 0;\n}\n\nstatic int file_grow",
+     "\treturn twz__file_datasync(f, from, len - from);\n}", "\treturn 0;\n}",
      "the size of a file that grew is not durable", "file_sync")
 unit("D11", "ahead-without-zeros", "twz/src/backend_file.c",
      "return write_zeros(f, from, len - from);\n\treturn twz__file_datasync", "return 0;\n\treturn twz__file_datasync",
