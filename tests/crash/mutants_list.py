@@ -477,7 +477,7 @@ unit("D20", "readers-not-waited-for", "twz/src/store.c",
 # A reader that may not write pins its snapshot, and who reuses space asks for pins (watch.c).
 unit("D20", "pins-not-asked-for", "engine/src/watch.c",
      "__atomic_thread_fence(__ATOMIC_SEQ_CST);\n\treturn twz_pin_min(db->s, group(db), min);", "return min;",
-     "who reuses space does not ask for pinned snapshots", "engine_readonly")
+     "who reuses space does not ask for pinned snapshots", "engine_readonly", "store_in_use_is_watched_without_permission")
 unit("D20", "asked-before-promised", "engine/src/watch.c",
      "if (min > ld64(&db->sh->probe))\n\t\t__atomic_store_n(&db->sh->probe, min, __ATOMIC_SEQ_CST);\n\t__atomic_thread_fence(__ATOMIC_SEQ_CST);\n\treturn twz_pin_min(db->s, group(db), min);",
      "uint64_t least = twz_pin_min(db->s, group(db), min);\n\n\tif (min > ld64(&db->sh->probe))\n\t\t__atomic_store_n(&db->sh->probe, min, __ATOMIC_SEQ_CST);\n\treturn least;",
