@@ -114,8 +114,20 @@ unit("D3", "file-write-not-synced", "twz/src/file_sync.c",
      "iov, cnt, (off_t)off, RWF_DSYNC);", "iov, cnt, (off_t)off, 0);",
      "a synchronous write to a file is an ordinary one", "file_sync")
 unit("D3", "file-zeros-not-synced", "twz/src/backend_file.c",
-     "(off_t)off, (off_t)len))\n\t\treturn twz__file_datasync(fm(m), off, len);\n\treturn write_zeros", "(off_t)off, (off_t)len))\n\t\treturn 0;\n\treturn write_zeros",
+     "(off_t)off, (off_t)len))\n\t\treturn twz__file_datasync(fm(m), off, len);\n\treturn twz__file_zero", "(off_t)off, (off_t)len))\n\t\treturn 0;\n\treturn twz__file_zero",
      "many zeros are not durable when the call returns", "file_sync")
+unit("D3", "zeros-missing", "twz/src/file_sync.c",
+     "n = pwritev2(fd, iov, 1, off, 0);", "n = (ssize_t)iov->iov_len;",
+     "of a range of zeros only the last page is written", "file_sync")
+unit("D3", "zeros-not-written-back", "twz/src/file_sync.c",
+     "if (!sync_file_range(fd, (off_t)from, (off_t)(end - from), all))", "if (1)",
+     "of a range of zeros only the last page is durable", "file_sync")
+unit("D3", "zeros-not-written-back-by-a-sync", "twz/src/file_sync.c",
+     "return !is_forbidden(errno) ? errno : fdatasync(fd) ? errno : 0;", "return !is_forbidden(errno) ? errno : 0;",
+     "the same, where the kernel is not to be asked", "file_sync")
+unit("D11", "zeros-hide-a-cut", "twz/src/file_sync.c",
+     "\t\tif (!err && (uint64_t)st.st_size < end)\n\t\t\terr = ESTALE;\n\t\tway_done", "\t\tway_done",
+     "zeros make a file long again that was cut short meanwhile", "file_sync")
 
 # --- D4: homes after the record ---
 
@@ -271,7 +283,7 @@ unit("D11", "size-not-durable", "twz/src/backend_file.c",
      "\treturn twz__file_datasync(f, from, len - from);\n}", "\treturn 0;\n}",
      "the size of a file that grew is not durable", "file_sync")
 unit("D11", "ahead-without-zeros", "twz/src/backend_file.c",
-     "return write_zeros(f, from, len - from);\n\treturn twz__file_datasync", "return 0;\n\treturn twz__file_datasync",
+     "return twz__file_zero(f, from, len - from);\n\treturn twz__file_datasync", "return 0;\n\treturn twz__file_datasync",
      "a helper thread makes the file grow, and its size is not durable", "file_sync")
 unit("D11", "given-not-durable", "twz/src/backend_file.c",
      "/* Or what lay there might be back after a crash. */\n\treturn twz__file_datasync(fm(m), off, len);", "return 0;",

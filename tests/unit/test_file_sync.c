@@ -16,9 +16,12 @@
 
 #include "backend_file.h"
 
+#define MIB ((uint64_t)1 << 20)
+
 /* What is not durable. */
 static struct {
 	bool data;	     /* of calls that write */
+	bool in_device;	     /* the same, written back, but the device was not told to keep it */
 	bool mapped;	     /* of stores through a mapping: the test says so */
 	bool space;	     /* length or extents */
 	uint64_t from, to;   /* of these, where zeros make them durable as well; 0, 0: nowhere */
@@ -32,21 +35,25 @@ static struct twz__media *grows;
 
 /* What the kernel is to answer. */
 static struct {
-	bool full;     /* there is half of the space that is asked for */
-	bool cut;  /* the file is cut short just before the disk turns out to be full */
-	bool no_range; /* sync_file_range() is forbidden */
-	bool late;     /* the next who asks is told of a write-back that failed long ago */
-	bool no_swap;  /* the file system renames only over what is there */
+	bool full;	/* there is half of the space that is asked for */
+	bool cut;	/* the file is cut short just before the disk turns out to be full */
+	bool cut_zeros; /* the same, between two pages of zeros */
+	bool no_range;	/* sync_file_range() is forbidden */
+	bool late;	/* the next who asks is told of a write-back that failed long ago */
+	bool no_swap;	/* the file system renames only over what is there */
 } kernel;
 
 static bool nothing_lost(void)
 {
-	return !lost.data && !lost.mapped && !lost.space && !lost.name;
+	return !lost.data && !lost.in_device && !lost.mapped && !lost.space && !lost.name;
 }
+
+/* The longest of the writes since it was 0. */
+static size_t longest;
 
 static void synced(void)
 {
-	lost.data = lost.mapped = lost.space = false;
+	lost.data = lost.in_device = lost.mapped = lost.space = false;
 }
 
 static int told_late(void)
@@ -69,12 +76,20 @@ static void space_changed(uint64_t from, uint64_t to)
 
 ssize_t pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
 {
-	ssize_t n = syscall(SYS_pwritev2, fd, iov, (long)cnt, (long)off, 0L, (long)flags);
+	ssize_t n;
 
-	if (!(flags & RWF_DSYNC))
-		lost.data = true;
-	else if (lost.space && n > 0 && (uint64_t)off == lost.from)
+	if (kernel.cut_zeros && off % (2 * TWZ_PAGE_SIZE) && ftruncate(fd, MIB))
+		return -1;
+	kernel.cut_zeros = kernel.cut_zeros && off % (2 * TWZ_PAGE_SIZE) == 0;
+	n = syscall(SYS_pwritev2, fd, iov, (long)cnt, (long)off, 0L, (long)flags);
+	longest = n > 0 && (size_t)n > longest ? (size_t)n : longest;
+	if (lost.space && n > 0 && (uint64_t)off == lost.from)
 		lost.from += (uint64_t)n;
+	if (!(flags & RWF_DSYNC)) {
+		lost.data = true;
+		return n;
+	}
+	lost.in_device = false;
 	if (lost.from == lost.to && lost.to)
 		lost.space = false;
 	return n;
@@ -101,7 +116,13 @@ int sync_file_range(int fd, off64_t off, off64_t len, unsigned int flags)
 		errno = EPERM;
 		return -1;
 	}
-	return told_late() ? -1 : (int)syscall(SYS_sync_file_range, fd, off, len, flags);
+	if (told_late())
+		return -1;
+	if (lost.data && flags & SYNC_FILE_RANGE_WRITE && flags & SYNC_FILE_RANGE_WAIT_AFTER) {
+		lost.data = false;
+		lost.in_device = true;
+	}
+	return (int)syscall(SYS_sync_file_range, fd, off, len, flags);
 }
 
 int fsync(int fd)
@@ -211,8 +232,6 @@ int statx(int fd, const char *name, int flags, unsigned mask, struct statx *x)
 
 /* --- cases --- */
 
-#define MIB ((uint64_t)1 << 20)
-
 /* A file of 16 MiB under its name, all of it durable. */
 static struct twz__media *media(void)
 {
@@ -301,6 +320,53 @@ static void zeros_are_durable_few_or_many(void)
 	m->ops->close(m);
 }
 
+/* More by one call would be one folio: a store to a byte of it makes all of it dirty. */
+static void zeros_are_written_page_by_page(void)
+{
+	static const int no_range[] = {0, 1};
+	struct twz__media *m = media();
+	char page[TWZ_PAGE_SIZE];
+
+	if (!m)
+		return;
+	memset(page, 'x', sizeof(page));
+	for (int i = 0; i < 2; i++) {
+		T_OK(m->ops->write_sync(m, page, 3 * MIB, sizeof(page)));
+		T_OK(m->ops->write_sync(m, page, 5 * MIB, sizeof(page)));
+		longest = 0;
+		kernel.no_range = no_range[i];
+		T_OK(m->ops->zero(m, 2 * MIB, 3 * MIB));
+		T_EQ(longest, TWZ_PAGE_SIZE);
+		T_TRUE(nothing_lost());
+		T_TRUE(reads_as(m, 3 * MIB, 0) && reads_as(m, 5 * MIB - TWZ_PAGE_SIZE, 0));
+		T_TRUE(reads_as(m, 5 * MIB, 'x'));
+		T_OK(m->ops->fill(m, 5 * MIB, MIB));
+		T_EQ(longest, TWZ_PAGE_SIZE);
+		T_TRUE(nothing_lost() && reads_as(m, 5 * MIB, 0));
+	}
+	m->ops->close(m);
+}
+
+/* Somebody cuts it short while they are: the last page, which would hide it, is not written. */
+static void zeros_do_not_hide_that_the_file_was_cut(void)
+{
+	static const bool end[] = {true, false};
+
+	for (int i = 0; i < 2; i++) {
+		struct twz__media *m = media();
+		uint64_t len = 0;
+
+		if (!m)
+			return;
+		kernel.cut_zeros = true;
+		T_ERR(m->ops->fill(m, (end[i] ? 14 : 2) * MIB, 2 * MIB), TWZ_E_GONE);
+		T_TRUE(!kernel.cut_zeros);
+		T_OK(m->ops->len(m, &len));
+		T_TRUE(len < 16 * MIB);
+		m->ops->close(m);
+	}
+}
+
 static void a_sync_of_what_is_mapped_is_one(void)
 {
 	struct twz__media *m = media();
@@ -341,8 +407,10 @@ static void growth_is_durable_before_it_is_used(void)
 	T_OK(m->ops->grow(m, len + MIB));
 	T_TRUE(nothing_lost());
 	twz__media_fills = true;
+	longest = 0;
 	T_OK(m->ops->grow(m, len + 12 * MIB));
 	twz__media_fills = false;
+	T_EQ(longest, TWZ_PAGE_SIZE);
 	T_TRUE(nothing_lost());
 	T_OK(m->ops->len(m, &len));
 	T_EQ(len, 28 * MIB);
@@ -544,6 +612,8 @@ int main(int argc, char **argv)
 		T_CASE(what_lay_in_memory_is_durable_before_the_name),
 		T_CASE(a_write_is_durable_when_it_returns),
 		T_CASE(zeros_are_durable_few_or_many),
+		T_CASE(zeros_are_written_page_by_page),
+		T_CASE(zeros_do_not_hide_that_the_file_was_cut),
 		T_CASE(a_sync_of_what_is_mapped_is_one),
 		T_CASE(growth_is_durable_before_it_is_used),
 		T_CASE(a_full_disk_changes_nothing),

@@ -24,8 +24,6 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#define ZERO_BUF_LEN ((size_t)64 << 10)
-#define ZERO_IOV_CNT 64
 #define ZERO_BY_EXTENT_LEN                                                                         \
 	((uint64_t)8 << 20) /* from here on the file system zeroes faster than we write zeros */
 
@@ -317,29 +315,6 @@ static int grow_from(struct file_media *f, uint64_t *old, uint64_t *from)
 	return 0;
 }
 
-static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
-{
-	static const char zeros[ZERO_BUF_LEN];
-	struct iovec iov[ZERO_IOV_CNT];
-
-	while (len) {
-		uint64_t rest = len;
-		int cnt = 0, n;
-
-		for (; cnt < ZERO_IOV_CNT && rest; cnt++) {
-			iov[cnt].iov_base = (void *)(uintptr_t)zeros;
-			iov[cnt].iov_len = rest < ZERO_BUF_LEN ? rest : ZERO_BUF_LEN;
-			rest -= iov[cnt].iov_len;
-		}
-		n = twz__file_write_dsync(f, iov, cnt, off);
-		if (n <= 0)
-			return twz__file_io_error(f, "write", off, len, n ? -n : EIO);
-		off += (uint64_t)n;
-		len -= (uint64_t)n;
-	}
-	return 0;
-}
-
 /*
  * New space [FROM, LEN) at the end of the file, all of it allocated: its size is durable before it is used (D11). Zeros written
  * with RWF_DSYNC make it so: the last of them could not be read otherwise. They cost more than that, but every page of
@@ -348,7 +323,7 @@ static int write_zeros(struct file_media *f, uint64_t off, uint64_t len)
 static int make_size_durable(struct file_media *f, uint64_t from, uint64_t len)
 {
 	if (twz__media_fills && !f->memory && f->m.granularity == TWZ_GRAN_PAGE)
-		return write_zeros(f, from, len - from);
+		return twz__file_zero(f, from, len - from);
 	return twz__file_datasync(f, from, len - from);
 }
 
@@ -457,12 +432,12 @@ static int file_zero(struct twz__media *m, uint64_t off, uint64_t len)
 	if (len >= ZERO_BY_EXTENT_LEN &&
 	    !fallocate(m->fd, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, (off_t)off, (off_t)len))
 		return twz__file_datasync(fm(m), off, len);
-	return write_zeros(fm(m), off, len);
+	return twz__file_zero(fm(m), off, len);
 }
 
 static int file_fill(struct twz__media *m, uint64_t off, uint64_t len)
 {
-	return fm(m)->memory ? 0 : write_zeros(fm(m), off, len);
+	return fm(m)->memory ? 0 : twz__file_zero(fm(m), off, len);
 }
 
 static void file_flush(struct twz__media *m, const void *addr, size_t len)

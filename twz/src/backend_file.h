@@ -67,6 +67,8 @@ int twz__file_ways_open(struct file_media *f);
 void twz__file_ways_close(struct file_media *f);
 /* One write, durable when it returns; how much, or -errno. */
 int twz__file_write_dsync(struct file_media *f, const struct iovec *iov, int cnt, uint64_t off);
+/* Zeros, durable; the file is at least so long. 0 or an error, with a message. */
+int twz__file_zero(struct file_media *f, uint64_t off, uint64_t len);
 /* fdatasync(): 0 or an error, with a message about [OFF, OFF + LEN). */
 int twz__file_datasync(struct file_media *f, uint64_t off, uint64_t len);
 int twz__file_sync_range(struct twz__media *m, void *addr, uint64_t len);
