@@ -25,6 +25,7 @@
  * live rows (16 bytes each), up to its bound. Then what is newer takes the place of something.
  */
 #include "accel.h"
+#include "space.h"
 
 #include <unistd.h>
 
@@ -168,25 +169,44 @@ static void unit_learn(struct twzdb__accel *a, uint64_t u, uint64_t at, struct g
 	a->unit_end = a->unit_end > u ? a->unit_end : u + 1;
 }
 
+/*
+ * How rows lie in the unit of P: as the unit table says, or, as it learns of units only when somebody writes, the header (as
+ * strictly as acc_verify() looks at it each time: both are right as long as cut_seq does not move). No end: neither knows,
+ * or it holds no rows, or was cut otherwise than we do.
+ */
+static struct grid grid_of(struct twzdb *db, uint64_t p, uint32_t e)
+{
+	const struct unit_pm *u;
+
+	if (e & TWZDB_UT_KNOWN)
+		return twzdb__grids[TWZDB_UT_CLASS(e) % TWZDB_CLASSES];
+	u = twzdb__unit_of(db, p);
+	if (!u || u->block_len != twzdb__block_lens[u->cls] ||
+	    u->block_cnt != twzdb__block_cnts[u->cls])
+		return (struct grid){0, 0, 0};
+	return twzdb__grids[u->cls];
+}
+
 void twzdb__acc_look(struct twzdb *db, uint64_t p)
 {
 	uint64_t no = p >> TWZ_PPTR_OFF_BITS, off = (p & TWZ_PPTR_OFF_MASK) - TWZ_DATA_OFF;
 	uint64_t u = ACC_UNIT(acc_entry(0, p)), start = p - off % TWZDB_UNIT_LEN;
 	uint64_t seq = ld64_acq(&db->sh->cut_seq);
 	const uint8_t *unit = twzdb__at(db, start, TWZDB_UNIT_LEN);
-	uint32_t e;
+	struct grid grid;
 
 	look_at_buckets(&db->acc);
 	if (seq & 1 || !unit || !db->map[no].units ||
 	    (seq == ld64_acq(&db->acc.unit_seq) && ld64(&db->acc.unit[u].word)))
 		return;
-	e = __atomic_load_n(&db->map[no].units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_ACQUIRE);
+	grid = grid_of(
+		db, p,
+		__atomic_load_n(&db->map[no].units[off >> TWZDB_UNIT_SHIFT], __ATOMIC_ACQUIRE));
 	pthread_mutex_lock(&db->mutex);
 	if (ld64_acq(&db->sh->cut_seq) == seq) {
 		units_of(&db->acc, seq);
-		if (e & TWZDB_UT_KNOWN)
-			unit_learn(&db->acc, u, (uintptr_t)unit + sizeof(struct unit_pm),
-				   twzdb__grids[TWZDB_UT_CLASS(e) % TWZDB_CLASSES]);
+		if (grid.end)
+			unit_learn(&db->acc, u, (uintptr_t)unit + sizeof(struct unit_pm), grid);
 	}
 	pthread_mutex_unlock(&db->mutex);
 }
@@ -225,6 +245,8 @@ static bool more_room(struct twzdb *db, uint64_t n)
 		return false;
 	}
 	st64_rel(&a->head->limit, want);
+	if (n >= ACC_CHUNK) /* a small one has no thread made for it */
+		(void)twzdb__helper_ask(db, HELP_JOIN);
 	return true;
 }
 

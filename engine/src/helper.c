@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT
  * helper.c -- threads of this opening that do what nobody should wait for, and somebody must do
  *
- * One writes lazy commits, one does checkpoints: a checkpoint is long, and lazy commits shall not wait for it. Each
- * is made when something is asked of it first, and sleeps while nothing is. So a program that commits
- * durably and reads has no thread of ours. All they do others may do at the same time, in this process or another
+ * One writes lazy commits, one does checkpoints: a checkpoint is long, and lazy commits shall not wait for it. One makes space
+ * ahead, and one large pages of small ones (below). Each is made when something is asked of it first, and sleeps while nothing
+ * is. So a program that commits durably and reads, a few megabytes in all, has no thread of ours. All they do others may do at the same time, in this process or another
  * one, and whoever needs it done does it himself. TWZDB_HELPER=0 in the environment does without: then lazy commits wait
  * for a durable one, for twzdb_sync(), or for many of their kind.
  */
@@ -12,7 +12,11 @@
 #include <signal.h>
 #include <time.h>
 
-#define LAZY_MS 50 /* a lazy commit waits so long at most before somebody begins to write it */
+#define LATER_MS 50 /* a lazy commit waits so long at most before somebody begins to write it */
+#define LATER	 ((uint32_t)(HELP_LAZY | HELP_JOIN))
+#define REST_MAX 10000000L /* ns */
+#define NEW_TAIL                                                                                   \
+	((uint64_t)64 << 20) /* bytes at a store's end that may not have been stored to yet */
 
 static struct timespec in_ms(unsigned ms)
 {
@@ -31,14 +35,14 @@ static uint32_t next_job(struct twzdb__helper *h)
 	struct timespec due = {0, 0};
 	uint32_t jobs;
 
-	while (!h->stop && !(h->asked & ~(uint32_t)HELP_LAZY)) {
+	while (!h->stop && !(h->asked & ~LATER)) {
 		if (!h->asked) {
 			due.tv_sec = 0;
 			pthread_cond_wait(&h->cond, &h->mutex);
 			continue;
 		}
 		if (!due.tv_sec)
-			due = in_ms(LAZY_MS);
+			due = in_ms(LATER_MS);
 		if (pthread_cond_timedwait(&h->cond, &h->mutex, &due) == ETIMEDOUT)
 			break;
 	}
@@ -50,6 +54,41 @@ static uint32_t next_job(struct twzdb__helper *h)
 	st32(&h->asked, 0);
 	__atomic_thread_fence(__ATOMIC_SEQ_CST);
 	return h->stop ? 0 : jobs;
+}
+
+/* --- large pages: where the kernel had none at hand when memory was asked for, it may have some later --- */
+
+static uint64_t now_ns(void)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_MONOTONIC, &ts);
+	return (uint64_t)ts.tv_sec * 1000000000U + (uint64_t)ts.tv_nsec;
+}
+
+/* As long as the work took, so that others have the memory's bandwidth, and a processor, half of the time at least. */
+static void rest_since(uint64_t start)
+{
+	uint64_t took = now_ns() - start;
+	struct timespec ts = {0, took < REST_MAX ? (long)took : REST_MAX};
+
+	nanosleep(&ts, NULL);
+}
+
+/* Each chunk once; but those at the end of the store again, for what nobody had stored to yet was left as it was. */
+static void join_pages(struct twzdb *db, const uint32_t *stop)
+{
+	uint64_t now = now_ns();
+
+	while (!ld32(stop) && twz_store_join_pages(db->s, &db->joined)) {
+		rest_since(now);
+		now = now_ns();
+	}
+	db->joined -= db->joined < NEW_TAIL ? db->joined : NEW_TAIL;
+	while (!ld32(stop) && db->acc.sc && twz_scratch_join_pages(db->acc.sc, &db->acc.joined)) {
+		rest_since(now);
+		now = now_ns();
+	}
 }
 
 static void *run(void *arg)
@@ -71,6 +110,10 @@ static void *run(void *arg)
 			(void)twzdb__stage_failed(db, err);
 		if (jobs & HELP_GROW)
 			twzdb__grow_ahead(db);
+		if (jobs & HELP_GROW && !db->page_media)
+			(void)twzdb__helper_ask(db, HELP_JOIN);
+		if (jobs & HELP_JOIN)
+			join_pages(db, &h->stop);
 		pthread_mutex_lock(&h->mutex);
 		/* Somebody was in the way: what is lazy is still to be written, and nobody need ask again. */
 		if (err == TWZ_E_TIMEOUT && jobs & (HELP_LAZY | HELP_NOW))

@@ -135,6 +135,7 @@ struct twzdb__accel {
 	uint64_t n, mask,
 		half; /* of head->n, when a read last missed: what reads begin with (fast.h) */
 	uint32_t turn, tries; /* races do no harm */
+	uint64_t joined;      /* the place of the helper that joins pages */
 	bool no_more;	      /* cannot grow */
 };
 
@@ -184,6 +185,7 @@ struct twzdb {
 	struct twzdb__stage stage;
 	struct twzdb__views views;
 	struct twzdb__helper helper[TWZDB_HELPERS];
+	uint64_t joined;    /* of the store: its helper's place */
 	uint32_t listeners; /* open here (listen.c) */
 	struct {
 		uint64_t lag, age_ms, due_ms;

@@ -46,7 +46,7 @@ struct twzdb__views {
 };
 
 /* A thread of this opening that works while others do not (helper.c). */
-#define TWZDB_HELPERS 3
+#define TWZDB_HELPERS 4
 struct twzdb__helper {
 	struct twzdb *db;
 	pthread_mutex_t mutex;

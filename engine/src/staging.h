@@ -88,6 +88,7 @@ enum twzdb__helper_job {
 	HELP_NOW = 2,	     /* ... at once: much is staged */
 	HELP_CHECKPOINT = 4, /* the log fills: twz_log_checkpoint_ahead() */
 	HELP_GROW = 8,	     /* the last data object is nearly full: twzdb__grow_ahead() */
+	HELP_JOIN = 16,	     /* there is more memory, perhaps in small pages; not at once */
 };
 /* runs.c: have space for the next rows, if the last data object has little. */
 void twzdb__grow_ahead(struct twzdb *db);
@@ -98,7 +99,10 @@ void twzdb__helper_close(struct twzdb *db);
 bool twzdb__helper_start(struct twzdb *db, uint32_t jobs);
 static inline struct twzdb__helper *twzdb__helper_of(struct twzdb *db, uint32_t jobs)
 {
-	return &db->helper[jobs & HELP_CHECKPOINT ? 1 : jobs & HELP_GROW ? 2 : 0];
+	return &db->helper[jobs & HELP_CHECKPOINT ? 1
+			   : jobs & HELP_GROW	  ? 2
+			   : jobs & HELP_JOIN	  ? 3
+						  : 0];
 }
 /* Any thread, about jobs of one helper. False: there can be no thread, so the caller does it. */
 static inline bool twzdb__helper_ask(struct twzdb *db, uint32_t jobs)

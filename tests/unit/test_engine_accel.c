@@ -5,7 +5,10 @@
 
 #include "../../engine/src/accel.h"
 
+#include "large_pages.h"
+
 #include <dirent.h>
+#include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -568,6 +571,116 @@ static void what_a_removed_store_left_goes_with_the_next(void)
 	free((void *)(uintptr_t)path);
 }
 
+/* Units of rows that a read of one line less will be told of (fast.h). */
+static uint64_t units_known(const struct twzdb *db)
+{
+	uint64_t cnt = 0;
+
+	for (uint64_t u = db->acc.unit_low; u < db->acc.unit_end; u++)
+		cnt += db->acc.unit[u].grid.end != 0;
+	return cnt;
+}
+
+/* The unit table of a store that was just opened knows nothing: who only reads learns from the headers. */
+static void an_opened_store_is_read_the_short_way(void)
+{
+	char name[] = "opened.twz";
+	struct twzdb *db;
+	uint64_t all;
+
+	T_REQ(open_flags(name, 0, &db));
+	if (!T_TRUE(db->acc.max > 0))
+		return;
+	T_REQ(write_rows(db, 2, 0, 20000, 1000));
+	T_TRUE(all_right(db, 2, 20000) && all_right(db, 2, 20000));
+	all = units_known(db);
+	T_TRUE(all > 20);
+	T_OK(twzdb_close(db));
+	T_REQ(open_flags(name, 0, &db));
+	T_EQ(units_known(db), 0);
+	T_TRUE(all_right(db, 2, 20000) && all_right(db, 2, 20000));
+	T_EQ(units_known(db), all);
+	T_EQ(db->sh->scan_pos, 0); /* nobody has filled the table meanwhile */
+	T_OK(twzdb_close(db));
+}
+
+/* The only file of scratch memory of the store ST. */
+static bool scratch_stat(const struct stat *st, struct stat *out)
+{
+	char prefix[64];
+	struct dirent *e;
+	DIR *d = opendir("/dev/shm");
+	bool ok = false;
+
+	if (!d)
+		return false;
+	snprintf(prefix, sizeof(prefix), "twz-%jx-%jx-", (uintmax_t)st->st_dev,
+		 (uintmax_t)st->st_ino);
+	while (!ok && (e = readdir(d)))
+		ok = !strncmp(e->d_name, prefix, strlen(prefix)) &&
+		     !fstatat(dirfd(d), e->d_name, out, 0);
+	closedir(d);
+	return ok;
+}
+
+#define MANY_ROWS 160000
+
+/* The helper is waited for, until this process, which reads on, sees so many KiB of store and accelerator in large pages. */
+static bool becomes_large(struct twzdb *db, const char *path, uint64_t v)
+{
+	uint64_t rows = 0, acc = 0;
+	struct stat st, sc;
+
+	if (!T_TRUE(!stat(path, &st) && scratch_stat(&st, &sc)))
+		return false;
+	for (int i = 0; i < 300 && (rows < 16 << 10 || acc < 2 << 10); i++) {
+		usleep(50000);
+		if (!T_TRUE(all_right(db, v, MANY_ROWS)))
+			return false;
+		rows = large_kib(&st);
+		acc = large_kib(&sc);
+	}
+	printf("%" PRIu64 " + %" PRIu64 " KiB ", rows, acc);
+	return rows >= 16 << 10 && acc >= 2 << 10;
+}
+
+/* Rows and accelerator begin in small pages here; those of both become large ones beside who uses them. */
+static void memory_becomes_large_pages(void)
+{
+	const char *helper = getenv("TWZDB_HELPER");
+	char name[] = "large.twz";
+	const char *path = strdup(et_path(ET_LINE, name));
+	struct twzdb *db;
+
+	if (!has_large_pages() || (helper && !strcmp(helper, "0"))) {
+		printf("(nothing to see here) ");
+		return;
+	}
+	T_REQ(open_flags(name, 0, &db));
+	if (!T_TRUE(db->acc.max > 0))
+		return;
+	T_OK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
+	T_REQ(write_rows(db, 2, 0, MANY_ROWS, 1000));
+	T_TRUE(all_right(db, 2, MANY_ROWS));
+	T_OK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0));
+	/* Whatever was tried meanwhile in vain: of another opening all is tried again. */
+	T_OK(twzdb_close(db));
+	T_REQ(open_flags(name, 0, &db));
+	T_TRUE(becomes_large(db, path, 2));
+	for (uint64_t v = 3; v < 6; v++) {
+		T_REQ(write_rows(db, v, 0, MANY_ROWS, 1000));
+		T_TRUE(all_right(db, v, MANY_ROWS));
+	}
+	T_TRUE(becomes_large(db, path, 5));
+	T_OK(twzdb_close(db));
+	/* So they do in the process that made them. */
+	T_REQ(open_flags("new.twz", 0, &db));
+	T_REQ(write_rows(db, 2, 0, MANY_ROWS, 1000));
+	T_TRUE(becomes_large(db, et_path(ET_LINE, "new.twz"), 2));
+	T_OK(twzdb_close(db));
+	free((void *)(uintptr_t)path);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -586,6 +699,8 @@ int main(int argc, char **argv)
 		T_CASE(a_restart_begins_with_an_empty_one),
 		T_CASE(files_of_others_stay_where_they_are),
 		T_CASE(what_a_removed_store_left_goes_with_the_next),
+		T_CASE(an_opened_store_is_read_the_short_way),
+		T_CASE(memory_becomes_large_pages),
 		T_END,
 	};
 

@@ -5,6 +5,7 @@
 #include "rt_env.h"
 
 #include "backend.h"
+#include "large_pages.h"
 
 #include <signal.h>
 #include <sys/mman.h>
@@ -686,6 +687,53 @@ static void growth_needs_no_huge_pages(void)
 	unlink(path);
 }
 
+/* Small pages in use become large ones where nothing is a hole: the bytes and the space stay. */
+static void small_pages_in_use_are_joined(void)
+{
+	const uint64_t len = 10 * MIB, hole = 5 * MIB, end = len / TWZ__HUGE_LEN;
+	uint64_t pos = 0, chunks = 0, kib;
+	bool can = has_large_pages();
+	struct twz__media *m;
+	struct stat was, st;
+	char path[64];
+	uint8_t *p;
+
+	snprintf(path, sizeof(path), "/dev/shm/twz-test-%d", (int)getpid());
+	m = memory_file(path);
+	if (!m)
+		return;
+	T_OK(prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0));
+	T_OK(m->ops->grow(m, len));
+	T_OK(prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0));
+	p = twz__huge_map(len, PROT_READ | PROT_WRITE, MAP_SHARED, m->fd, 0);
+	if (!T_TRUE(p != MAP_FAILED))
+		return;
+	for (uint64_t i = 0; i < len; i++)
+		p[i] = (uint8_t)(i * 2654435761u >> 20);
+	T_OK(m->ops->give(m, hole, 4096));
+	T_OK(fstat(m->fd, &was));
+	T_EQ(large_kib(&was), 0);
+	while (m->ops->join(m, &pos))
+		T_EQ(pos, ++chunks * TWZ__HUGE_LEN);
+	T_EQ(chunks, end);
+	T_EQ(pos, len);
+	T_OK(fstat(m->fd, &st));
+	T_EQ(st.st_size, was.st_size);
+	T_EQ(st.st_blocks, was.st_blocks);
+	for (uint64_t i = 0; i < len; i++)
+		if (p[i] != (i - hole < 4096 ? 0 : (uint8_t)(i * 2654435761u >> 20))) {
+			T_EQ(i, UINT64_MAX);
+			break;
+		}
+	kib = large_kib(&st);
+	printf("%s large pages: %llu KiB of 10 MiB less 2 ", can ? "has" : "has no",
+	       (unsigned long long)kib);
+	T_EQ(kib, can ? (end - 1) * TWZ__HUGE_LEN / 1024 : 0);
+	munmap(p, len);
+	m->ops->close(m);
+	unlink(path);
+}
+
 static const struct t_case cases[] = {
 	BOTH_CASES(data_survive_closing),
 	BOTH_CASES(exclusive_creation_refuses_a_store),
@@ -707,6 +755,7 @@ static const struct t_case cases[] = {
 	BOTH_CASES(dump_is_stable_text),
 	T_CASE(holes_a_dead_process_left_are_filled),
 	T_CASE(growth_needs_no_huge_pages),
+	T_CASE(small_pages_in_use_are_joined),
 	T_END,
 };
 

@@ -58,6 +58,11 @@ struct twz__media_ops {
 	/* Allocate what of the range has no space, durably; its bytes stay. TWZ_E_NOSPC. NULL: all has space, always. */
 	int (*take)(struct twz__media *m, uint64_t off, uint64_t len);
 	/*
+	 * The chunk of 2 MiB at *POS, which becomes the next one's, is made one page, if that is possible and costs no space.
+	 * False: there is none. Makes no difference but speed. NULL: pages are what they are.
+	 */
+	bool (*join)(struct twz__media *m, uint64_t *pos);
+	/*
 	 * Page media: have what was stored in a range written, and wait for that; nothing is durable by it, but
 	 * less is left for sync_all(). NULL: there is nothing to be gained.
 	 */

@@ -435,6 +435,18 @@ static int file_zero(struct twz__media *m, uint64_t off, uint64_t len)
 	return twz__file_zero(fm(m), off, len);
 }
 
+static bool file_join(struct twz__media *m, uint64_t *pos)
+{
+	struct stat st;
+
+	if (!fm(m)->memory || m->no_write || fstat(m->fd, &st) ||
+	    *pos + TWZ__HUGE_LEN > (uint64_t)st.st_size)
+		return false;
+	(void)twz__huge_join(m->fd, *pos, true);
+	*pos += TWZ__HUGE_LEN;
+	return true;
+}
+
 static int file_fill(struct twz__media *m, uint64_t off, uint64_t len)
 {
 	return fm(m)->memory ? 0 : twz__file_zero(fm(m), off, len);
@@ -576,6 +588,7 @@ static const struct twz__media_ops file_ops = {
 	.zero = file_zero,
 	.give = file_give,
 	.take = file_take,
+	.join = file_join,
 	.len = file_len,
 	.fill = file_fill,
 	.still = twz__file_still,

@@ -5,6 +5,9 @@
  * to put a huge page in the place of small ones (MADV_COLLAPSE, Linux 6.1), which need not be there yet, but for
  * one. That costs half of what 512 small pages cost to get and to map, and every later access saves a walk through the
  * page tables. An aligned mapping of such a page takes one entry, in every process.
+ *
+ * So whoever lets a file grow tries it (twz__huge_alloc), as long as the kernel is quick; what has small pages all the same
+ * is joined later by a thread nobody waits for (twz__huge_join), which costs a copy.
  */
 #include "huge.h"
 
@@ -12,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #ifndef MADV_COLLAPSE
 #define MADV_COLLAPSE 25
@@ -26,6 +30,8 @@
 #define REST_MIN 16
 #define REST_MAX 4096
 #define SLOW_NS	 800000
+
+#define PAGE_MIN 4096
 
 static int rest, next_rest = REST_MIN;
 
@@ -49,14 +55,28 @@ void *twz__huge_map(size_t len, int prot, int flags, int fd, uint64_t off)
 	return at;
 }
 
-static bool collapse(int fd, uint64_t off)
+/* Is every page of the 2 MiB at P in memory? One that nobody has stored to since it was allocated is not. */
+static bool has_all(void *p)
+{
+	unsigned char in[TWZ__HUGE_LEN / PAGE_MIN];
+	long page = sysconf(_SC_PAGESIZE);
+
+	if (page < PAGE_MIN || mincore(p, TWZ__HUGE_LEN, in))
+		return false;
+	for (uint64_t i = 0; i < TWZ__HUGE_LEN / (uint64_t)page; i++)
+		if (!(in[i] & 1))
+			return false;
+	return true;
+}
+
+bool twz__huge_join(int fd, uint64_t off, bool sparse)
 {
 	void *p = twz__huge_map(TWZ__HUGE_LEN, PROT_READ | PROT_WRITE, MAP_SHARED, fd, off);
 	bool ok;
 
 	if (p == MAP_FAILED)
 		return false;
-	ok = !madvise(p, TWZ__HUGE_LEN, MADV_COLLAPSE);
+	ok = (!sparse || has_all(p)) && !madvise(p, TWZ__HUGE_LEN, MADV_COLLAPSE);
 	munmap(p, TWZ__HUGE_LEN);
 	return ok;
 }
@@ -94,7 +114,7 @@ bool twz__huge_alloc(int fd, uint64_t off)
 	if (fallocate(fd, FALLOC_FL_KEEP_SIZE, (off_t)off, 4096))
 		return false;
 	start = now_ns();
-	ok = collapse(fd, off);
+	ok = twz__huge_join(fd, off, false);
 	judge(ok && now_ns() - start < SLOW_NS);
 	return ok;
 }

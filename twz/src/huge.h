@@ -16,6 +16,12 @@
  */
 bool twz__huge_alloc(int fd, uint64_t off);
 
+/*
+ * The same of 2 MiB that are in use, by anybody, in small pages: what is there stays. SPARSE: only if each of them is there
+ * (what is a hole shall stay one). True: they are one page now, or were.
+ */
+bool twz__huge_join(int fd, uint64_t off, bool sparse);
+
 /* mmap() to an address that is a multiple of 2 MiB; OFF is to be one as well. MAP_FAILED and errno, or unmap with munmap(). */
 void *twz__huge_map(size_t len, int prot, int flags, int fd, uint64_t off);
 

@@ -29,7 +29,7 @@ struct twz_scratch {
 	int fd; /* -1: private memory */
 	void *ptr;
 	size_t len;
-	size_t done; /* allocated, as far as this handle knows */
+	size_t done; /* allocated, as far as this handle knows; stored to by one thread at a time */
 };
 
 /* "twz-DEVICE-INODE-"; false: the store has no file. */
@@ -221,8 +221,18 @@ int twz_scratch_grow(struct twz_scratch *sc, size_t len)
 	while (err == EINTR);
 	if (err)
 		return TWZ_E_NOSPC;
-	sc->done = len;
+	__atomic_store_n(&sc->done, len, __ATOMIC_RELEASE);
 	return 0;
+}
+
+bool twz_scratch_join_pages(struct twz_scratch *sc, uint64_t *pos)
+{
+	if (!sc || !pos || *pos % TWZ__HUGE_LEN || sc->fd < 0 ||
+	    *pos + TWZ__HUGE_LEN > __atomic_load_n(&sc->done, __ATOMIC_ACQUIRE))
+		return false;
+	(void)twz__huge_join(sc->fd, *pos, false);
+	*pos += TWZ__HUGE_LEN;
+	return true;
 }
 
 void twz_scratch_close(struct twz_scratch *sc)

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * store_info.c -- what an open store is, and what its processes share
  */
+#include "huge.h"
 #include "rt.h"
 
 #include <sys/stat.h>
@@ -27,6 +28,12 @@ void twz_store_let(struct twz_store *s)
 		twz__watch_let(s);
 	else
 		twz__private_let(s->media);
+}
+
+bool twz_store_join_pages(struct twz_store *s, uint64_t *pos)
+{
+	return s && pos && !(*pos % TWZ__HUGE_LEN) && !twz__store_enter(s) && s->media->ops->join &&
+	       s->media->ops->join(s->media, pos);
 }
 
 /* --- is it still there --- */

@@ -224,6 +224,15 @@ TWZ_API void *twz_scratch_ptr(const struct twz_scratch *sc);
 TWZ_API TWZ_MUST_CHECK int twz_scratch_grow(struct twz_scratch *sc, size_t len);
 
 /*
+ * Memory in pages of 2 MiB is read quicker than in small ones, and does not always begin so. For a thread nobody waits for: the
+ * chunk of 2 MiB at *POS, a multiple of that, of the store's file (if that is in memory: tmpfs), or of scratch memory, is
+ * made one page if the kernel can, and *POS the next one's. Others that touch the chunk meanwhile wait, a millisecond or
+ * some. What is there stays, and nothing takes more space. False: there is none at *POS (yet).
+ */
+TWZ_API bool twz_store_join_pages(struct twz_store *s, uint64_t *pos);
+TWZ_API bool twz_scratch_join_pages(struct twz_scratch *sc, uint64_t *pos);
+
+/*
  * Liveness of processes that have the store open. A process number is small (below
  * TWZ_PROC_MAX), unique among live processes; together with its incarnation it is never reused
  * while the store stays open anywhere.
