@@ -144,7 +144,10 @@ struct space_rec {
 	struct word_item word[2]; /* they follow the last unit at once */
 };
 
-/* The more units a class has, the more it gets at once; but no more than ROOM, and no space is taken for it. */
+/*
+ * The more units a class has, the more it gets at once; but no more than ROOM, and no space is taken for it. Not at the first
+ * times since the segment was made: programs that change a little and end would leave them behind.
+ */
 static uint32_t units_ahead(struct twzdb_txn *tx, unsigned cls, uint64_t room)
 {
 	uint64_t max = tx->db->page_media ? AHEAD_MAX : AHEAD_LINE, n;
@@ -154,6 +157,7 @@ static uint32_t units_ahead(struct twzdb_txn *tx, unsigned cls, uint64_t room)
 	n = tx->db->sh->cls[cls].total * twzdb__class_len(cls) / TWZDB_UNIT_LEN / AHEAD_SHARE;
 	n = n > max ? max : n;
 	n = n > room ? room : n;
+	n = n > 2 * (uint64_t)tx->db->sh->cls[cls].got ? 2 * (uint64_t)tx->db->sh->cls[cls].got : n;
 	return n ? (uint32_t)n : 1;
 }
 
@@ -189,6 +193,7 @@ static void class_got(struct twzdb *db, unsigned cls, uint32_t g, uint32_t n)
 		twzdb__unit_learn(db, g + k, twzdb__unit_of(db, unit_ptr(g + k)), true);
 	c->fresh = g + 1;
 	c->fresh_cnt = n - 1;
+	c->got = n;
 }
 
 /* A record of this file: it holds whatever becomes of the transaction. */

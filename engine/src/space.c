@@ -14,6 +14,7 @@
 
 #define SCAN_WORTH 16 /* blocks that may be reusable, for which the readers are asked */
 #define USED_TRIES 4  /* such units searched before a new one is formatted */
+#define SPOTS	   8  /* places not known yet that are looked at before a database grows */
 
 /* --- hints --- */
 
@@ -281,6 +282,19 @@ static bool scan_pays(struct twzdb *db, unsigned cls)
 			   (c->free > ahead && (c->free - ahead) * SPACE_USE_SHARE >= c->total));
 }
 
+/* A block of a unit in use, or formatted ahead; 0: there is none, as far as is known. */
+static uint64_t take_known(struct twzdb_txn *tx, unsigned cls)
+{
+	uint64_t p = search_used(tx, cls);
+
+	if (!p && scan_pays(tx->db, cls) && twzdb__min_now(tx)) {
+		p = take_used(tx, cls);
+		if (!p)
+			p = search_used(tx, cls);
+	}
+	return p ? p : search_fresh(tx, &tx->db->sh->cls[cls]);
+}
+
 static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 {
 	struct sh_class *c = &tx->db->sh->cls[cls];
@@ -290,15 +304,11 @@ static int next_unit(struct twzdb_txn *tx, unsigned cls, uint64_t *p)
 	c->virgin = 0;
 	if (unlikely(tx->db->sh->leaving))
 		twzdb__leaving_look(tx->db);
-	(void)twzdb__learn_some(tx->db);
-	*p = search_used(tx, cls);
-	if (!*p && scan_pays(tx->db, cls) && twzdb__min_now(tx)) {
-		*p = take_used(tx, cls);
-		if (!*p)
-			*p = search_used(tx, cls);
+	*p = take_known(tx, cls);
+	for (unsigned i = 0; !*p && i < SPOTS && twzdb__learn_more(tx->db, i); i++) {
+		c->stuck = 0;
+		*p = take_known(tx, cls);
 	}
-	if (!*p)
-		*p = search_fresh(tx, c);
 	if (*p)
 		return 0;
 	err = twzdb__unit_new(tx, cls, 1, &g);

@@ -88,6 +88,12 @@ void twzdb__units_forget(struct twzdb *db, uint32_t g, uint32_t cnt);
 bool twzdb__unit_step(struct twzdb *db, uint32_t *g);
 /* Classify a few units nobody has looked at since the segment was made (restart, takeover). False: all are known. */
 bool twzdb__learn_some(struct twzdb *db);
+/*
+ * The same at one of several places, ROUND 0, 1, ..: the lowest unknown one, then others with each commit. For every process
+ * that comes, changes a little and goes would look at the lowest only, and what died elsewhere were never found.
+ * False: nothing was looked at.
+ */
+bool twzdb__learn_more(struct twzdb *db, unsigned round);
 /* One more block of P's unit is not LIVE. Its class, or -1. */
 static inline int twzdb__hint_count(struct twzdb *db, uint64_t p)
 {

@@ -11,6 +11,8 @@
 #define CLASS_FINE	 30 /* classes 1..30: 48, 64 .. TWZDB_FINE_MAX bytes */
 #define CLASS_COARSE_CNT ((unsigned)(sizeof(per_unit) / sizeof(per_unit[0])))
 #define LOOK_UNKNOWN	 64 /* units classified at once: all of a small database */
+#define LOOK_FIRST                                                                                 \
+	1024 /* when so many from the first on are known, so many elsewhere are that growing is right */
 
 /* Coarse classes: as large as fits so many times into a unit; steps of about 1.25. */
 static const uint8_t per_unit[] = {101, 81, 65, 52, 42, 33, 27, 22, 18, 15,
@@ -347,6 +349,23 @@ bool twzdb__unit_step(struct twzdb *db, uint32_t *g)
 }
 
 /*
+ * Classify unit U of data object I, unless that is known. False: nothing was looked at. What is known may lie in a run
+ * given back, where even a look takes a page (give.c).
+ */
+static bool learn(struct twzdb *db, uint32_t i, uint32_t u)
+{
+	uint32_t g = i * TWZDB_UNITS_PER_OBJ + u;
+	const struct unit_pm *h;
+
+	if (*unit_entry(db, g) & TWZDB_UT_KNOWN)
+		return false;
+	h = twzdb__unit_of(db, unit_ptr(g));
+	if (h)
+		twzdb__unit_learn(db, g, h, false);
+	return true;
+}
+
+/*
  * Upwards only: the units inside a run have no header, and their bytes, which users chose, must
  * never be taken for one.
  */
@@ -363,16 +382,8 @@ bool twzdb__learn_some(struct twzdb *db)
 			continue;
 		for (u = sh->scan_pos > base ? sh->scan_pos - base : 0;
 		     u < twzdb__units_used(db, i) && looked < LOOK_UNKNOWN; u++) {
-			const struct unit_pm *h;
-
 			sh->scan_pos = base + u + 1;
-			/* What is known may lie in a run given back, where even a look takes a page (give.c). */
-			if (*unit_entry(db, base + u) & TWZDB_UT_KNOWN)
-				continue;
-			looked++;
-			h = twzdb__unit_of(db, unit_ptr(base + u));
-			if (h)
-				twzdb__unit_learn(db, base + u, h, false);
+			looked += learn(db, i, u);
 		}
 		if (looked == LOOK_UNKNOWN)
 			return true;
@@ -380,4 +391,44 @@ bool twzdb__learn_some(struct twzdb *db)
 			sh->scan_pos = base + TWZDB_UNITS_PER_OBJ;
 	}
 	return false;
+}
+
+/* The first unit of data object I not below U that has a header: the runs from the first unit on are stepped over. */
+static uint32_t head_from(struct twzdb *db, uint32_t i, uint32_t u)
+{
+	uint32_t at = 0, g = i * TWZDB_UNITS_PER_OBJ;
+
+	while (at < u) {
+		uint32_t e = *unit_entry(db, g + at);
+		bool one = e & TWZDB_UT_KNOWN && TWZDB_UT_CLASS(e) != TWZDB_CLS_LARGE;
+		const struct unit_pm *h = one ? NULL : twzdb__unit_of(db, unit_ptr(g + at));
+
+		at += h ? h->run : 1;
+	}
+	return at;
+}
+
+bool twzdb__learn_more(struct twzdb *db, unsigned round)
+{
+	uint64_t seed[2] = {ld64(&db->sh->ts), round};
+	uint32_t total = 0, at, i = 0, looked = 0, was = db->sh->scan_pos;
+
+	if (!round) {
+		(void)twzdb__learn_some(db);
+		return db->sh->scan_pos != was;
+	}
+	if (was > LOOK_FIRST)
+		return false;
+	for (uint32_t k = 0; k < twzdb__obj_cnt(db); k++)
+		total += twzdb__units_used(db, k);
+	at = (uint32_t)(XXH3_64bits(seed, sizeof(seed)) % (total ? total : 1));
+	for (; i < twzdb__obj_cnt(db) && at >= twzdb__units_used(db, i); i++)
+		at -= twzdb__units_used(db, i);
+	if (i == twzdb__obj_cnt(db) || was >= i * TWZDB_UNITS_PER_OBJ + twzdb__units_used(db, i) ||
+	    twzdb__map_obj(db, TWZDB_NO_DATA + i))
+		return false; /* all of that object are known */
+	for (at = head_from(db, i, at); at < twzdb__units_used(db, i) && looked < LOOK_UNKNOWN;
+	     at++)
+		looked += learn(db, i, at);
+	return looked;
 }

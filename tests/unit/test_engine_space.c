@@ -564,6 +564,56 @@ static void full_stores_can_be_emptied_for_ever(void)
 	T_OK(twzdb_close(db));
 }
 
+/*
+ * Programs that open a database, change some rows and end: what dies is found again, wherever it lies, though nobody lives
+ * long enough to look everywhere.
+ */
+static void short_lives_do_not_grow_it(enum et_media m)
+{
+	enum { ROWS = 12000, CHANGES = 40, LIVES = 150 };
+	const char *path = et_path(m, "lives.twz");
+	struct twzdb_table t;
+	struct twzdb_txn *tx;
+	struct twzdb *db;
+	uint64_t was, rnd = 1;
+
+	T_REQ(et_open_opt(path, TWZDB_CREATE, 1 << 20, 0, &db));
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_REQ(twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t));
+	for (uint64_t i = 0; i < ROWS; i++)
+		T_REQ(twzdb_put(tx, t, et_key(i), et_val(i, 4096), 0));
+	T_REQ(twzdb_commit(tx));
+	was = db->root->units[0];
+	T_OK(twzdb_close(db));
+	for (int life = 0; life < LIVES; life++) {
+		T_REQ(et_open_opt(path, 0, 0, 0, &db));
+		for (int k = 0; k < CHANGES; k++) {
+			rnd = rnd * 6364136223846793005U + 1442695040888963407U;
+			T_REQ(twzdb_begin(db, 0, &tx));
+			T_REQ(twzdb_table_open(tx, "t", 0, &t));
+			T_REQ(twzdb_put(tx, t, et_key((rnd >> 33) % ROWS), et_val(rnd, 4096), 0));
+			T_REQ(twzdb_commit(tx));
+		}
+		if (life + 1 == LIVES) {
+			printf("%" PRIu64 " units, then %" PRIu64 " ", was,
+			       (uint64_t)db->root->units[0]);
+			T_TRUE(db->root->units[0] < was + was / 4);
+			T_TRUE(et_clean(db));
+		}
+		T_OK(twzdb_close(db));
+	}
+}
+
+static void short_lives_do_not_grow_it_page(void)
+{
+	short_lives_do_not_grow_it(ET_PAGE);
+}
+
+static void short_lives_do_not_grow_it_line(void)
+{
+	short_lives_do_not_grow_it(ET_LINE);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -579,6 +629,8 @@ int main(int argc, char **argv)
 		T_CASE(full_disk_page),
 		T_CASE(full_disk_line),
 		T_CASE(full_stores_can_be_emptied_for_ever),
+		T_CASE(short_lives_do_not_grow_it_page),
+		T_CASE(short_lives_do_not_grow_it_line),
 		T_END,
 	};
 
