@@ -45,6 +45,23 @@ static void plan_keeps_its_promises(void)
 
 #define DESC(kind, len) ((uint32_t)(kind) << TWZ_LOG_DESC_KIND | (uint32_t)(len))
 
+/* Slices of a checkpoint beside commits: a device that is slow gets little at once, a store that is clean is gone through quickly. */
+static void slices_follow_how_long_they_took(void)
+{
+	uint64_t slice = 256 * KIB;
+
+	T_EQ(twz__log_slice_after(slice, 200), slice);
+	T_EQ(twz__log_slice_after(slice, 5000), slice / 2);
+	T_EQ(twz__log_slice_after(slice, 5), slice * 2);
+	for (int i = 0; i < 40; i++)
+		slice = twz__log_slice_after(slice, 5000);
+	T_EQ(slice, TWZ_LOG_SLICE_MIN);
+	for (int i = 0; i < 40; i++)
+		slice = twz__log_slice_after(slice, 5);
+	T_EQ(slice, TWZ_LOG_SLICE_MAX);
+	T_TRUE(TWZ_LOG_SLICE_MIN % TWZ_LOG_BLOCK_LEN == 0);
+}
+
 static void rules_of_validity_hold_one_by_one(void)
 {
 	struct twz__log_expect e = {.ring_len = 64 * KIB,
@@ -639,6 +656,7 @@ static void print_throughput(void)
 
 static const struct t_case cases[] = {
 	T_CASE(plan_keeps_its_promises),
+	T_CASE(slices_follow_how_long_they_took),
 	T_CASE(rules_of_validity_hold_one_by_one),
 	T_CASE(checksum_covers_every_byte),
 	T_CASE(append_walk_reopen),

@@ -16,9 +16,9 @@
 
 #include "log_ring.h"
 
-#define SLICE_LEN ((uint64_t)256 << 10)
-#define BUSY_US	  100 /* a slice that took less had nothing to write */
-#define FILL_LEN  ((uint64_t)1 << 20)
+#define BUSY_US	 100 /* a slice that took less had nothing to write */
+#define LONG_US	 400 /* a commit may have to wait for all of a slice */
+#define FILL_LEN ((uint64_t)1 << 20)
 
 static int lock(struct twz_log *l, pthread_mutex_t *m)
 {
@@ -80,18 +80,31 @@ static bool stopped(const uint32_t *stop)
 	return stop && seg_get(stop);
 }
 
+uint64_t twz__log_slice_after(uint64_t slice, uint64_t took_us)
+{
+	if (took_us > LONG_US)
+		slice /= 2;
+	else if (took_us < BUSY_US)
+		slice *= 2;
+	slice = slice < TWZ_LOG_SLICE_MAX ? slice : TWZ_LOG_SLICE_MAX;
+	return slice > TWZ_LOG_SLICE_MIN ? slice : TWZ_LOG_SLICE_MIN;
+}
+
 static int write_slices(struct twz_log *l, const uint32_t *stop)
 {
 	struct twz__media *m = l->ring.store->media;
-	uint64_t len = 0;
+	uint64_t len = 0, slice = TWZ_LOG_SLICE_MIN;
 	int err = m->ops->write_back ? m->ops->len(m, &len) : 0;
 
-	for (uint64_t off = 0; off < len && !err && !hurry(l) && !stopped(stop); off += SLICE_LEN) {
-		uint64_t start = now_us();
+	for (uint64_t off = 0, n; off < len && !err && !hurry(l) && !stopped(stop); off += n) {
+		uint64_t start = now_us(), took;
 
-		err = m->ops->write_back(m, off, SLICE_LEN < len - off ? SLICE_LEN : len - off);
+		n = slice < len - off ? slice : len - off;
+		err = m->ops->write_back(m, off, n);
+		took = now_us() - start;
+		slice = twz__log_slice_after(slice, took);
 		if (!err)
-			pause_after(now_us() - start);
+			pause_after(took);
 	}
 	return err;
 }

@@ -332,6 +332,13 @@ int twz__log_group_fail(struct twz_log *l, const char *what);
  * not done yet.
  */
 int twz__log_fill(struct twz_log *l, uint64_t end);
+/*
+ * How much of the store a checkpoint beside commits writes at once, after a slice of SLICE bytes took so long: less where many pages are
+ * dirty, for a device writes them one after the other, and a commit behind them; more where few are.
+ */
+#define TWZ_LOG_SLICE_MIN ((uint64_t)16 << 10)
+#define TWZ_LOG_SLICE_MAX ((uint64_t)1 << 20)
+uint64_t twz__log_slice_after(uint64_t slice, uint64_t took_us);
 /* Around a change of the tail, which only grows. Nothing where nobody checkpoints beside the writer. */
 int twz__log_tail_lock(struct twz_log *l);
 void twz__log_tail_unlock(struct twz_log *l);
