@@ -27,6 +27,22 @@ static void nomem_fail(uint64_t n)
 	nomem_calls = n ? 0 : nomem_calls;
 }
 
+/*
+ * The next N to fail, after a program in which the Nth was to; 0: there is none. How many calls a program makes differs from one to the
+ * next (the store grows, nodes split), so N goes on only when an Nth has failed, and ends when of so many programs none had one.
+ */
+#define NOMEM_TRIES 50
+static inline uint64_t nomem_next(uint64_t n)
+{
+	static unsigned int without;
+
+	if (nomem_calls >= n)
+		without = 0;
+	else if (++without == NOMEM_TRIES)
+		return without = 0;
+	return n + !without;
+}
+
 #define NOMEM(name, args, call)                                                                    \
 	void *__real_##name args;                                                                  \
 	void *__wrap_##name args;                                                                  \

@@ -5,6 +5,7 @@
 #define TWZ_TEST_WORKER_H
 
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/wait.h>
@@ -72,20 +73,35 @@ static inline bool worker_traced(void)
 	return !ptrace(PTRACE_TRACEME, 0, NULL, NULL);
 }
 
+/* Of this process and PID, which take turns: on one processor neither has to be woken on another one for each instruction. */
+static inline void worker_beside(pid_t pid, cpu_set_t *before)
+{
+	cpu_set_t one;
+
+	CPU_ZERO(&one);
+	CPU_SET(sched_getcpu(), &one);
+	if (!sched_getaffinity(0, sizeof(*before), before) &&
+	    !sched_setaffinity(pid, sizeof(one), &one))
+		sched_setaffinity(0, sizeof(one), &one);
+}
+
 /* Runs the child for STEPS instructions behind its first stop; returns how many it did before its second one. */
 static inline uint64_t worker_step(pid_t pid, uint64_t steps)
 {
+	cpu_set_t before;
 	uint64_t n;
 	int status;
 
 	waitpid(pid, &status, 0);
 	if (!WIFSTOPPED(status))
 		return 0;
+	worker_beside(pid, &before);
 	for (n = 0; n < steps; n++) {
 		if (ptrace(PTRACE_SINGLESTEP, pid, NULL, NULL) || waitpid(pid, &status, 0) != pid ||
 		    !WIFSTOPPED(status) || WSTOPSIG(status) == SIGSTOP)
 			break;
 	}
+	sched_setaffinity(0, sizeof(before), &before);
 	return n;
 }
 

@@ -168,7 +168,7 @@ static void sweep(bool line)
 {
 	const char *dir = line ? t_shm_dir() : t_dir();
 	int v = 1, done[STEPS] = {0};
-	uint64_t n, failed = 0;
+	uint64_t failed = 0, last = 0, programs = 0;
 
 	if (line)
 		setenv("PMEM2_FORCE_GRANULARITY", "CACHE_LINE", 1);
@@ -178,7 +178,7 @@ static void sweep(bool line)
 	snprintf(other_uri, sizeof(other_uri), "file:%s?vfs=twz", t_path(dir, "other.twz"));
 	setup();
 	T_EQ(program(v, done), 0);
-	for (n = 1;; n++) {
+	for (uint64_t n = 1; n; n = nomem_next(n)) {
 		int told;
 
 		v += 2;
@@ -189,11 +189,13 @@ static void sweep(bool line)
 		if (!T_TRUE(told <= 1))
 			fprintf(stderr, "  allocation %llu: %d errors\n", (unsigned long long)n,
 				told);
-		if (nomem_calls < n) /* none was left to fail */
-			break;
-		look(done);
+		if (nomem_calls >= n)
+			look(done);
+		last = n;
+		programs++;
 	}
-	printf("  %llu allocations, %llu programs were told\n", (unsigned long long)n - 1,
+	printf("  %llu allocations, in %llu programs, of which %llu were told\n",
+	       (unsigned long long)last - 1, (unsigned long long)programs,
 	       (unsigned long long)failed);
 	T_TRUE(failed > 20);
 }

@@ -342,6 +342,76 @@ static void a_database_that_loses_its_name_is_not_written(void)
 	}
 }
 
+/* MODE first; a transaction has begun to write when the file loses its name: its commit is what is told. Only IOERR makes SQLite forget its cache (lock.c). */
+static void goes_in_a_transaction(const char *mode)
+{
+	const char *path = fresh("gone.twz");
+	sqlite3 *db;
+
+	make(path);
+	db = open_as(path, "", RW);
+	T_EQ(exec(db, mode), SQLITE_OK);
+	T_EQ(exec(db, "begin immediate; insert into t values(2)"), SQLITE_OK);
+	takes_away(path, NULL);
+	usleep(1000);
+	T_EQ(exec(db, "commit"), SQLITE_IOERR);
+	T_EQ(sqlite3_extended_errcode(db), SQLITE_IOERR);
+	if (!sqlite3_get_autocommit(db))
+		T_EQ(exec(db, "rollback"), SQLITE_OK);
+	T_EQ(rows(db), 1);
+	T_EQ(exec(db, "insert into t values(3)"), SQLITE_READONLY);
+	T_EQ(sqlite3_extended_errcode(db), SQLITE_READONLY_DBMOVED);
+	sqlite3_close(db);
+}
+
+static void a_transaction_under_way_when_the_name_goes_is_not_committed(void)
+{
+	goes_in_a_transaction("pragma journal_mode=delete");
+	goes_in_a_transaction("pragma journal_mode=wal");
+}
+
+/* SQLite asks nobody where it never unlocks: the commit is told. */
+static void in_exclusive_mode_each_commit_without_a_name_is_refused(void)
+{
+	const char *path = fresh("gone.twz");
+	sqlite3 *db;
+
+	make(path);
+	db = open_as(path, "", RW);
+	T_EQ(exec(db, "pragma locking_mode=exclusive; insert into t values(2)"), SQLITE_OK);
+	takes_away(path, NULL);
+	usleep(1000);
+	for (int i = 0; i < 2; i++) {
+		T_EQ(exec(db, "insert into t values(3)"), SQLITE_IOERR);
+		T_EQ(rows(db), 2);
+	}
+	sqlite3_close(db);
+}
+
+/* What is refused before any commit is: the store would have to grow. The engine says why, and SQLite is told so (rc.c). */
+static void a_store_without_a_name_does_not_grow(void)
+{
+	const char *path = fresh("gone.twz");
+	sqlite3 *db;
+	int rc = SQLITE_OK;
+
+	make(path);
+	db = open_as(path, "", RW);
+	T_EQ(exec(db, "create virtual table n using twz(a integer primary key, b);"
+		      "begin immediate; insert into n values(1, 'x')"),
+	     SQLITE_OK);
+	takes_away(path, NULL);
+	usleep(1000);
+	for (int i = 0; i < 64 && !rc; i++)
+		rc = exec(db, "insert into n values(null, zeroblob(1000000))");
+	T_EQ(rc, SQLITE_READONLY);
+	T_EQ(sqlite3_extended_errcode(db), SQLITE_READONLY_DBMOVED);
+	if (!sqlite3_get_autocommit(db))
+		T_EQ(exec(db, "rollback"), SQLITE_OK);
+	T_EQ(num(db, "select count(*) from n"), 0);
+	sqlite3_close(db);
+}
+
 /* --- exclusive locking mode (R8) --- */
 
 static int find_it_locked(void *path)
@@ -405,6 +475,9 @@ static const struct t_case cases[] = {
 	T_CASE(immutable_keeps_what_it_read_first),
 	T_CASE(without_locks_it_still_commits_and_sees),
 	T_CASE(a_database_that_loses_its_name_is_not_written),
+	T_CASE(a_transaction_under_way_when_the_name_goes_is_not_committed),
+	T_CASE(in_exclusive_mode_each_commit_without_a_name_is_refused),
+	T_CASE(a_store_without_a_name_does_not_grow),
 	T_CASE(exclusive_mode_keeps_all_others_out),
 	T_END,
 };

@@ -267,40 +267,43 @@ static int traced(int fd)
 	return err ? 1 : 0;
 }
 
-static void any_instruction(enum et_media m, bool apart, int rounds)
+/* TOTAL: about how many instructions it does, or 0: counted. Each is a stop and two calls of the kernel. Returns it; 0: not allowed here. */
+static uint64_t any_instruction(enum et_media m, bool apart, int rounds, uint64_t total)
 {
-	uint64_t total;
-
-	T_REQ(scene_open(m, apart));
+	if (!T_TRUE(!scene_open(m, apart)))
+		return 0;
 	fill();
-	total = worker_kill_after(&workers[0], traced, UINT64_MAX);
 	if (!total) {
-		printf(" skipped: ptrace is not allowed here ");
-		scene_close();
-		return;
+		total = worker_kill_after(&workers[0], traced, UINT64_MAX);
+		T_EQ(workers[0].acked, total != 0);
+		printf(" %llu instructions ", (unsigned long long)total);
 	}
-	T_EQ(workers[0].acked, 1);
-	for (int i = 0; i < rounds && !CU_get_number_of_failure_records(); i++) {
+	for (int i = 0; i < rounds && total && !CU_get_number_of_failure_records(); i++) {
 		bool restart = t_rand_below(2);
 
 		if (restart)
 			T_OK(close_all(&sc));
-		worker_kill_after(&workers[0], traced, t_rand_below(total + total / 8));
+		worker_kill_after(&workers[0], traced, t_rand_below(total + total / 4));
 		if (restart)
-			T_REQ(open_all(&sc));
+			T_TRUE(!open_all(&sc));
 		verify();
 		all_clean();
 	}
-	printf(" %llu instructions ", (unsigned long long)total);
 	scene_close();
+	return total;
 }
 
 static void a_group_killed_at_any_instruction(void)
 {
-	any_instruction(ET_PAGE, false, kill_rounds(1));
-	any_instruction(ET_PAGE, true, kill_rounds(1));
-	any_instruction(ET_LINE, false, kill_rounds(1));
-	any_instruction(ET_LINE, true, kill_rounds(1));
+	for (int m = 0; m < 2; m++) {
+		uint64_t total = any_instruction(m ? ET_LINE : ET_PAGE, false, kill_rounds(1), 0);
+
+		if (!total) {
+			printf(" skipped: ptrace is not allowed here ");
+			return;
+		}
+		any_instruction(m ? ET_LINE : ET_PAGE, true, kill_rounds(1), total);
+	}
 }
 
 int main(int argc, char **argv)

@@ -9,6 +9,8 @@
 
 #define ROWS 40
 #define MANY 200 /* rows by one call: more nodes than lists have room for at first */
+#define AFRESH                                                                                     \
+	100 /* programs on one store: each leaves rows, and all are looked at after each failure */
 
 /* Each committed transaction gives all rows another version, in rows of several lengths. */
 static size_t len_of(uint64_t i)
@@ -103,33 +105,46 @@ static void version(struct twzdb *db, uint64_t from, uint64_t to, uint64_t *foun
 	twzdb_abort(tx);
 }
 
+/* What was told is so: the version that is there is NOW, not one that was refused. */
+static void look(const char *path, uint64_t now, uint64_t to, uint64_t *done)
+{
+	struct twzdb *db;
+
+	T_REQ(et_open(path, &db));
+	T_TRUE(et_clean(db));
+	version(db, now, to, done);
+	T_TRUE(*done == now);
+	T_REQ(twzdb_close(db));
+}
+
 static void sweep(enum et_media m)
 {
 	const char *path = et_path(m, "nomem.twz");
-	uint64_t v = 1, done = 0, n, failed = 0;
-	struct twzdb *db;
+	uint64_t v = 1, done = 0, failed = 0, last = 0, programs = 0;
 
 	setenv("TWZDB_HELPER", "0", 1); /* so that the same calls come in the same order */
-	T_REQ(program(path, 0, &done));
-	for (n = 1;; n++) {
+	for (uint64_t n = 1; n; n = nomem_next(n)) {
 		uint64_t now = done;
 		int err;
 
+		if (programs++ % AFRESH == 0) {
+			unlink(path);
+			T_REQ(program(path, v, &now));
+			v += 2;
+		}
 		nomem_fail(n);
 		err = program(path, v, &now);
 		nomem_fail(0);
 		failed += err != 0;
-		T_REQ(et_open(path, &db));
-		T_TRUE(et_clean(db));
-		version(db, now, v + 1, &done);
-		T_TRUE(done == now);
-		T_REQ(twzdb_close(db));
-		if (nomem_calls < n) /* none was left to fail */
-			break;
+		done = now;
+		if (nomem_calls >= n)
+			look(path, now, v + 1, &done);
 		v += 2;
+		last = n;
 	}
-	printf("  %s: up to allocation %llu, %llu programs were told\n",
-	       m == ET_PAGE ? "page" : "line", (unsigned long long)n, (unsigned long long)failed);
+	printf("  %s: %llu allocations, in %llu programs, of which %llu were told\n",
+	       m == ET_PAGE ? "page" : "line", (unsigned long long)last - 1,
+	       (unsigned long long)programs, (unsigned long long)failed);
 	T_TRUE(failed > 20);
 	unlink(path);
 }

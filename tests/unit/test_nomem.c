@@ -345,11 +345,11 @@ static void look(const char *path, const uint64_t done[STEPS])
 static void every_allocation_fails_once(void)
 {
 	const char *path = env_path();
-	uint64_t v = 1, done[STEPS] = {0}, n, failed = 0;
+	uint64_t v = 1, done[STEPS] = {0}, failed = 0, last = 0, programs = 0;
 
 	setup(path);
 	T_EQ(program(path, v, done), 0);
-	for (n = 1;; n++) {
+	for (uint64_t n = 1; n; n = nomem_next(n)) {
 		int told;
 
 		v += 2;
@@ -360,11 +360,13 @@ static void every_allocation_fails_once(void)
 		if (!T_TRUE(told <= 1))
 			fprintf(stderr, "  allocation %llu: %d errors\n", (unsigned long long)n,
 				told);
-		if (nomem_calls < n) /* none was left to fail */
-			break;
-		look(path, done);
+		if (nomem_calls >= n)
+			look(path, done);
+		last = n;
+		programs++;
 	}
-	printf("  %llu allocations, %llu programs were told\n", (unsigned long long)n - 1,
+	printf("  %llu allocations, in %llu programs, of which %llu were told\n",
+	       (unsigned long long)last - 1, (unsigned long long)programs,
 	       (unsigned long long)failed);
 	T_TRUE(failed > 20);
 	unlink(path);
