@@ -48,8 +48,9 @@ static bool nothing_lost(void)
 	return !lost.data && !lost.in_device && !lost.mapped && !lost.space && !lost.name;
 }
 
-/* The longest of the writes since it was 0. */
+/* The longest of the writes since it was 0, and how often it was asked what a file is. */
 static size_t longest;
+static unsigned questions;
 
 static void synced(void)
 {
@@ -194,12 +195,12 @@ static int shut_down(void)
 }
 
 /* Somebody was told that the file has LEN bytes; then it has more. */
-static void told(int fd, int rc, uint64_t len)
+static void told(int rc, uint64_t len)
 {
 	struct twz__media *m = grows;
 
 	grows = NULL;
-	if (!rc && m && !ftruncate(fd, (off_t)len + 4096))
+	if (!rc && m && !ftruncate(m->fd, (off_t)len + 4096))
 		twz__media_has(m, len + 4096);
 }
 
@@ -210,7 +211,7 @@ int fstat(int fd, struct stat *st)
 	if (lost.shut_down)
 		return shut_down();
 	rc = (int)syscall(SYS_newfstatat, fd, "", st, AT_EMPTY_PATH);
-	told(fd, rc, rc ? 0 : (uint64_t)st->st_size);
+	told(rc, rc ? 0 : (uint64_t)st->st_size);
 	return rc;
 }
 
@@ -223,10 +224,11 @@ int statx(int fd, const char *name, int flags, unsigned mask, struct statx *x)
 {
 	int rc;
 
+	questions++;
 	if (lost.shut_down)
 		return shut_down();
 	rc = (int)syscall(SYS_statx, fd, name, flags, mask, x);
-	told(fd, rc, rc ? 0 : x->stx_size);
+	told(rc, rc ? 0 : x->stx_size);
 	return rc;
 }
 
@@ -605,6 +607,31 @@ static void growth_by_another_thread_is_no_cut(void)
 	m->ops->close(m);
 }
 
+/* Each commit asks whether the file is still its name's. */
+static void one_question_says_that_it_is_still_the_file(void)
+{
+	struct twz__media *m = media();
+	char away[4096];
+
+	if (!m)
+		return;
+	questions = 0;
+	T_OK(m->ops->still(m, true));
+	T_EQ(questions, 1);
+	snprintf(away, sizeof(away), "%s.away", m->path);
+	T_OK(rename(m->path, away)); /* that keeps all */
+	T_OK(m->ops->still(m, true));
+	T_OK(symlink(away, m->path)); /* it is the same one */
+	T_OK(m->ops->still(m, true));
+	T_OK(unlink(m->path));
+	T_OK(symlink("/dev/null", m->path));
+	T_ERR(m->ops->still(m, true), TWZ_E_GONE);
+	T_OK(unlink(m->path) || unlink(away));
+	T_ERR(m->ops->still(m, true), TWZ_E_GONE);
+	T_OK(m->ops->still(m, false));
+	m->ops->close(m);
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -626,6 +653,7 @@ int main(int argc, char **argv)
 		T_CASE(what_is_told_late_is_asked_for_before),
 		T_CASE(a_success_is_not_believed_of_what_has_shut_down),
 		T_CASE(growth_by_another_thread_is_no_cut),
+		T_CASE(one_question_says_that_it_is_still_the_file),
 		T_END,
 	};
 

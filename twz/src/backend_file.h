@@ -37,6 +37,8 @@ struct file_media {
 	bool linked;	/* it was one of those and has its name now */
 	int dir;	/* of the path when it was opened, and */
 	char *base;	/* the name in it; -1, NULL: not known */
+	dev_t dev;	/* which file it is; 0, 0: not known */
+	ino_t ino;
 	struct file_way way[FILE_WAYS];
 	uint32_t way_cnt;  /* 0: nothing is lost here, or nothing is written */
 	uint32_t way_next; /* whom to wait for when all are busy */

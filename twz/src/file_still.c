@@ -19,11 +19,16 @@
 void twz__file_where_open(struct file_media *f)
 {
 	char *dir = strdup(f->m.path), *base = strdup(f->m.path);
+	struct stat st;
 
 	if (dir && base) {
 		f->dir = open(dirname(dir), O_PATH | O_DIRECTORY | O_CLOEXEC);
 		f->base = f->dir < 0 ? NULL : strdup(basename(base));
 	}
+	if (twz__file_look(f->m.fd, NULL, &st))
+		memset(&st, 0, sizeof(st));
+	f->dev = st.st_dev;
+	f->ino = st.st_ino;
 	free(dir);
 	free(base);
 }
@@ -81,11 +86,20 @@ static bool names_another(const struct file_media *f, const struct stat *st)
 	       (named.st_dev != st->st_dev || named.st_ino != st->st_ino);
 }
 
+/* As a rule its name is its own: then one question says all. */
+static bool named_still(const struct file_media *f, struct stat *st)
+{
+	return f->base && !twz__file_look(f->dir, f->base, st) && st->st_ino == f->ino &&
+	       st->st_dev == f->dev && st->st_nlink;
+}
+
 int twz__file_still(struct twz__media *m, bool named)
 {
 	struct file_media *f = fm(m);
 	struct stat st;
 
+	if (twz__likely(named && named_still(f, &st)))
+		return twz__file_is_cut(f, &st) ? twz__file_cut_error(f) : 0;
 	if (twz__file_look(m->fd, NULL, &st))
 		return twz__file_io_error(f, "stat", 0, 0, errno);
 	if (twz__unlikely(twz__file_is_cut(f, &st)))

@@ -175,7 +175,7 @@ static ssize_t write_some(int fd, const struct iovec *iov, off_t off)
 /*
  * Zeros to whole pages, one call each, written back. What one call writes is one folio for the kernel, where the file system
  * has such: a store to one of its pages through a mapping makes all of it dirty, to be written at the next checkpoint, and a log
- * block written to one costs 10 us more (ext4 since Linux 6.16, xfs; a folio may have a MiB).
+ * block written to one costs 5 to 8 us more (ext4 since Linux 6.16, xfs; a folio may have a MiB).
  */
 static int zero_pages(int fd, uint64_t off, uint64_t end)
 {
