@@ -24,17 +24,26 @@
 
 #include <sys/uio.h>
 
-#define AHEAD_SHARE   8 /* 1/AHEAD_SHARE of a class's units are formatted ahead, by one log record, */
-#define AHEAD_MAX     32 /* at most so many: the record must stay small beside the smallest ring; */
-#define AHEAD_LINE    6	 /* fewer where a record costs no sync */
-#define CUT_MAX	      24 /* units cut by one log record, for the same reason */
-#define RESERVE	      4	 /* units only deletes get; small databases keep 1/RESERVE_SHARE */
-#define RESERVE_SHARE 16
-#define GROW_MIN      ((uint64_t)4 * TWZDB_UNIT_LEN)
-#define GROW_MAX      ((uint64_t)16 << 20)
-#define GROW_SHARE    128		  /* objects grow by 1/GROW_SHARE, */
-#define GROW_STEP     ((uint64_t)2 << 20) /* up to where the store gives them whole chunks anyway */
-#define SCAN_MAX      1024 /* units released at once: all their blocks have to be looked at */
+/*
+ * Units formatted ahead, by one log record: a share of what the class has, and so many at most. On page media as many as it has:
+ * a record costs a sync there, and a load in transactions of 1000 rows waited for one at every third commit. The record must
+ * stay small beside the smallest ring: one block.
+ */
+#define AHEAD_SHARE	 8
+#define AHEAD_SHARE_PAGE 1
+#define AHEAD_MAX	 6
+#define AHEAD_MAX_PAGE	 48
+#define CUT_MAX		 24 /* units cut by one log record, for the same reason */
+#define RESERVE		 4  /* units only deletes get; small databases keep 1/RESERVE_SHARE */
+#define RESERVE_SHARE	 16
+#define GROW_MIN	 ((uint64_t)4 * TWZDB_UNIT_LEN)
+#define GROW_MAX	 ((uint64_t)16 << 20)
+#define GROW_SHARE	 128		     /* objects grow by 1/GROW_SHARE, */
+#define GROW_STEP	 ((uint64_t)2 << 20) /* up to where the store gives them whole chunks anyway */
+/* Page media: by 1/GROW_SHARE_PAGE up to GROW_MAX_PAGE, for two syncs a step stand in the way of commits. */
+#define GROW_SHARE_PAGE 4
+#define GROW_MAX_PAGE	((uint64_t)8 << 20)
+#define SCAN_MAX	1024 /* units released at once: all their blocks have to be looked at */
 /* From SPARE_FROM bytes on the helper thread keeps a data object longer than what is used, by */
 #define SPARE_FROM ((uint64_t)4 << 20)
 #define SPARE_LINE ((uint64_t)2 << 20)
@@ -44,10 +53,12 @@
 
 /* --- formatting behind the last unit --- */
 
-static uint64_t grown_len(uint64_t used, uint64_t want)
+static uint64_t grown_len(const struct twzdb *db, uint64_t used, uint64_t want)
 {
-	uint64_t step = used / GROW_SHARE, len;
+	uint64_t step = used / GROW_SHARE, more = used / GROW_SHARE_PAGE, len;
 
+	more = more > GROW_MAX_PAGE ? GROW_MAX_PAGE : more;
+	step = db->page_media && step < more ? more : step;
 	step = step < GROW_MIN ? GROW_MIN : step > GROW_MAX ? GROW_MAX : step;
 	len = want + step;
 	if (len > GROW_STEP) {
@@ -62,12 +73,13 @@ static uint64_t grown_len(uint64_t used, uint64_t want)
  * Is object M, LEN bytes long, to be used up to WANT? What the helper made it longer by counts as soon as it is decided that the
  * object grows, and not before: free units of other classes come first.
  */
-static bool claim(struct twzdb__map *m, uint64_t len, uint64_t used, uint64_t want, bool grow)
+static bool claim(const struct twzdb *db, struct twzdb__map *m, uint64_t len, uint64_t used,
+		  uint64_t want, bool grow)
 {
 	if (!m->claimed) /* what is unused may be what a helper made before the restart */
 		m->claimed = used < SPARE_FROM ? len : used;
 	if (want > m->claimed && grow)
-		m->claimed = grown_len(used, want);
+		m->claimed = grown_len(db, used, want);
 	return want <= m->claimed && want <= len;
 }
 
@@ -90,10 +102,10 @@ static int obj_room(struct twzdb *db, uint32_t i, uint32_t need, bool grow)
 	len = twz_obj_len(o);
 	if (err)
 		return twzdb__from_twz(err, "data object");
-	if (!claim(m, len, used, want, grow)) {
+	if (!claim(db, m, len, used, want, grow)) {
 		if (!grow)
 			return -ENOSPC;
-		len = grown_len(used, want);
+		len = grown_len(db, used, want);
 		err = twz_obj_grow(o, len,
 				   false); /* durable before anything refers to it (D11, D14) */
 		if (err == TWZ_E_NOSPC && len > want)
@@ -140,9 +152,11 @@ struct word_item {
 
 struct space_rec {
 	struct lrec_pm head;
-	struct unit_item unit[AHEAD_MAX];
+	struct unit_item unit[AHEAD_MAX_PAGE];
 	struct word_item word[2]; /* they follow the last unit at once */
 };
+
+_Static_assert(sizeof(struct space_rec) + 64 <= TWZ_PAGE_SIZE, "with the log's header: one block");
 
 /*
  * The more units a class has, the more it gets at once; but no more than ROOM, and no space is taken for it. Not at the first
@@ -150,14 +164,17 @@ struct space_rec {
  */
 static uint32_t units_ahead(struct twzdb_txn *tx, unsigned cls, uint64_t room)
 {
-	uint64_t max = tx->db->page_media ? AHEAD_MAX : AHEAD_LINE, n;
+	const struct sh_class *c = &tx->db->sh->cls[cls];
+	bool page = tx->db->page_media;
+	uint64_t max = page ? AHEAD_MAX_PAGE : AHEAD_MAX, n;
 
 	if (cls == TWZDB_CLS_LARGE || tx->from_reserve)
 		return 1;
-	n = tx->db->sh->cls[cls].total * twzdb__class_len(cls) / TWZDB_UNIT_LEN / AHEAD_SHARE;
+	n = c->total * twzdb__class_len(cls) / TWZDB_UNIT_LEN /
+	    (page ? AHEAD_SHARE_PAGE : AHEAD_SHARE);
 	n = n > max ? max : n;
 	n = n > room ? room : n;
-	n = n > 2 * (uint64_t)tx->db->sh->cls[cls].got ? 2 * (uint64_t)tx->db->sh->cls[cls].got : n;
+	n = n > 2 * (uint64_t)c->got ? 2 * (uint64_t)c->got : n;
 	return n ? (uint32_t)n : 1;
 }
 
@@ -193,7 +210,7 @@ static void class_got(struct twzdb *db, unsigned cls, uint32_t g, uint32_t n)
 		twzdb__unit_learn(db, g + k, twzdb__unit_of(db, unit_ptr(g + k)), true);
 	c->fresh = g + 1;
 	c->fresh_cnt = n - 1;
-	c->got = n;
+	c->got = c->got > n ? c->got : n; /* few may be all there was room for */
 }
 
 /* A record of this file: it holds whatever becomes of the transaction. */
@@ -241,7 +258,7 @@ void twzdb__grow_ahead(struct twzdb *db)
 	len = twz_obj_len(m->obj);
 	if (!want || (len >= used && len - used >= want) || used + want > TWZ_DATA_MAX)
 		return;
-	if (twz_obj_grow(m->obj, grown_len(used, used + want), true))
+	if (twz_obj_grow(m->obj, grown_len(db, used, used + want), true))
 		return;
 	len = TWZ_DATA_OFF + twz_obj_len(m->obj);
 	st64(&m->warm, len);

@@ -86,8 +86,7 @@ struct sh_class {
 	uint32_t stack_cnt;
 	uint32_t
 		virgin; /* the current unit + 1, if nothing was ever in its blocks from `block` on */
-	uint32_t
-		got; /* units formatted at once the last time; 0: none since the segment was made */
+	uint32_t got;	/* most units formatted at once since the segment was made */
 	uint64_t total; /* blocks in known units */
 	uint64_t free;	/* of those, not live */
 	uint64_t stuck; /* minimum snapshot + 1 at which a search found only blocks still needed */

@@ -25,7 +25,10 @@ static int on_record(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	return 0;
 }
 
-/* A log record costs a sync on page media: a load must not pay one for each unit. */
+/*
+ * A log record costs a sync on page media: a load must not pay one for every other transaction, nor twice the space. (A file of 80,000
+ * rows has some 320 units of them and 25 of nodes; rows of a class that has nothing yet get one at a time.)
+ */
 static void units_are_formatted_ahead(void)
 {
 	uint64_t cnt[2] = {0};
@@ -40,7 +43,7 @@ static void units_are_formatted_ahead(void)
 		if (T_OK(twzdb_put(tx, t, et_key(i), et_val(i, 200), 0)))
 			break;
 	T_OK(twz_log_walk(db->log, on_record, cnt));
-	T_TRUE(cnt[1] > 300 && cnt[0] * 3 < cnt[1]);
+	T_TRUE(cnt[1] > 300 && cnt[1] < 450 && cnt[0] * 8 < cnt[1]);
 	printf("%" PRIu64 " units by %" PRIu64 " records ", cnt[1], cnt[0]);
 	T_OK(twzdb_commit(tx));
 	T_TRUE(et_clean(db));
