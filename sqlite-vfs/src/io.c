@@ -27,6 +27,8 @@ static int enter(struct twzvfs_file *f, bool *temporary)
 	*temporary = !f->txn && !f->immutable; /* else one for all reads */
 	if (f->txn)
 		return 0;
+	if (f->lock != SQLITE_LOCK_NONE && !f->immutable)
+		return TWZDB_E_IO; /* its snapshot was lost when it was to give up writing */
 	err = twzvfs__read(f);
 	if (!err)
 		err = twzvfs__pages_load(f);

@@ -206,6 +206,8 @@ int twzvfs__unlock(sqlite3_file *file, int level)
 		twzvfs__native_reset(f);
 		if (!err && changed)
 			err = twzvfs__pages_load(f);
+		if (err) /* what it read before cannot be had again: nothing is, until it unlocks */
+			twzvfs__end(f);
 	}
 	return twzvfs__rc(err, "unlock", f->path);
 }

@@ -460,11 +460,11 @@ int twzvfs__pages_truncate(struct twzvfs_file *f, uint64_t len)
 	twzvfs__map_forget(f);
 	if (!cnt)
 		memset(f->version, 0, sizeof(f->version));
+	f->dirty = true; /* whatever becomes of it */
+	f->prepared = false;
 	err = twzdb_del_range(f->txn, f->table, key_of(key, cnt + 1), to, NULL);
 	if (err)
 		return err;
-	f->dirty = true;
-	f->prepared = false;
 	f->hdr_dirty |= cnt != f->page_cnt;
 	f->page_cnt = cnt;
 	return 0;
