@@ -12,7 +12,8 @@
 #include <signal.h>
 #include <time.h>
 
-#define LATER_MS 50 /* a lazy commit waits so long at most before somebody begins to write it */
+#define LAZY_MS	 50  /* a lazy commit waits so long at most before somebody begins to write it */
+#define JOIN_MS	 300 /* whoever fills new memory in one go is not disturbed */
 #define LATER	 ((uint32_t)(HELP_LAZY | HELP_JOIN))
 #define REST_MAX 10000000L /* ns */
 #define NEW_TAIL                                                                                   \
@@ -42,7 +43,7 @@ static uint32_t next_job(struct twzdb__helper *h)
 			continue;
 		}
 		if (!due.tv_sec)
-			due = in_ms(LATER_MS);
+			due = in_ms(h->asked & HELP_JOIN ? JOIN_MS : LAZY_MS);
 		if (pthread_cond_timedwait(&h->cond, &h->mutex, &due) == ETIMEDOUT)
 			break;
 	}
