@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * test_engine_keep.c -- commits on page media that go on as readers, while others commit (D12); blocks of the log before their first lap
  *
- * The medium is held: a write to it, but of many bytes, waits until the test lets it go. So what others can do meanwhile is seen.
+ * The medium is held: a write to it waits until the test lets it go. So what others can do meanwhile is seen.
  */
 #include "../../engine/src/internal.h"
 #include "engine_t.h"
@@ -14,7 +14,6 @@
 
 #define THREADS 4
 #define ROUNDS	150
-#define FILL	(64 << 10) /* a write as long as that is no batch of this test */
 
 static struct twzdb *db;
 static struct twzdb_table table;
@@ -22,28 +21,36 @@ static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t cond = PTHREAD_COND_INITIALIZER;
 static bool hold, held;
 static int fail;	/* errno of the write that was held */
-static uint64_t filled; /* bytes of long writes, all of them zeros */
+static uint64_t filled; /* bytes of writes of whole pages of zeros: no batch is that */
 static bool fill_fails;
 
 ssize_t __real_pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags);
 ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags);
 
+static bool zeros(const struct iovec *iov, int cnt, uint64_t *len)
+{
+	*len = 0;
+	for (int i = 0; i < cnt; i++) {
+		const uint8_t *p = iov[i].iov_base;
+
+		if (iov[i].iov_len && (p[0] || memcmp(p, p + 1, iov[i].iov_len - 1)))
+			return false;
+		*len += iov[i].iov_len;
+	}
+	return *len && *len % TWZ_PAGE_SIZE == 0;
+}
+
 ssize_t __wrap_pwritev2(int fd, const struct iovec *iov, int cnt, off_t off, int flags)
 {
-	uint64_t len = 0;
+	uint64_t len;
 	int err;
 
-	for (int i = 0; i < cnt; i++)
-		len += iov[i].iov_len;
-	if (len >= FILL) {
-		const uint8_t *p = iov[0].iov_base;
-
-		T_TRUE(!p[0] && !memcmp(p, p + 1, iov[0].iov_len - 1));
+	if (zeros(iov, cnt, &len)) {
 		filled += len;
-	}
-	if (len >= FILL && fill_fails) {
-		errno = EIO;
-		return -1;
+		if (fill_fails) {
+			errno = EIO;
+			return -1;
+		}
 	}
 	pthread_mutex_lock(&mutex);
 	held |= hold;
@@ -333,7 +340,7 @@ static void the_log_is_filled_before_its_first_lap(void)
 		T_TRUE(first > 0);
 		T_TRUE(filled <= info.ring_len && filled >= info.ring_len / 4 * 3);
 	} else {
-		T_EQ(filled, 0);
+		T_TRUE(filled == first && filled < info.ring_len / 4);
 	}
 	T_TRUE(et_clean(db));
 	T_OK(twzdb_close(db));
