@@ -31,6 +31,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -128,6 +129,7 @@ static void start(int i)
 	child[i] = fork();
 	if (child[i])
 		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL); /* nobody kills it else, when the parent was killed */
 	rnd_seed(seed);
 	if (memory)
 		limit_memory(memory);

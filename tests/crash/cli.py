@@ -5,6 +5,7 @@
 usage: cli.py --twzcrash FILE --twzcampaign FILE
 """
 import argparse
+import os
 import subprocess
 import sys
 import tempfile
@@ -61,12 +62,13 @@ CAMPAIGN = (  # exit status, arguments, what it must say
 def campaign(exe, keep):
     wrong = []
     for status, args, said in CAMPAIGN:
-        p = subprocess.run([exe] + args + (["--dir", keep] if args == SHORT else []), cwd=keep, capture_output=True, text=True, timeout=120)
+        how = [exe] if exe.endswith("twzcampaign") else [exe, "campaign"]
+        p = subprocess.run(how + args + (["--dir", keep] if args == SHORT else []), cwd=keep, capture_output=True, text=True, timeout=120)
         out = p.stdout if status == 3 else p.stderr
         if p.returncode != status or said not in out:
-            wrong.append(f"twzcampaign {' '.join(args)}: exit status {p.returncode}, not {status}, with {said!r}: {(p.stderr + p.stdout)[-400:]}")
+            wrong.append(f"{os.path.basename(exe)} {' '.join(args)}: exit status {p.returncode}, not {status}, with {said!r}: {(p.stderr + p.stdout)[-400:]}")
         elif status == 2 and "campaign SEED" in p.stdout:
-            wrong.append(f"twzcampaign {' '.join(args)}: it ran something")
+            wrong.append(f"{os.path.basename(exe)} {' '.join(args)}: it ran something")
     return wrong
 
 
@@ -85,7 +87,7 @@ def main():
                     wrong.append(f"{' '.join(args)[:100]}: exit status {p.returncode}, not {status}, with {said!r}: {out[:300]}")
                 elif status and "reopenings" in p.stdout:
                     wrong.append(f"{' '.join(args)[:100]}: it ran something")
-        wrong += campaign(a.twzcampaign, keep)
+        wrong += campaign(a.twzcampaign, keep) + campaign(a.twzcrash, keep)
     print("\n".join("FAIL: " + w for w in wrong) or f"arguments: of twzcrash {len(WRONG)} wrong and {len(RIGHT)} right ones, of twzcampaign {len(CAMPAIGN)}")
     return bool(wrong)
 

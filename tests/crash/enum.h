@@ -62,6 +62,7 @@ struct crash_result {
 	uint64_t unseen;     /* bytes stored without a hook */
 	uint64_t killed, heirs, late,
 		next; /* processes: victims; heirs; of these beyond the first stores (kill.c); theirs */
+	uint64_t really; /* processes killed for real, in a turn of twzcampaign */
 	double seconds;
 	int second_failed; /* the failure came after a second crash: WHY is complete */
 	int failed;	   /* 1: an image failed; -1: the workload or the harness did */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * main.c -- twzcrash: crash the workloads on purpose
  */
+#include "campaign_run.h"
 #include "flushes.h"
 #include "mutate.h"
 
@@ -15,7 +16,9 @@ static const char usage[] =
 	"usage: twzcrash COMMAND\n"
 	"  list                        the workloads\n"
 	"  run [NAME...] [options]     crash them (NAME may be a prefix: core, tx, log, engine); none: all\n"
-	"  long [options]              the same again and again with other seeds and higher limits, until stopped\n"
+	"  long [options]              the same again and again with other seeds and higher limits, until stopped;\n"
+	"                              in each round a turn of campaign, too\n"
+	"  campaign [--kills N] [--seconds S] [--dir DIR] [--seed S] [--full MIB]   real processes on a real file, killed (twzcampaign)\n"
 	"  quick [options]             those marked quick, with a small limit\n"
 	"  mutants [NAME...] [options] take each call of flush, fence, sync, write and publish away in turn: somebody must notice\n"
 	"  thrice [NAME...] [--media M]  three crashes, one in the recovery from the other, at every point of each: small workloads\n"
@@ -396,6 +399,8 @@ int main(int argc, char **argv)
 
 	if (help_wanted(argc, argv))
 		return fputs(usage, stdout) < 0;
+	if (argc > 1 && !strcmp(argv[1], "campaign") && !crash_own_only)
+		return campaign_exec((const char *const *)argv + 1);
 	if (argc < 2)
 		return bad("no command", "");
 	rc = default_seed(&a.p.opt.seed);

@@ -202,6 +202,10 @@ crash("D7", "older-than-the-segment", "engine/src/lock.c",
       "__atomic_store_n(&sh->ts, db->root->ts, __ATOMIC_SEQ_CST);", "__atomic_store_n(&sh->ts, db->root->ts ? db->root->ts - 1 : 0, __ATOMIC_SEQ_CST);",
       "snapshots after a restart are older than what was committed before it: back pointers that dangle are followed", "run engine.changes --limit 500 --seed 1")
 
+crash("D7", "older-after-a-takeover", "engine/src/lock.c",
+      "if (!ld64_acq(&sh->ready) || db->root->ts > sh->ts)", "if (!ld64_acq(&sh->ready))",
+      "snapshots after a takeover are older than what it finished", "run engine.changes --media kill --limit 1000 --kill-max 1000 --seed 1")
+
 # --- D8: undo transactions ---
 
 crash("D8", "undo-not-fenced", "twz/src/txlog_ent.c",
@@ -235,6 +239,10 @@ unit("D10", "node-not-sound", "engine/src/apply.c",
 crash("D10", "record-of-any-length", "twz/src/log_ring.c",
       "return len && total <= room && total <= ring_len / 4;", "return len != 0;",
       "a record of the log may be as long as it says: what an earlier lap left is believed", "run log.hostile --media line --limit 3000 --seed 1")
+
+crash("D10", "entry-without-its-bytes", "twz/src/txlog_scan.c",
+      "return e->sum == twz__txent_sum(e, l->buf, l->sum);", "return 1;",
+      "an entry of the undo log counts without the checksum of its bytes: what was there before is believed", "run tx.commit --media line --limit 300 --seed 1")
 
 # --- D11: growth first ---
 
@@ -483,6 +491,9 @@ unit("D19", "place-of-the-held", "twz/src/log_group.c",
 crash("D20", "no-private-pages", "twz/src/store.c",
       "rc = twz__private_media(s->media, &image);\n\tif (rc)\n\t\treturn rc;\n\ts->media = image;", "(void)image;",
       "a read-only opening of an unclean store has no pages of its own", "run engine.commit core.object --limit 300 --seed 1")
+crash("D20", "not-rolled-back-for-a-reader", "twz/src/store.c",
+      "int rc = twz__rt(s)->sole ? twz__tx_recover(s, true) : twz__reap(s);", "int rc = s->read_only ? 0 : twz__rt(s)->sole ? twz__tx_recover(s, true) : twz__reap(s);",
+      "who only reads sees half of an undo transaction: it is not rolled back in the private pages", "run tx.commit --limit 300 --seed 1")
 unit("D20", "readers-not-waited-for", "twz/src/store.c",
      "if (!rc && rt->sole)\n\t\trc = twz__privates_wait(s->media);", "",
      "whoever opens to write alone does not wait for those who read the file", "readonly")

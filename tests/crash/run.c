@@ -6,6 +6,7 @@
  * has ended is written down, and those that are there already are not done again.
  */
 #include "run.h"
+#include "campaign_run.h"
 #include "progress.h"
 #include "resume.h"
 #include "thrice.h"
@@ -81,6 +82,24 @@ static void plan_one(struct jobs *j, const struct crash_workload *w,
 #define IMAGE_SECONDS 0.0005
 #define KILL_SECONDS  0.01
 #define DEATH_SECONDS 0.002
+#define REAL_SECONDS  0.1
+#define REAL_MIN      150 /* killed for real in one turn: with fewer not every kind of event happens */
+#define REAL_MAX      5000
+
+/* In each round of `long`, unless some workloads only are asked for: real processes, which need not much of the processor. */
+static void plan_campaigns(struct jobs *j, const struct crash_plan *p)
+{
+	struct crash_options opt = p->opt;
+	uint64_t kills = opt.limit / 4;
+
+	kills = kills < REAL_MIN ? REAL_MIN : kills < REAL_MAX ? kills : REAL_MAX;
+	if (crash_own_only || p->name_cnt || (p->media && !(p->media & CRASH_KILL)))
+		return;
+	for (int m = 0; m < 2; m++) {
+		opt.media = m ? SIM_MEDIA_PAGE : SIM_MEDIA_LINE;
+		plan_one(j, &campaign_job, &opt, campaign_run, kills, REAL_SECONDS);
+	}
+}
 
 /* The last workloads first: the engine's take longest, and should not be what all wait for. */
 static void plan(struct jobs *j, const struct crash_plan *p)
@@ -270,6 +289,7 @@ static void add(struct crash_sum *s, const struct crash_result *r)
 	s->heirs += r->heirs;
 	s->late += r->late;
 	s->next += r->next;
+	s->really += r->really;
 }
 
 /* What earlier invocations did of this round. */
@@ -306,6 +326,8 @@ static int plan_run(struct campaign *c)
 	j->res = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (j->res == MAP_FAILED)
 		abort();
+	if (c->round)
+		plan_campaigns(j, c->p);
 	plan(j, c->p);
 	recall(c, j);
 	run_jobs(c, j, c->p->jobs ? c->p->jobs : 1);
@@ -339,6 +361,9 @@ static void print(const struct crash_plan *p, const struct crash_sum *s, double 
 		printf("processes killed between two stores, with others that go on: %llu; their heirs: %llu, %llu of these beyond their first stores; the heirs of these: %llu\n",
 		       (unsigned long long)s->killed, (unsigned long long)s->heirs,
 		       (unsigned long long)s->late, (unsigned long long)s->next);
+	if (s->really)
+		printf("real processes killed beside others, in campaigns: %llu\n",
+		       (unsigned long long)s->really);
 	fflush(stdout);
 }
 

@@ -23,7 +23,7 @@ struct crash_plan {
 
 struct crash_sum {
 	uint64_t runs, failed, points, images, reopened;
-	uint64_t killed, heirs, late, next; /* processes (enum.h) */
+	uint64_t killed, heirs, late, next, really; /* processes (enum.h) */
 	double cpu;
 };
 
