@@ -90,6 +90,20 @@ foreach(t selftest legal)
 	add_test(NAME crash.${t} COMMAND test_crash_${t})
 	set_tests_properties(crash.${t} PROPERTIES LABELS "crash;quick" TIMEOUT 60)
 endforeach()
+target_sources(test_crash_selftest PRIVATE crash/progress.c)
+# The kinds of store, whose checks find something in stores that are right.
+add_executable(test_crash_kinds crash/test_kinds.c)
+target_link_libraries(test_crash_kinds PRIVATE crash_own crash_harness crash_twzdb)
+target_link_options(test_crash_kinds PRIVATE -Wl,--wrap=twz_check -Wl,--wrap=twzdb_check)
+set_target_properties(test_crash_kinds PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME crash.kinds COMMAND test_crash_kinds)
+set_tests_properties(crash.kinds PROPERTIES LABELS "crash;quick" TIMEOUT 60)
+# The same programs as a twzcrash of their own: what a failure says of each, and that the command it prints fails, too.
+add_library(toys_code ALIAS crash_toy)
+twz_crash_program(toys)
+set_target_properties(toys PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
+add_test(NAME crash.again COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/again.py --toys $<TARGET_FILE:toys>)
+set_tests_properties(crash.again PROPERTIES LABELS "crash;quick" TIMEOUT 120)
 
 # Asked wrongly it does nothing, and says so.
 add_test(NAME crash.cli COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/cli.py --twzcrash $<TARGET_FILE:twzcrash> --twzcampaign $<TARGET_FILE:twzcampaign>)

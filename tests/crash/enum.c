@@ -326,6 +326,17 @@ static void load_events(struct enumeration *e, const struct sim_log *log)
 	weigh_events(e);
 }
 
+/* What the log does not know of, no image would be made with. */
+static void no_holes(const struct sim_log *log, struct crash_result *res)
+{
+	if (res->failed || !log->unseen)
+		return;
+	res->failed = -1;
+	snprintf(res->why, sizeof(res->why),
+		 "%llu bytes of the image changed without a hook: see README.md, Holes",
+		 (unsigned long long)log->unseen);
+}
+
 void crash_enumerate(const struct crash_workload *w, const struct crash_record *rec,
 		     const struct crash_options *opt, struct crash_result *res)
 {
@@ -342,7 +353,7 @@ void crash_enumerate(const struct crash_workload *w, const struct crash_record *
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	load_events(&e, rec->log);
 	res->events += e.ev_cnt;
-	res->unseen += rec->log->unseen;
+	no_holes(rec->log, res);
 	e.l = legal_new(opt->media, rec->start, rec->start_len, &opt->mut);
 	e.s = stream_new(w, rec, opt, res);
 	legal_on_base(e.l, base_to_stream, e.s);
@@ -353,7 +364,7 @@ void crash_enumerate(const struct crash_workload *w, const struct crash_record *
 	stream_flush(e.s, true);
 	f = stream_failure(e.s);
 	stream_free(e.s);
-	if (f && !opt->quiet && !res->second_failed)
+	if (f && !opt->quiet && res->second_failed != SECOND_CRASH)
 		crash_explain(w, rec, opt, f, res);
 	if (f)
 		free(f->image);
@@ -381,12 +392,6 @@ int crash_run(const struct crash_workload *w, const struct crash_options *opt,
 		res->failed = -1;
 	else
 		crash_enumerate(w, &rec, opt, res);
-	if (!res->failed && res->unseen) {
-		res->failed = -1;
-		snprintf(res->why, sizeof(res->why),
-			 "%llu bytes of the image changed without a hook: see README.md, Holes",
-			 (unsigned long long)res->unseen);
-	}
 	crash_record_free(&rec);
 	if (opt->quiet)
 		return res->failed != 0;

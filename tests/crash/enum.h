@@ -53,18 +53,23 @@ struct crash_options {
 	struct thrice *thrice; /* every point of three crashes (thrice.h), or NULL */
 };
 
+enum crash_second {
+	SECOND_NONE,
+	SECOND_RECORD, /* while a recovery was recorded for a second crash, or of that recording as a whole */
+	SECOND_CRASH, /* after it: WHY is complete */
+};
+
 struct crash_result {
 	uint64_t events, points, points_all; /* points looked at, points there are */
 	uint64_t points_void;		     /* of these: before there is a name, or a state */
 	uint64_t images, distinct, reopened,
 		second;	     /* candidates; different ones; opened; of second crashes */
 	uint64_t exhaustive; /* points whose images were all enumerated */
-	uint64_t unseen;     /* bytes stored without a hook */
 	uint64_t killed, heirs, late,
 		next; /* processes: victims; heirs; of these beyond the first stores (kill.c); theirs */
 	uint64_t really; /* processes killed for real, in a turn of twzcampaign */
 	double seconds;
-	int second_failed; /* the failure came after a second crash: WHY is complete */
+	int second_failed; /* enum crash_second: where the failure was */
 	int failed;	   /* 1: an image failed; -1: the workload or the harness did */
 	char why[2048];
 };
@@ -121,6 +126,7 @@ enum crash_how {
 	CRASH_TWICE = 1, /* change something, open it once more: the same */
 	/* open it to be read only first: it must show the same, and not a byte of the file change */
 	CRASH_READ_FIRST = 2,
+	CRASH_COPIED = 4, /* in another file than it was made in: for who puts it there */
 };
 /* Open the image at C->path, check it, compare with the states FLOOR..TOP. 0, or -1 and C->why. */
 int crash_verify(struct crash *c, const struct crash_record *rec, uint32_t floor, uint32_t top,
@@ -132,8 +138,21 @@ int crash_write_image(const char *path, const uint8_t *bytes, uint64_t len);
 /* Kept images: FILE and FILE.states. */
 int crash_keep(const char *file, const uint8_t *image, uint64_t len,
 	       const struct crash_record *rec);
-int crash_repro(const struct crash_workload *w, const struct crash_options *opt, const char *file,
-		uint32_t floor, uint32_t top);
+struct crash_kept {
+	const char *file;
+	uint32_t floor, top;
+	const char *
+		how; /* plain, twice, read or copy: how it is to be opened; NULL: twice, and read first */
+	uint64_t random; /* of random numbers and clocks; 0: real ones */
+	uint32_t
+		crash; /* the Nth crash left it: record the recovery as for the next one, too; 0: do not */
+};
+/* Look at it again. 0: right, 1: wrong, 2: there is no such image. */
+int crash_repro(const struct crash_workload *w, const struct crash_options *opt,
+		const struct crash_kept *k);
+/* The command that does, behind "again: ". HOW: enum crash_how. */
+void crash_repro_command(const struct crash_workload *w, enum sim_media media,
+			 const struct crash_kept *k, unsigned int how, char *buf, size_t len);
 
 /* --- work directories in shared memory, one per process that needs one --- */
 const char *crash_dir(void);	    /* made on first use */

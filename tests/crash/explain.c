@@ -14,6 +14,8 @@
 #include <string.h>
 
 #define TRIES_MAX 600
+#define WHY_MAX                                                                                    \
+	1700 /* of a text that others put something before, and that must not lose its end */
 
 struct explain {
 	const struct crash_workload *w;
@@ -39,6 +41,8 @@ static void say(struct explain *x, const char *fmt, ...)
 	n = vsnprintf(x->out + x->len, x->cap - x->len, fmt, ap);
 	va_end(ap);
 	x->len += n > 0 ? (size_t)n : 0;
+	if (x->len >= x->cap)
+		x->len = x->cap - 1;
 }
 
 static void replay(struct explain *x)
@@ -67,8 +71,7 @@ static bool still_fails(struct explain *x)
 {
 	char why[256];
 
-	return stream_try(x->w, x->rec, x->opt, x->f->image, x->f->len, x->f->floor, x->f->top, why,
-			  sizeof(why)) == 1;
+	return stream_try(x->w, x->rec, x->opt, x->f, why, sizeof(why)) == 1;
 }
 
 /* Complete the units that do not matter. */
@@ -136,30 +139,47 @@ static void say_units(struct explain *x)
 		    "\n  none: it fails with every store up to there complete, as when only the process dies, so for no want of a flush or fence:\n  what arrived should not have been stored yet, or recovery should have taken it back");
 }
 
+/* The image fails: shrink it, and keep what is left. */
+static void say_image(struct explain *x, const char *file)
+{
+	if (!still_fails(x)) {
+		say(x, "; it does not fail every time");
+		return;
+	}
+	shrink(x);
+	crash_keep(file, x->f->image, x->f->len, x->rec);
+	say_units(x);
+}
+
 void crash_explain(const struct crash_workload *w, const struct crash_record *rec,
 		   const struct crash_options *opt, struct failure *f, struct crash_result *res)
 {
 	const char *media = opt->media == SIM_MEDIA_LINE ? "line" : "page";
-	struct explain x = {
-		.w = w, .rec = rec, .opt = opt, .f = f, .out = res->why, .cap = sizeof(res->why)};
-	char file[256];
+	bool record = res->second_failed == SECOND_RECORD;
+	struct explain x = {.w = w, .rec = rec, .opt = opt, .f = f, .out = res->why};
+	char file[256], command[700];
+	struct crash_kept k = {.file = file,
+			       .floor = f->floor,
+			       .top = f->top,
+			       .random = f->random,
+			       .crash = record ? opt->depth + 1 : 0};
 
-	x.len = strlen(res->why);
 	snprintf(file, sizeof(file), "%s/%s-%s-%llu-%u.img", opt->keep_dir ? opt->keep_dir : "/tmp",
 		 w->name, media, (unsigned long long)opt->seed, f->note.ev);
+	crash_repro_command(w, opt->media, &k, f->how, command, sizeof(command));
+	x.cap = WHY_MAX - strlen(command);
+	x.len = strlen(res->why);
+	x.len = x.len < x.cap ? x.len : x.cap - 1;
 	crash_keep(file, f->image, f->len, rec);
 	replay(&x);
 	say(&x, "\n  crash %s event %u: %s", f->note.inflight ? "during" : "after", f->note.ev,
 	    crash_where(x.at->pc[0]));
-	if (still_fails(&x)) {
-		shrink(&x);
-		crash_keep(file, f->image, f->len, rec);
-		say_units(&x);
-	} else {
-		say(&x, "; it does not fail every time");
-	}
-	say(&x, "\n  again: %s repro %s --media %s --image %s --floor %u --top %u",
-	    program_invocation_name, w->name, media, file, f->floor, f->top);
+	if (record)
+		say(&x,
+		    "; its image is right: what comes after its recovery, or is recorded of that, is not");
+	else
+		say_image(&x, file);
+	snprintf(x.out + x.len, sizeof(res->why) - x.len, "\n  again: %s", command);
 	legal_free(x.l);
 	free(x.ev);
 }

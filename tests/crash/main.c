@@ -27,7 +27,9 @@ static const char usage[] =
 	"  log NAME [options]          print the recorded events\n"
 	"  kill NAME --media M --first N [--heir N [--next N]]  one process death again: at its Nth store, its heir's, and the next one's\n"
 	"  death NAME --media M --first N [--restart 1]     one process death, then power failures\n"
-	"  repro NAME --image FILE --floor N --top N [--media M]   look at a kept image again\n"
+	"  repro NAME --image FILE --floor N --top N [--media M] [--how plain|twice|read|copy] [--random N] [--crash N]\n"
+	"                              look at a kept image again: opened once, twice, read only first, in another file; with these\n"
+	"                              random numbers; the Nth crash left it, and its recovery is recorded as for another crash\n"
 	"  --help                      this\n"
 	"Exit status: 0 all is well, 1 it is not, 2 it was asked wrongly (a name no workload has, not a number), or nothing was looked at.\n"
 	"options:\n"
@@ -42,7 +44,7 @@ static const char usage[] =
 	"  --require N                 fail unless N distinct images of stores of at most 1 MiB were looked at, 30 % of them\n"
 	"                              inside larger engine commits, 10 % left by a second crash, 10 % on page media\n"
 	"  --require-large N           fail unless N distinct images of a store of 1 GiB were\n"
-	"  --timeout S                 seconds an image may take (default 20)\n"
+	"  --timeout S                 seconds an image may take (default 20; 0: as long as it likes)\n"
 	"  --sample N, --pick S        so many mutants, of those with hints; which ones (default: by the clock)\n"
 	"  --only TEXT                 those mutants with TEXT in their name (caller, its caller, files, lines)\n"
 	"  --all 1                     in a program of one's own: the calls in libtwz and the engine, too, not only its sources'\n"
@@ -57,7 +59,7 @@ struct args {
 	struct crash_plan p;
 	const char *image;
 	struct mutant_options mutants;
-	uint32_t floor, top;
+	struct crash_kept kept;
 };
 
 static int bad(const char *what, const char *arg)
@@ -106,8 +108,11 @@ static const struct option options[] = {
 	OPTION("--learn", TEXT, mutants.learn),
 	OPTION("--equivalent", TEXT, mutants.equivalent),
 	OPTION("--image", TEXT, image),
-	OPTION("--floor", COUNT32, floor),
-	OPTION("--top", COUNT32, top),
+	OPTION("--floor", COUNT32, kept.floor),
+	OPTION("--top", COUNT32, kept.top),
+	OPTION("--how", TEXT, kept.how),
+	OPTION("--random", COUNT, kept.random),
+	OPTION("--crash", COUNT32, kept.crash),
 };
 
 /* All of TEXT is a number, and not more than MAX. */
@@ -379,8 +384,9 @@ static int command(struct args *a, const char *name)
 		return crash_kill(find(a), &a->p.opt, &res);
 	if (!strcmp(name, "death") && a->p.opt.kill_first && find(a))
 		return crash_death(find(a), &a->p.opt, &res);
+	a->kept.file = a->image;
 	if (!strcmp(name, "repro") && a->image && find(a))
-		return crash_repro(find(a), &a->p.opt, a->image, a->floor, a->top);
+		return crash_repro(find(a), &a->p.opt, &a->kept);
 	return bad("no such command, or something it needs is missing", name);
 }
 

@@ -19,11 +19,13 @@ static double now(void)
 
 void progress_begin(struct progress *p, double all, double before, uint64_t opened)
 {
-	*p = (struct progress){.on = isatty(STDERR_FILENO),
+	*p = (struct progress){.terminal = isatty(STDERR_FILENO),
 			       .started = now(),
 			       .all = all,
 			       .before = before,
 			       .opened = opened};
+	p->every = p->terminal ? 1 : 60;
+	p->next = p->terminal ? 0 : p->started + p->every;
 }
 
 static int time_text(double seconds, char *buf, unsigned int len)
@@ -50,19 +52,22 @@ void progress_text(const struct progress *p, double at, double done, uint64_t op
 		 took > 0 ? (double)(opened - p->opened) / took : 0, text);
 }
 
-void progress_show(const struct progress *p, double done, uint64_t opened, const char *what)
+void progress_show(struct progress *p, double done, uint64_t opened, const char *what)
 {
+	double at = now();
 	char text[120];
 
-	if (!p->on)
+	if (at < p->next)
 		return;
-	progress_text(p, now(), done, opened, text, sizeof(text));
-	fprintf(stderr, "%s%s\033[K\r", what, text);
+	if (!p->terminal)
+		p->next = at + p->every;
+	progress_text(p, at, done, opened, text, sizeof(text));
+	fprintf(stderr, p->terminal ? "%s%s\033[K\r" : "%s%s\n", what, text);
 	fflush(stderr);
 }
 
 void progress_clear(const struct progress *p)
 {
-	if (p->on)
+	if (p->terminal)
 		fputs("\033[K", stderr);
 }

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: MIT
- * progress.h -- one line on a terminal that says how far a run is
+ * progress.h -- how far a run is: one line on a terminal, a line a minute anywhere else
  */
 #ifndef CRASH_PROGRESS_H
 #define CRASH_PROGRESS_H
@@ -8,7 +8,9 @@
 #include <stdint.h>
 
 struct progress {
-	bool on; /* standard error is a terminal */
+	bool terminal; /* standard error is one */
+	double every;  /* seconds between two lines: 1 there, 60 in a file */
+	double next;   /* when the next is due */
 	double started;
 	double all;	 /* work there is, in seconds as guessed before */
 	double before;	 /* done by earlier runs */
@@ -17,9 +19,9 @@ struct progress {
 
 /* ALL seconds of work by guess, BEFORE of them done; OPENED images so far. */
 void progress_begin(struct progress *p, double all, double before, uint64_t opened);
-/* DONE seconds of that work are done (BEFORE included). Does nothing unless on a terminal. */
-void progress_show(const struct progress *p, double done, uint64_t opened, const char *what);
-/* Take the line away: something else is printed. */
+/* DONE seconds of that work are done (BEFORE included). In a file: nothing before it is due. */
+void progress_show(struct progress *p, double done, uint64_t opened, const char *what);
+/* Take the line away, on a terminal: something else is printed. */
 void progress_clear(const struct progress *p);
 /* Its text: so much of the work, images a second, time left. */
 void progress_text(const struct progress *p, double now, double done, uint64_t opened, char *buf,

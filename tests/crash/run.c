@@ -149,7 +149,7 @@ static void start(struct campaign *c, struct jobs *j, unsigned int i)
 	resume_leave(c->state);
 	crash_news_to(job->news);
 	setvbuf(stdout, NULL, _IOFBF, 1 << 16); /* a line in one piece */
-	if (j->progress.on && isatty(STDOUT_FILENO))
+	if (j->progress.terminal && isatty(STDOUT_FILENO))
 		fputs("\033[K", stdout);
 	job->fn(job->w, &job->opt, &j->res[i]);
 	fflush(stdout);
@@ -224,7 +224,7 @@ static double work_all(const struct jobs *j)
 	return sum;
 }
 
-static void show(const struct campaign *c, const struct jobs *j)
+static void show(const struct campaign *c, struct jobs *j)
 {
 	char what[40] = "";
 
@@ -238,14 +238,12 @@ static void tick(int sig)
 	(void)sig;
 }
 
-/* wait() ends with EINTR every second, so that the progress line can be written. */
-static void tick_every(const struct jobs *j, unsigned int seconds)
+/* wait() ends with EINTR so often, so that the progress line can be written. */
+static void tick_every(double seconds)
 {
 	struct sigaction sa = {.sa_handler = tick};
-	struct itimerval t = {{seconds, 0}, {seconds, 0}};
+	struct itimerval t = {{(time_t)seconds, 0}, {(time_t)seconds, 0}};
 
-	if (!j->progress.on)
-		return;
 	sigaction(SIGALRM, &sa, NULL);
 	setitimer(ITIMER_REAL, &t, NULL);
 }
@@ -257,7 +255,7 @@ static void run_jobs(struct campaign *c, struct jobs *j, unsigned int width)
 	pid_t pid;
 
 	progress_begin(&j->progress, work_all(j), work_done(j), c->p->opt.counts->opened);
-	tick_every(j, 1);
+	tick_every(j->progress.every);
 	while (busy || (next < j->cnt && !stopped)) {
 		if (busy < width && next < j->cnt && !stopped) {
 			if (!j->job[next].done) {
@@ -274,7 +272,7 @@ static void run_jobs(struct campaign *c, struct jobs *j, unsigned int width)
 		}
 		show(c, j);
 	}
-	tick_every(j, 0);
+	tick_every(0);
 	progress_clear(&j->progress);
 }
 

@@ -22,7 +22,6 @@
 
 #define BATCH_IMAGES 2048u
 #define BATCH_BYTES  ((uint64_t)48 << 20)
-#define WORKER_AGAIN 77 /* it ends: something is wrong with a second crash */
 
 enum rec_type {
 	REC_BASE,
@@ -41,7 +40,9 @@ struct srec {
 struct verdict {
 	uint32_t current; /* image being opened */
 	uint32_t failed;
-	uint32_t in_second; /* the failure was in a second crash; WHY holds all that is known */
+	uint32_t in_second; /* enum crash_second */
+	uint32_t how;	    /* of that image: enum crash_how */
+	uint64_t random;    /* fixed_start() */
 	uint64_t reopened, second;
 	char why[2048];
 };
@@ -59,6 +60,8 @@ struct stream {
 	uint64_t img_no; /* since the beginning */
 	struct verdict *v;
 	struct failure *failure;
+	const struct failure
+		*as; /* the one image is opened as this one was; NULL: by their numbers */
 };
 
 struct stream *stream_new(const struct crash_workload *w, const struct crash_record *rec,
@@ -245,6 +248,7 @@ static int second_crash(const struct walk *w, struct verdict *v, bool apart)
 	if (crash_record_recovery(s->w, &opt, &rec, w->img.floor, w->img.top, v->why,
 				  sizeof(v->why)))
 		return -1;
+	v->in_second = SECOND_CRASH;
 	if (opt.recovered)
 		opt.recovered(s->w, opt.media, rec.log);
 	else
@@ -255,6 +259,8 @@ static int second_crash(const struct walk *w, struct verdict *v, bool apart)
 	v->second += res.reopened;
 	if (!res.failed)
 		return 0;
+	if (res.failed < 0) /* no image was wrong, so none was told of */
+		v->in_second = SECOND_RECORD;
 	snprintf(v->why, sizeof(v->why), "second crash, while recovering or after it: %.1900s",
 		 res.why);
 	return -1;
@@ -283,12 +289,20 @@ int stream_here(bool apart)
 	return o->img < 0 || o->copy < 0 ? -1 : 0;
 }
 
-/* Open an image, or in one of many cases twice, read only first, or in another file than it was made in. */
-static int open_image(const struct walk *w, struct verdict *v, const struct opener *o, uint64_t no)
+/* Most images are opened once; some twice, read only first, or in another file than they were made in. */
+static unsigned int how_of(const struct stream *s, uint64_t no)
+{
+	if (s->as)
+		return s->as->how;
+	return (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 8 == 1 ? CRASH_READ_FIRST : 0) |
+	       (no % 8 == 3 && !s->w->pair ? CRASH_COPIED : 0);
+}
+
+static int open_image(const struct walk *w, struct verdict *v, const struct opener *o)
 {
 	const struct stream *s = w->s;
-	unsigned int how = (no % 16 == 0 ? CRASH_TWICE : 0) | (no % 8 == 1 ? CRASH_READ_FIRST : 0);
-	bool copied = no % 8 == 3 && !s->w->pair;
+	unsigned int how = v->how;
+	bool copied = how & CRASH_COPIED;
 	struct crash c = {.w = s->w,
 			  .media = s->opt->media,
 			  .path = copied ? crash_copy_path() : crash_image_path(),
@@ -315,6 +329,14 @@ static int open_image(const struct walk *w, struct verdict *v, const struct open
 	return rc;
 }
 
+/* This process ends: what is wrong is looked for once more, and told, by others. */
+static void again(const struct stream *s)
+{
+	if (s->opt->thrice)
+		memcpy(s->opt->thrice->why, s->v->why, sizeof(s->v->why));
+	_exit(WORKER_AGAIN);
+}
+
 static int try_image(const struct walk *w, struct verdict *v, const struct opener *o)
 {
 	const struct stream *s = w->s;
@@ -323,11 +345,17 @@ static int try_image(const struct walk *w, struct verdict *v, const struct opene
 	int rc;
 
 	alarm(s->opt->timeout);
-	fixed_start(mix(~s->opt->seed, no)); /* times lie on the medium, too */
+	v->in_second = SECOND_NONE; /* not that of an attempt before */
+	v->how = how_of(s, no);
+	v->random = s->as	     ? s->as->random
+		    : s->opt->thrice ? thrice_random(s->opt, w->out, w->img.off)
+				     : mix(~s->opt->seed, no);
+	fixed_start(v->random); /* times lie on the medium, too */
 	if (s->opt->thrice)
-		thrice_image(s->opt->thrice, s->opt, s->rec, w->out, w->img.off, w->img.floor,
-			     w->img.top);
-	rc = open_image(w, v, o, no);
+		thrice_image(s->opt->thrice, s->opt, s->rec,
+			     &(struct failure){w->out, w->img.off, w->img.floor, w->img.top,
+					       w->note, v->how, v->random});
+	rc = open_image(w, v, o);
 	if (rc)
 		return rc;
 	v->reopened++;
@@ -337,13 +365,15 @@ static int try_image(const struct walk *w, struct verdict *v, const struct opene
 	if (!every || s->w->once || s->w->huge || mix(s->opt->seed, no) % every)
 		return 0;
 	alarm(0);
-	v->in_second = 1;
+	v->in_second = SECOND_RECORD;
+	if (s->opt->thrice)
+		s->opt->thrice->recording = s->opt->depth + 1;
 	rc = second_crash(w, v, o->apart);
 	crash_dir_clear();
 	if (!rc)
-		v->in_second = 0;
+		v->in_second = SECOND_NONE;
 	else if (!o->apart)
-		_exit(WORKER_AGAIN);
+		again(s);
 	return rc;
 }
 
@@ -390,7 +420,8 @@ static void keep_failure(struct stream *s)
 	walk_start(&w, s, base, out);
 	for (uint32_t i = 0; i <= s->v->current; i++)
 		walk_next(&w);
-	*s->failure = (struct failure){w.out, w.img.off, w.img.floor, w.img.top, w.note};
+	*s->failure = (struct failure){w.out,  w.img.off, w.img.floor, w.img.top,
+				       w.note, s->v->how, s->v->random};
 	free(w.base);
 }
 
@@ -440,6 +471,7 @@ static void run_worker(struct stream *s)
 		status = fork_worker(s, s->v->current, true);
 		if (!status && !s->v->failed) {
 			s->v->failed = 1;
+			s->v->in_second = SECOND_RECORD;
 			snprintf(s->v->why, sizeof(s->v->why),
 				 "a second crash went wrong, but not when it was tried again");
 		}
@@ -461,30 +493,26 @@ static void run_here(struct stream *s)
 
 	walk_start(&w, s, s->base, image_buffer_new());
 	memset(s->v, 0, sizeof(*s->v));
-	if (follow(&w, &opener, 0)) {
-		if (s->opt->thrice)
-			memcpy(s->opt->thrice->why, s->v->why, sizeof(s->v->why));
-		_exit(WORKER_AGAIN);
-	}
+	if (follow(&w, &opener, 0))
+		again(s);
 	s->res->reopened += s->v->reopened;
 	s->res->second += s->v->second;
 	image_buffer_free(w.out, s->pages.end);
 }
 
 int stream_try(const struct crash_workload *w, const struct crash_record *rec,
-	       const struct crash_options *opt, const uint8_t *image, uint64_t len, uint32_t floor,
-	       uint32_t top, char *why, size_t why_len)
+	       const struct crash_options *opt, const struct failure *f, char *why, size_t why_len)
 {
 	struct crash_options o = *opt;
 	struct crash_result res = {0};
-	struct note n = {0};
 	struct stream *s;
 
 	o.second = 0;
 	s = stream_new(w, rec, &o, &res);
-	image_pages_scan(&s->pages, image, len);
-	image_pages_copy(&s->pages, s->base, image);
-	stream_image(s, len, floor, top, &n);
+	s->as = f;
+	image_pages_scan(&s->pages, f->image, f->len);
+	image_pages_copy(&s->pages, s->base, f->image);
+	stream_image(s, f->len, f->floor, f->top, &f->note);
 	stream_flush(s, true);
 	snprintf(why, why_len, "%s", res.why);
 	stream_free(s);

@@ -5,8 +5,6 @@
 
 #include "enum.h"
 
-const struct crash_workload *const crash_workloads[] = {NULL};
-
 #define IMG_LEN (4 * SIM_PAGE)
 
 /* A set of images. */
@@ -133,6 +131,25 @@ static void fence_alone_promises_nothing(void)
 	feed(s, EV_FENCE, 0, 0, 0);
 	T_EQ(count(s, LEGAL_NONE, NULL), 1);
 	T_EQ(s->base[0], 1);
+	set_free(s);
+}
+
+/* D13: the fence of who goes on does not cover them, nor stores past the cache. */
+static void a_death_takes_its_flushes_along(void)
+{
+	struct set *s = set_new(SIM_MEDIA_LINE);
+
+	feed(s, EV_STORE, 0, 8, 1);
+	feed(s, EV_FLUSH, 0, 64, 0);
+	feed(s, EV_NTSTORE, 64, 8, 2);
+	feed(s, EV_DEATH, 0, 0, 0);
+	feed(s, EV_FENCE, 0, 0, 0);
+	T_EQ(count(s, LEGAL_NONE, NULL), 2 * 2);
+	T_EQ(s->base[0] + s->base[64], 0);
+	feed(s, EV_FLUSH, 0, 128, 0);
+	feed(s, EV_FENCE, 0, 0, 0);
+	T_EQ(count(s, LEGAL_NONE, NULL), 1);
+	T_EQ(s->base[0] + s->base[64], 3);
 	set_free(s);
 }
 
@@ -294,6 +311,7 @@ int main(int argc, char **argv)
 		T_CASE(lines_are_independent_and_prefixes),
 		T_CASE(flush_alone_promises_nothing),
 		T_CASE(fence_alone_promises_nothing),
+		T_CASE(a_death_takes_its_flushes_along),
 		T_CASE(stores_tear_at_words),
 		T_CASE(stores_past_the_cache_have_no_order),
 		T_CASE(pages_are_moments_or_torn),

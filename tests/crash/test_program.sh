@@ -37,6 +37,19 @@ want 1 "^FAIL transfer.broken" program "$tmp/bank" run transfer.broken --limit 3
 sed -i 's/"mine", \.media/"changed", .media/' "$tmp/other/mine.c"
 want 0 "^changed " program "$tmp/other"
 
+# `dev crash --program FOLDER` means a folder beside whoever calls it, wherever dev itself lies: with what dev calls taken out.
+mkdir -p "$tmp/tree/tests/crash" "$tmp/bin" "$tmp/tree/build"
+cp "$here/../../dev" "$tmp/tree/dev"
+touch "$tmp/tree/build/build.ninja"
+printf '#!/bin/sh\nreadlink -f "$2"\n' >"$tmp/tree/tests/crash/program.sh"
+printf '#!/bin/sh\nexit 0\n' >"$tmp/bin/cmake"
+printf '#!/bin/sh\nfor p in "$@"; do echo "ii  $p"; done\n' >"$tmp/bin/dpkg-query"
+chmod +x "$tmp/tree/tests/crash/program.sh" "$tmp/bin/cmake" "$tmp/bin/dpkg-query"
+dev_from() { (cd "$1" && PATH="$tmp/bin:$PATH" "$tmp/tree/dev" crash --program "$2" run); }
+want 0 "^$(readlink -f "$tmp")/other\$" dev_from "$tmp" other
+want 0 "^$(readlink -f "$tmp")/bank\$" dev_from "$tmp/other" ../bank
+want 0 "^$(readlink -f "$tmp")/bank\$" dev_from / "$tmp/bank"
+
 # Its own calls are taken away, and nobody else's; unless it is asked for.
 want 0 "12 of 12 call sites tried; 12 caught" program "$tmp/bank" mutants transfer.receipt --seed 1
 want 0 "12 of 12 call sites tried; 12 caught" "$build/bin/transfer" mutants transfer.receipt --seed 1

@@ -3,6 +3,7 @@
  */
 #include "thrice.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -81,17 +82,24 @@ void thrice_add(struct thrice *t, uint32_t depth, const struct crash_result *res
 	t->recorded[depth]++;
 }
 
-void thrice_image(struct thrice *t, const struct crash_options *opt, const struct crash_record *rec,
-		  const uint8_t *image, uint64_t len, uint32_t floor, uint32_t top)
+uint64_t thrice_random(const struct crash_options *opt, const uint8_t *image, uint64_t len)
 {
-	fixed_start(XXH3_64bits_withSeed(image, len, opt->seed) >> 2);
+	return XXH3_64bits_withSeed(image, len, opt->seed) >> 2;
+}
+
+void thrice_image(struct thrice *t, const struct crash_options *opt, const struct crash_record *rec,
+		  const struct failure *f)
+{
 	t->opened[opt->depth]++;
+	t->recording = 0;
 	if (++t->no != t->stop_at)
 		return;
-	t->floor = floor;
-	t->top = top;
+	t->floor = f->floor;
+	t->top = f->top;
 	t->depth = opt->depth;
-	crash_keep(t->file, image, len, rec);
+	t->how = f->how;
+	t->random = f->random;
+	crash_keep(t->file, f->image, f->len, rec);
 	_exit(0);
 }
 
@@ -138,7 +146,9 @@ static void crash_all(const struct crash_workload *w, struct crash_options opt, 
 		_exit(1);
 	crash_enumerate(w, &rec, &opt, &res);
 	thrice_add(t, 0, &res);
-	_exit(0);
+	if (res.failed)
+		snprintf(t->why, sizeof(t->why), "%s", res.why);
+	_exit(res.failed != 0);
 }
 
 static int play(const struct crash_workload *w, const struct crash_options *opt, struct thrice *t)
@@ -154,13 +164,35 @@ static int play(const struct crash_workload *w, const struct crash_options *opt,
 	return status;
 }
 
+/* Who was ended could not say why. False: no image was wrong. */
+static bool ended(struct thrice *t, const struct crash_options *opt, int status)
+{
+	int sig = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+
+	if (sig == SIGPROF && opt->seconds)
+		snprintf(t->why, sizeof(t->why),
+			 "not finished after %u s of processor time (--seconds)", opt->seconds);
+	else if (sig)
+		snprintf(t->why, sizeof(t->why), "%s while %s",
+			 sig == SIGALRM ? "no end (timeout)" : strsignal(sig),
+			 !t->no		? "the workload was recorded"
+			 : t->recording ? "a recovery was recorded"
+					: "an image was opened");
+	else if (!t->why[0])
+		snprintf(t->why, sizeof(t->why), "its process ended with status %d",
+			 WEXITSTATUS(status));
+	return sig ? t->no && !(sig == SIGPROF && opt->seconds)
+		   : WEXITSTATUS(status) == WORKER_AGAIN;
+}
+
 /* The same once more, up to the image that was wrong. */
 static void report(const struct crash_workload *w, const struct crash_options *as, struct thrice *t,
 		   const char *media)
 {
 	struct crash_options once = *as, *opt = &once;
+	struct crash_kept k = {.file = t->file, .crash = t->recording};
 	uint64_t no = t->no;
-	char why[sizeof(t->why)];
+	char why[sizeof(t->why)], command[700];
 
 	once.seconds = 0;
 	memcpy(why, t->why, sizeof(why));
@@ -168,12 +200,16 @@ static void report(const struct crash_workload *w, const struct crash_options *a
 	t->stop_at = no;
 	snprintf(t->file, sizeof(t->file), "%s/%s-%s-%llu-thrice-%llu.img", opt->keep_dir, w->name,
 		 media, (unsigned long long)opt->seed, (unsigned long long)no);
-	if (!no || play(w, opt, t))
+	if (play(w, opt, t)) {
 		printf("  it did not come to that image again\n");
-	else
-		printf("  image %llu, left by crash %u: %s\n  again: twzcrash repro %s --media %s --image %s --floor %u --top %u\n",
-		       (unsigned long long)no, t->depth + 1, why, w->name, media, t->file, t->floor,
-		       t->top);
+		return;
+	}
+	k.floor = t->floor;
+	k.top = t->top;
+	k.random = t->random;
+	crash_repro_command(w, opt->media, &k, t->how, command, sizeof(command));
+	printf("  image %llu, left by crash %u: %s\n  again: %s\n", (unsigned long long)no,
+	       t->depth + 1, why, command);
 }
 
 static void print(const struct crash_workload *w, const char *media, const struct thrice *t,
@@ -204,12 +240,15 @@ int crash_thrice(const struct crash_workload *w, const struct crash_options *opt
 		mmap(NULL, sizeof(*t), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	double from = now();
 	char why[300] = "";
+	bool image = false;
 	int rc;
 
 	if (t == MAP_FAILED)
 		abort();
 	rc = play(w, opt, t);
-	if (!rc && left_out(t, why, sizeof(why)))
+	if (rc)
+		image = ended(t, opt, rc);
+	else if (left_out(t, why, sizeof(why)))
 		rc = 1;
 	if (!opt->quiet) {
 		print(w, media, t, now() - from);
@@ -218,7 +257,7 @@ int crash_thrice(const struct crash_workload *w, const struct crash_options *opt
 	if (rc && !opt->quiet)
 		printf("FAIL %s --media %s --seed %llu: %s%s\n", w->name, media,
 		       (unsigned long long)opt->seed, why, t->why);
-	if (rc && !why[0] && !opt->quiet)
+	if (image && !opt->quiet)
 		report(w, opt, t, media);
 	fflush(stdout);
 	munmap(t, sizeof(*t));

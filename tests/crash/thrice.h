@@ -22,10 +22,12 @@ struct thrice {
 	uint64_t met
 		[THRICE_DEPTH]; /* different images found at this depth, not met nearer to the beginning */
 	uint64_t opened[THRICE_DEPTH], recorded[THRICE_DEPTH];
-	uint64_t no;	  /* images opened so far */
-	uint64_t stop_at; /* the report: keep that one and end; 0: none */
+	uint64_t no;	    /* images opened so far */
+	uint64_t stop_at;   /* the report: keep that one and end; 0: none */
+	uint32_t recording; /* an image that the Nth crash left is being recorded; 0: opened */
 	char file[200];
-	uint32_t floor, top, depth; /* of that one */
+	uint32_t floor, top, depth, how; /* of that one: also, enum crash_how, and fixed_start() */
+	uint64_t random;
 	char why[2048];
 };
 
@@ -33,9 +35,12 @@ struct thrice {
 bool thrice_new_image(struct thrice *t, struct hash128 h, uint32_t depth);
 /* The points of one enumeration; T may be NULL in all of these. */
 void thrice_add(struct thrice *t, uint32_t depth, const struct crash_result *res);
+/* What recovery from an image has for random numbers and clocks: they depend on the image. */
+uint64_t thrice_random(const struct crash_options *opt, const uint8_t *image, uint64_t len);
 /* An image is going to be opened. */
+struct failure;
 void thrice_image(struct thrice *t, const struct crash_options *opt, const struct crash_record *rec,
-		  const uint8_t *image, uint64_t len, uint32_t floor, uint32_t top);
+		  const struct failure *f);
 void thrice_recorded(struct thrice *t, uint32_t depth);
 
 /* One workload, with a line of what was done, and a report when an image is wrong. Returns 0, or 1. */

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "backend.h"
 
@@ -312,3 +314,362 @@ const struct crash_workload toy_left = {
 	.kind = &left_kind,
 	.run = run_left,
 	.show = toy_show};
+
+/* --- wrong in one way only, which only one thing the harness does can show --- */
+
+#define TOY_KIND(id, text, media_bits, kind_of, run_fn)                                            \
+	const struct crash_workload toy_##id = {.name = "toy." #id,                                \
+						.what = text,                                      \
+						.media = media_bits,                               \
+						.kind = &kind_of,                                  \
+						.run = run_fn,                                     \
+						.show = toy_show}
+
+/* Told to be done before its commit word is durable: a crash after that shows state 0. */
+static int update_unsynced(struct crash *c)
+{
+	struct toy_image *t = img(c);
+
+	t->copy[1].value[0] = 1000;
+	t->copy[1].value[1] = ~(uint64_t)1000;
+	make_durable(c, t->copy[1].value, sizeof(t->copy[1].value), true, true);
+	t->seq[1].word = 1;
+	make_durable(c, &t->seq[1].word, 8, c->media == SIM_MEDIA_LINE, false);
+	return 0;
+}
+
+static int run_unsynced(struct crash *c)
+{
+	CRASH_OP(c, update_unsynced(c));
+	return 0;
+}
+
+TOY(unsynced, "BUG: one update, acknowledged before it is durable", CRASH_LINE | CRASH_PAGE,
+    run_unsynced, toy_show);
+
+/* The commit word is stored before the operation begins: nobody may see it then. */
+static int run_early(struct crash *c)
+{
+	img(c)->copy[1].value[0] = 1000;
+	img(c)->copy[1].value[1] = ~(uint64_t)1000;
+	make_durable(c, img(c)->copy[1].value, sizeof(img(c)->copy[1].value), true, true);
+	img(c)->seq[1].word = 1;
+	crash_begin(c);
+	make_durable(c, &img(c)->seq[1].word, 8, true, true);
+	return crash_done(c);
+}
+
+TOY(early, "BUG: what it does can be seen before it begins", CRASH_LINE | CRASH_PAGE, run_early,
+    toy_show);
+
+/* libc stores to the image, which no hook sees. */
+static int run_unhooked(struct crash *c)
+{
+	CRASH_OP(c, update(c, 1, BUG_NONE));
+	snprintf((char *)&img(c)->seq[0].pad[4], 8, "%d", (int)getpid());
+	CRASH_OP(c, update(c, 2, BUG_NONE));
+	return 0;
+}
+
+TOY(unhooked, "BUG: a store that the harness does not see", CRASH_LINE | CRASH_PAGE, run_unhooked,
+    toy_show);
+
+/* So does its recovery. */
+static int unhooked_open(struct crash *c)
+{
+	int rc = toy_open(c);
+
+	if (!rc && c->recovering)
+		snprintf((char *)&img(c)->seq[0].pad[4], 8, "%d", (int)getpid());
+	return rc;
+}
+
+static const struct crash_kind unhooked_kind = {unhooked_open, toy_check, toy_close};
+TOY_KIND(unhooked_recovery, "BUG: recovery stores what the harness does not see",
+	 CRASH_LINE | CRASH_PAGE, unhooked_kind, run_right);
+
+/* For longer than the harness waits, once in each process, and then it goes on. */
+static void hang(void)
+{
+	static pid_t in;
+
+	for (int i = 0; in != getpid() && i < 8; i++)
+		sleep(1);
+	in = getpid();
+}
+
+static int hang_open(struct crash *c)
+{
+	if (c->recovering)
+		hang();
+	return toy_open(c);
+}
+
+static const struct crash_kind hang_kind = {hang_open, toy_check, toy_close};
+TOY_KIND(hang, "BUG: recovery takes eight seconds", CRASH_LINE | CRASH_PAGE, hang_kind, run_right);
+
+/* The second recovery takes away what the first one left. */
+static int twice_open(struct crash *c)
+{
+	int rc = toy_open(c);
+
+	if (rc || !c->recovering || c->read_only)
+		return rc;
+	if (++img(c)->seq[0].pad[3] == 2)
+		img(c)->copy[current(img(c))].value[0]++;
+	return 0;
+}
+
+static const struct crash_kind twice_kind = {twice_open, toy_check, toy_close};
+TOY_KIND(twice, "BUG: wrong when it is opened once more", CRASH_LINE | CRASH_PAGE, twice_kind,
+	 run_right);
+
+static int never_probe(struct crash *c)
+{
+	return crash_why(c, "it cannot be written any more");
+}
+
+static const struct crash_kind stuck_kind = {toy_open, toy_check, toy_close, never_probe};
+TOY_KIND(stuck, "BUG: recovered, it cannot be written", CRASH_LINE | CRASH_PAGE, stuck_kind,
+	 run_right);
+
+static int never_close(struct crash *c)
+{
+	toy_close(c);
+	return crash_why(c, "it cannot be closed");
+}
+
+static const struct crash_kind unclosed_kind = {toy_open, toy_check, never_close};
+TOY_KIND(unclosed, "BUG: closing it fails", CRASH_LINE | CRASH_PAGE, unclosed_kind, run_right);
+
+static int reads_show(struct crash *c)
+{
+	if (c->read_only)
+		crash_say(c, "old ");
+	return toy_show(c);
+}
+
+static const struct crash_kind reads_kind = {toy_open, toy_check, toy_close, .reads = true};
+const struct crash_workload toy_reads = {
+	.name = "toy.reads",
+	.what = "BUG: opened to be read only it shows something else",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.kind = &reads_kind,
+	.run = run_right,
+	.show = reads_show};
+
+static int writes_open(struct crash *c)
+{
+	int rc = toy_open(c);
+
+	if (!rc && c->read_only)
+		img(c)->seq[0].pad[3]++;
+	return rc;
+}
+
+static const struct crash_kind writes_kind = {writes_open, toy_check, toy_close, .reads = true};
+TOY_KIND(writes, "BUG: opened to be read only it changes the file", CRASH_LINE | CRASH_PAGE,
+	 writes_kind, run_right);
+
+static int copied_check(struct crash *c)
+{
+	const char *name = strrchr(c->path, '/');
+
+	return name && !strcmp(name, "/copy") ? crash_why(c, "a copy is not recovered")
+					      : toy_check(c);
+}
+
+static const struct crash_kind copied_kind = {toy_open, copied_check, toy_close};
+TOY_KIND(copied, "BUG: wrong when it lies in another file than it was made in",
+	 CRASH_LINE | CRASH_PAGE, copied_kind, run_right);
+
+/* Operations after a recovery, in the recording that a second crash is made from. */
+static int again_fails(struct crash *c)
+{
+	return crash_why(c, "nothing can be done after a recovery");
+}
+
+static int again_hangs(struct crash *c)
+{
+	(void)c;
+	hang();
+	return 0;
+}
+
+static int recorded_open(struct crash *c)
+{
+	if (c->recovering && sim_recording())
+		abort();
+	return toy_open(c);
+}
+
+static const struct crash_kind recorded_kind = {recorded_open, toy_check, toy_close};
+TOY_KIND(recorded, "BUG: a recovery that ends by a signal, but only when it is recorded",
+	 CRASH_LINE | CRASH_PAGE, recorded_kind, run_right);
+
+const struct crash_workload toy_again = {.name = "toy.again",
+					 .what = "BUG: operations after a recovery fail",
+					 .media = CRASH_LINE | CRASH_PAGE,
+					 .kind = &toy_kind,
+					 .run = run_right,
+					 .again = again_fails,
+					 .show = toy_show};
+const struct crash_workload toy_again_hangs = {.name = "toy.again_hangs",
+					       .what = "BUG: operations after a recovery take long",
+					       .media = CRASH_LINE | CRASH_PAGE,
+					       .kind = &toy_kind,
+					       .run = run_right,
+					       .again = again_hangs,
+					       .show = toy_show};
+
+/* Each opening costs so much processor time that `thrice --seconds 1` does not get far. */
+static int slow_open(struct crash *c)
+{
+	clock_t until = clock() + CLOCKS_PER_SEC / 8;
+
+	while (c->recovering && clock() < until)
+		continue;
+	return toy_open(c);
+}
+
+static const struct crash_kind slow_kind = {slow_open, toy_check, toy_close};
+TOY_KIND(slow, "right, and slow", CRASH_LINE | CRASH_PAGE, slow_kind, run_right);
+
+/*
+ * Process death, then power failure: the commit word goes past the cache. Who takes over makes durable what it sees
+ * there, or only thinks so: its fence says nothing of what a dead process had on its way (D13).
+ */
+static int update_past_cache(struct crash *c)
+{
+	static const uint64_t one = 1;
+	struct toy_image *t = img(c);
+
+	t->copy[1].value[0] = 1000;
+	t->copy[1].value[1] = ~(uint64_t)1000;
+	make_durable(c, t->copy[1].value, sizeof(t->copy[1].value), true, true);
+	media(c)->ops->copy_nt(media(c), &t->seq[1].word, &one, sizeof(one));
+	media(c)->ops->fence(media(c));
+	return 0;
+}
+
+static int run_past_cache(struct crash *c)
+{
+	CRASH_OP(c, update_past_cache(c));
+	return 0;
+}
+
+static int flush_and_fence(struct crash *c)
+{
+	make_durable(c, &img(c)->seq[1].word, 8, true, true);
+	return 0;
+}
+
+static int only_fence(struct crash *c)
+{
+	make_durable(c, &img(c)->seq[1].word, 8, false, true);
+	return 0;
+}
+
+static const struct crash_kind heir_kind = {toy_open, toy_check, toy_close, flush_and_fence};
+static const struct crash_kind hasty_kind = {toy_open, toy_check, toy_close, only_fence};
+TOY_KIND(heir, "who takes over makes durable what it found", CRASH_LINE | CRASH_KILL, heir_kind,
+	 run_past_cache);
+TOY_KIND(hasty_heir, "BUG: who takes over fences what a dead process flushed",
+	 CRASH_LINE | CRASH_KILL, hasty_kind, run_past_cache);
+
+/* Lines that nobody looks at. */
+static uint64_t *line(struct crash *c, int i)
+{
+	return (uint64_t *)((uint8_t *)c->db + SIM_PAGE + i * SIM_LINE) + 2;
+}
+
+/* The new state shows for a long time before it is acknowledged: both are legal. */
+static int run_long(struct crash *c)
+{
+	crash_begin(c);
+	update(c, 1, BUG_NONE);
+	if (crash_step(c))
+		return -1;
+	for (int i = 0; i < 40; i++) {
+		*line(c, i) = 1;
+		make_durable(c, line(c, i), 8, true, true);
+	}
+	return crash_done(c);
+}
+
+static int show_old_or_new(struct crash *c, bool old)
+{
+	if (!old)
+		return toy_show(c);
+	crash_say(c, "seq 0 value 0 pair 0\n");
+	return 0;
+}
+
+static int reads_old_show(struct crash *c)
+{
+	return show_old_or_new(c, c->read_only);
+}
+
+static int count_open(struct crash *c)
+{
+	int rc = toy_open(c);
+
+	if (!rc && c->recovering && !c->read_only)
+		img(c)->seq[0].pad[3]++;
+	return rc;
+}
+
+static int then_old_show(struct crash *c)
+{
+	return show_old_or_new(c, img(c)->seq[0].pad[3] == 2);
+}
+
+static const struct crash_kind count_kind = {count_open, toy_check, toy_close};
+const struct crash_workload toy_reads_old = {
+	.name = "toy.reads_old",
+	.what = "BUG: read only it shows another state, of those that are legal",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.kind = &reads_kind,
+	.run = run_long,
+	.show = reads_old_show};
+const struct crash_workload toy_then_old = {
+	.name = "toy.then_old",
+	.what = "BUG: opened once more it shows another state, of those that are legal",
+	.media = CRASH_LINE | CRASH_PAGE,
+	.kind = &count_kind,
+	.run = run_long,
+	.show = then_old_show};
+
+/* Two operations that leave as many images; the second has something rare inside. */
+#define LINES 32
+
+static int store_lines(struct crash *c, uint64_t v)
+{
+	for (int i = 0; i < LINES; i++)
+		*line(c, i) = v;
+	make_durable(c, line(c, 0), LINES * SIM_LINE, true, true);
+	c->user[0] = (void *)(uintptr_t)v;
+	return 0;
+}
+
+static int run_inside(struct crash *c)
+{
+	CRASH_OP(c, store_lines(c, 1));
+	CRASH_OP(c, store_lines(c, 2));
+	return 0;
+}
+
+static uint64_t inside_twos(struct crash *c)
+{
+	return c->user[0] == (void *)2;
+}
+
+static const struct crash_kind inside_kind = {toy_open, toy_check, toy_close, NULL, inside_twos};
+TOY_KIND(inside, "two operations, one of them with something rare inside", CRASH_LINE, inside_kind,
+	 run_inside);
+
+const struct crash_workload *const crash_workloads[] = {
+	&toy_right,	  &toy_third,  &toy_unhooked, &toy_unhooked_recovery,
+	&toy_hang,	  &toy_twice,  &toy_stuck,    &toy_reads,
+	&toy_writes,	  &toy_copied, &toy_recorded, &toy_again,
+	&toy_again_hangs, &toy_slow,   NULL};

@@ -300,7 +300,12 @@ static int scan(struct crash_record *rec, char *why, size_t why_len)
 	rec->state = calloc(1, sizeof(*rec->state));
 	while ((ev = sim_log_next(rec->log, &pos))) {
 		if (ev->type == EV_FAIL) {
-			snprintf(why, why_len, "the workload failed: %s", (const char *)ev->data);
+			snprintf(
+				why, why_len, "%s failed: %s",
+				rec->states_known
+					? "recovery, recorded for a second crash, or what comes after it,"
+					: "the workload",
+				(const char *)ev->data);
 			return -1;
 		}
 		if (ev->type != EV_STATE)
@@ -413,7 +418,7 @@ static int record_recovery(const struct crash_workload *w, const struct crash_op
 /* The first states of REC->state, borrowed, and behind them those of the recording. */
 static int states_extend(struct crash_record *rec, char *why, size_t why_len)
 {
-	struct crash_record more = {.log = rec->log};
+	struct crash_record more = {.log = rec->log, .states_known = rec->states_known};
 	int rc = scan(&more, why, why_len);
 	char **all = calloc(rec->states_known + more.state_cnt + 1, sizeof(*all));
 
@@ -448,8 +453,14 @@ static int record_apart(const struct crash_workload *w, const struct crash_optio
 	waitpid(pid, &status, 0);
 	if (!status)
 		return 0;
-	snprintf(why, why_len, "recovery, recorded for a second crash, ended with signal %d",
-		 WTERMSIG(status));
+	if (WIFSIGNALED(status))
+		snprintf(why, why_len, "recovery, recorded for a second crash: %s",
+			 WTERMSIG(status) == SIGALRM ? "no end (timeout)"
+						     : strsignal(WTERMSIG(status)));
+	else
+		snprintf(why, why_len,
+			 "recovery, recorded for a second crash, ended with status %d",
+			 WEXITSTATUS(status));
 	return -1;
 }
 
