@@ -113,7 +113,7 @@ add_test(NAME crash.quick COMMAND twzcrash quick)
 set_tests_properties(crash.quick PROPERTIES LABELS "crash;quick" TIMEOUT 300)
 # All workloads, all media: a million different images; see README.md. It uses both processors. The same ones every time, so that there are always enough.
 # TIMEOUT is for a run that hangs, and counts by the clock: several times what it takes, since machines are shared. Too slow is what the label's budget says (budget.py).
-add_test(NAME crash.images COMMAND twzcrash run --seed 1 --limit 9500 --second 128 --jobs 2 --require 1000000 --require-large 1000 --keep ${CMAKE_BINARY_DIR})
+add_test(NAME crash.images COMMAND twzcrash run --seed 1 --limit 9000 --second 128 --jobs 2 --require 1000000 --require-large 1000 --keep ${CMAKE_BINARY_DIR})
 set_tests_properties(crash.images PROPERTIES LABELS crash TIMEOUT 1500 PROCESSORS 2 RUN_SERIAL TRUE)
 
 # Three crashes, each in the recovery from the one before, at every point of each: of the smallest workloads of each layer.
