@@ -188,8 +188,8 @@ static int zero_pages(int fd, uint64_t off, uint64_t end)
 		struct iovec iov = {(void *)(uintptr_t)zeros, TWZ_PAGE_SIZE - off % TWZ_PAGE_SIZE};
 		ssize_t n = write_some(fd, &iov, (off_t)off);
 
-		if (n < 0)
-			return errno;
+		if (n <= 0)
+			return n ? errno : EIO;
 		off += (uint64_t)n;
 	}
 	if (!sync_file_range(fd, (off_t)from, (off_t)(end - from), all))
