@@ -177,7 +177,7 @@ static inline uint64_t space_take_top(struct twzdb *db, unsigned cls, struct rec
 {
 	struct sh_class *c = &db->sh->cls[cls];
 	uint32_t cnt = c->stack_cnt, *e;
-	uint64_t p, off, link;
+	uint64_t p, off;
 	struct rec_pm *r;
 
 	if (unlikely(!cnt || cnt > TWZDB_STACK || !twzdb__grids[cls].end))
@@ -188,13 +188,13 @@ static inline uint64_t space_take_top(struct twzdb *db, unsigned cls, struct rec
 	if (unlikely(!r || p >> TWZ_PPTR_OFF_BITS < TWZDB_NO_DATA))
 		return 0;
 	e = &db->map[p >> TWZ_PPTR_OFF_BITS].units[off >> TWZDB_UNIT_SHIFT];
-	link = ld64(&r->link);
+	/* The table first: a unit that its class gave up may have no space any more, and a look would take some (give.c (3)). */
 	if (unlikely((*e & (TWZDB_UT_KNOWN | TWZDB_UT_LEAVES | 0x7f0000)) !=
 			     (TWZDB_UT_KNOWN | cls << 16) ||
 		     !grid_has(&twzdb__grids[cls], (uint32_t)(off & (TWZDB_UNIT_LEN - 1)) -
 							   (uint32_t)sizeof(struct unit_pm)) ||
-		     rec_is_live(r) || link > ld64(&db->sh->min) || entry_empty(*e) ||
-		     !TWZDB_UT_FREE(*e)))
+		     entry_empty(*e) || !TWZDB_UT_FREE(*e) || rec_is_live(r) ||
+		     ld64(&r->link) > ld64(&db->sh->min)))
 		return 0;
 	c->stack_cnt = cnt - 1;
 	st32(e, *e - 1);
