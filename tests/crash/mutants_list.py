@@ -33,7 +33,7 @@ crash("D1", "journal-generation-stays", "twz/core/journal.c",
       "if (!err && !c->read_only)\n\t\terr = twzc__super_raise(c);", "",
       "recovery does not raise the journal's generation", "run core.again --media page --limit 2000 --second 1 --seed 1")
 crash("D1", "log-no-checksum", "twz/src/log_io.c",
-      "head.sum != twz__log_rec_sum(it->rec, it->next.generation)) {", "0) {",
+      "head.sum != twz__log_rec_sum(it->rec, it->next.seal)) {", "0) {",
       "a record counts without its checksum", "run log.append --limit 1500 --seed 1")
 crash("D1", "log-any-place", "twz/src/log_ring.c",
       "if (rec->lsn != e->lsn)\n\t\treturn 2;\n\tif (e->check_prev && rec->prev != e->prev)\n\t\treturn 3;", "",
@@ -57,7 +57,7 @@ crash("D2", "row-not-carried", "engine/src/commit.c",
 # --- D3: the commit point ---
 
 crash("D3", "last-not-asked", "twz/src/log_recover.c",
-      "if (!l->user->whole || it->rec->desc & TWZ_LOG_DESC_BLOCK)\n\t\treturn 1;", "return 1;",
+      "if (!l->user->whole || it->rec->desc & (TWZ_LOG_DESC_BLOCK | TWZ_LOG_DESC_SECTOR))\n\t\treturn 1;", "return 1;",
       "the last record counts without a look at the blocks it names", "run engine.commit --media line --limit 2000 --seed 1")
 crash("D3", "no-fence", "twz/src/log_append.c", "twz__fence_lines(l->ring.store);", "",
       "acknowledged before the record's fence", "run log.append --media line --limit 1500 --seed 1")
@@ -303,7 +303,7 @@ unit("D11", "taken-not-durable", "twz/src/backend_file.c",
 # --- D12: staging ---
 
 crash("D12", "batch-not-written", "twz/src/log_group.c",
-      "int err = twz__log_write(&l->ring, twz__log_pos(&l->ring, b->from_lsn), l->bounce[i],\n\t\t\t\t b->to_lsn - b->from_lsn);",
+      "int err = twz__log_write(&l->ring, twz__log_pos(&l->ring, b->from_lsn), l->bounce[i],\n\t\t\t\t twz__log_batch_len(b));",
       "int err = 0;", "a batch counts as done that was not written", "run engine.commit engine.laps --media page --limit 500 --seed 1")
 unit("D12", "failed-batch-is-done", "twz/src/log_group.c",
      "err = twz__log_group_fail(l, \"writing the log\");\n\t\tseg_set(&b->state, BATCH_FAILED);",
@@ -454,7 +454,7 @@ unit("D18", "emptied-not-durable", "twz/src/backend_file.c",
      "if (ftruncate(m->fd, 0) || fsync(m->fd))", "if (ftruncate(m->fd, 0))",
      "a creation that was taken back is not durably gone", "file_sync")
 
-# --- D19: a block once a lap ---
+# --- D19: a sector once a lap ---
 
 crash("D19", "log-filled-over", "twz/src/log_ahead.c",
       "from = filled > from ? filled : from;", "from = filled;",
@@ -468,13 +468,31 @@ crash("D19", "ring-of-lines", "twz/src/log_io.c",
       "page media: pads, tails and records begin anywhere, as on cache-line media",
       "run log engine.laps --media page --limit 1500 --seed 1")
 
+crash("D19", "before-its-end", "twz/src/log_group.c",
+      "fresh = !is_quiet(st, head);", "fresh = !is_quiet(st, head);\n\t\thead -= !fresh && head % TWZ_LOG_BLOCK_LEN ? l->ring.unit : 0;",
+      "a batch begins in the sector where an acknowledged record ends", "run engine.lazy engine.commit --media page --limit 1500 --seed 1")
+crash("D19", "gap-not-seen", "twz/src/log_io.c",
+      "if (ret || !gap || gap % TWZ_LOG_SECTOR_LEN ||", "if (ret || gap || gap % TWZ_LOG_SECTOR_LEN ||",
+      "a restart finds nothing behind a gap", "run engine.batches engine.large --media page --limit 1500 --seed 1")
+unit("D19", "gap-not-said", "twz/src/log_ring.c",
+     "if (twz__likely(!gap))\n\t\treturn generation;", "if (gap < TWZ_LOG_BLOCK_LEN || id.w[0])\n\t\treturn generation;",
+     "a record behind a gap does not say so: behind a torn batch the next block's counts", "log_blocks", "a_gap_hides_no_torn_batch")
 crash("D19", "orphan-counts", "twz/src/log_group.c",
       "if (state == BATCH_FROZEN) {\n\t\t\t*i = k;\n\t\t\terr = adopt(l, k);", "if (state == BATCH_FROZEN) {\n\t\t\tseg_set(&st->batch[k].state, BATCH_DONE);",
       "a batch of the dead counts as durable, and nobody writes it again", "run engine.batches --media kill --limit 40000 --kill-max 40000 --seed 1")
 
+# When it may begin in the block of the one before.
+unit("D19", "beside-in-a-block", "twz/src/log_group.c",
+     "bool is = seg_get(&st->durable) == seg_get(&st->frozen);", "bool is = true;",
+     "a batch begins in the block of one that is on its way", "log_blocks", "two_on_their_way_share_no_block")
+unit("D19", "behind-the-stopped", "twz/src/log_group.c",
+     "is = !seg_get(&st->batch[i].held) || block_up(st->batch[i].to_lsn) <= lsn;", "is = true;",
+     "a batch begins in a block that somebody who is stopped will write when he goes on", "log_stopped",
+     "nothing_begins_where_the_stopped_may_write")
+
 # A batch that is written again, because its writer is stopped.
 unit("D19", "not-written-again", "twz/src/log_stuck.c",
-     "err = twz__log_write(&l->ring, twz__log_pos(&l->ring, copy.from_lsn), buf,\n\t\t\t     copy.to_lsn - copy.from_lsn);", "err = 0;",
+     "err = twz__log_write(&l->ring, twz__log_pos(&l->ring, copy.from_lsn), buf,\n\t\t\t     twz__log_batch_len(&copy));", "err = 0;",
      "the batch of a process that is stopped counts as done, and was not written", "log_stopped")
 unit("D19", "again-not-held", "twz/src/log_stuck.c",
      "seg_set(&b->held, 1); /* before a byte of it is written again */", "",

@@ -63,9 +63,17 @@ static uint64_t log_len(const uint8_t *p, uint64_t room)
 	return len <= room ? len : 0;
 }
 
-static uint64_t log_sum(const uint8_t *p, uint64_t len, uint64_t generation)
+static uint64_t log_sum(const uint8_t *p, uint64_t len, uint64_t seal)
 {
-	return XXH3_64bits(p + 8, len - 8) ^ generation * TWZ_LOG_GEN_MUL;
+	return XXH3_64bits(p + 8, len - 8) ^ seal * TWZ_LOG_GEN_MUL;
+}
+
+/* twz__log_seal() */
+static uint64_t log_seal(uint64_t id, uint64_t generation, uint64_t gap)
+{
+	return gap ? gap / TWZ_LOG_SECTOR_LEN << TWZ_LOG_GAP_SHIFT |
+			       ((generation ^ id) & (TWZ_LOG_GEN_MAX - 1))
+		   : generation;
 }
 
 static uint64_t seed_of(const uint8_t *image)
@@ -132,6 +140,8 @@ struct learner {
 	uint64_t len;
 	struct fix_item *items;
 	size_t cnt;
+	uint64_t
+		log; /* first word of the ID of the one whose header was found last; its records lie behind it */
 };
 
 static int try_item(struct learner *l, enum fix_kind kind, uint64_t off, uint64_t len, uint64_t aux)
@@ -149,6 +159,16 @@ static int try_item(struct learner *l, enum fix_kind kind, uint64_t off, uint64_
 	return 1;
 }
 
+/* Of any of the first generations, and behind any gap. */
+static void learn_log_record(struct learner *l, uint64_t off, uint64_t len)
+{
+	for (uint64_t g = 1; g < 6; g++)
+		for (uint64_t gap = 0; gap < TWZ_LOG_BLOCK_LEN; gap += TWZ_LOG_SECTOR_LEN)
+			if (try_item(l, FIX_LOGREC, off, len, log_seal(l->log, g, gap)) ||
+			    off % TWZ_LOG_BLOCK_LEN)
+				break;
+}
+
 static void learn_at(struct learner *l, uint64_t off)
 {
 	static const uint16_t cells[] = {16, 32, 64, 128, 256, 512, 1024, 4096};
@@ -157,13 +177,13 @@ static void learn_at(struct learner *l, uint64_t off)
 
 	if (off % 512 == 0) {
 		try_item(l, FIX_SUPER, off, 512, 0);
-		try_item(l, FIX_LOGHEAD, off, 512, 0);
+		if (try_item(l, FIX_LOGHEAD, off, 512, 0))
+			l->log = get64(p + 32);
 	}
 	if (off % PREP_AT == 0 && room >= PREP_HEAD && get64(p) && get64(p + 8) >= PREP_HEAD)
 		try_item(l, FIX_PREP, off, get64(p + 8) <= room ? get64(p + 8) : 0, 0);
 	if (off % 64 == 0 && room >= 64 && get64(p))
-		for (uint64_t g = 1; g < 6; g++)
-			try_item(l, FIX_LOGREC, off, log_len(p, room), g);
+		learn_log_record(l, off, log_len(p, room));
 	if (off % 16 == 0 && room >= 64 && get32(p + 32))
 		try_item(l, FIX_ROW, off, row_len(p, room), 0);
 	if (off % 32 == 0 && room >= 32 && get32(p + 28))
@@ -202,7 +222,7 @@ static void learn_copies(struct learner *l)
 
 size_t fix_learn(const uint8_t *image, size_t len, struct fix_item **items)
 {
-	struct learner l = {image, len, calloc(ITEMS_MAX, sizeof(**items)), 0};
+	struct learner l = {image, len, calloc(ITEMS_MAX, sizeof(**items)), 0, 0};
 
 	*items = l.items;
 	if (!l.items || len < 512)

@@ -21,7 +21,7 @@ enum fix_kind {
 
 struct fix_item {
 	uint64_t off, len; /* bytes in the image, checksum included */
-	uint64_t aux;	   /* LOGREC: its generation; COPY: number of an item */
+	uint64_t aux;	   /* LOGREC: its seal; COPY: number of an item */
 	enum fix_kind kind;
 	int follows; /* LOGREC: index of the record before it in the chain, or -1 */
 };

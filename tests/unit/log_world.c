@@ -88,8 +88,12 @@ int open_log(const char *path, const void *backend, twz_oid id, struct twz_store
 /* One record, submitted under the writer lock; *NR: its number. */
 int submit_one(struct twz_log *l, uint64_t *number, uint64_t *nr)
 {
+	return submit_len(l, 0, number, nr);
+}
+
+int submit_len(struct twz_log *l, size_t len, uint64_t *number, uint64_t *nr)
+{
 	uint64_t applied;
-	size_t len;
 	void *at;
 	int err = pthread_mutex_lock(&world->writer);
 
@@ -99,7 +103,8 @@ int submit_one(struct twz_log *l, uint64_t *number, uint64_t *nr)
 	}
 	twz_log_pending(l, &applied, number);
 	*number += world->base;
-	len = MIN_BODY + (size_t)(*number * 2654435761u % LEN_MAX);
+	if (!len)
+		len = MIN_BODY + (size_t)(*number * 2654435761u % LEN_MAX);
 	at = err ? NULL : twz_log_stage(l, len);
 	if (at) {
 		body_make(at, *number, len);

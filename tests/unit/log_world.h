@@ -33,6 +33,8 @@ int open_log(const char *path, const void *backend, twz_oid id, struct twz_store
 	     struct twz_log **l);
 /* One record, submitted under the writer lock; *NR: its number. */
 int submit_one(struct twz_log *l, uint64_t *number, uint64_t *nr);
+/* Of LEN bytes; 0: as many as the number says. */
+int submit_len(struct twz_log *l, size_t len, uint64_t *number, uint64_t *nr);
 /* Everything a worker was told is there. */
 void check_acked(void);
 /* The log as a restart finds it: what was applied is what it says, from the tail on. */

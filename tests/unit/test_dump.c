@@ -130,7 +130,7 @@ static void every_structure_is_shown(void)
 		" state end sum ",
 		"\n  txlog magic 474f4c5844555754 version 0 compat 0 ro_compat 0 incompat 0 kind head id ",
 		"\n    retired generation ",
-		"\n  log magic 474f4c525f5a5754 version 0 compat 0 ro_compat 0 incompat 0 ring 65536 id ",
+		"\n  log magic 474f4c525f5a5754 version 0 compat 0 ro_compat 0 incompat 0x1 ring 65536 id ",
 		" kind data len 100 total ",
 		" kind spill len 64 total ",
 		"\n      body object ",

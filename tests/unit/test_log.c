@@ -66,7 +66,7 @@ static void rules_of_validity_hold_one_by_one(void)
 {
 	struct twz__log_expect e = {.ring_len = 64 * KIB,
 				    .lsn = 128 * KIB + 640,
-				    .generation = 7,
+				    .seal = 7,
 				    .prev = 99,
 				    .check_prev = true};
 	struct log_rec_pm ok = {0, e.lsn, 99, DESC(TWZ_LOG_REC_DATA, 100)};
@@ -86,8 +86,10 @@ static void rules_of_validity_hold_one_by_one(void)
 	BAD(1, desc, DESC(TWZ_LOG_REC_PAD, 100));
 	BAD(0, desc, DESC(TWZ_LOG_REC_PAD, 0));
 	BAD(1, desc, DESC(TWZ_LOG_REC_PAD, TWZ_LOG_DESC_BLOCK));
-	BAD(1, desc, ok.desc | TWZ_LOG_DESC_ZERO);
+	BAD(1, desc, DESC(TWZ_LOG_REC_PAD, TWZ_LOG_DESC_SECTOR));
+	BAD(0, desc, ok.desc | TWZ_LOG_DESC_SECTOR);
 	BAD(0, desc, ok.desc | TWZ_LOG_DESC_BLOCK);
+	BAD(1, desc, ok.desc | TWZ_LOG_DESC_BLOCK | TWZ_LOG_DESC_SECTOR);
 	BAD(1, desc, DESC(TWZ_LOG_REC_DATA, 0));
 	BAD(0, desc, DESC(TWZ_LOG_REC_DATA, 16 * KIB - HDR));
 	BAD(1, desc, DESC(TWZ_LOG_REC_DATA, 16 * KIB - HDR + 1));

@@ -197,7 +197,7 @@ static void unknown_features_are_refused(void)
 		T_ERR(twz_log_open(e.s, e.id, &e.user, &l, &restart), code);                       \
 	} while (0)
 	REFUSED(version, 77, TWZ_E_VERSION);
-	REFUSED(incompat, 1, TWZ_E_FEATURE);
+	REFUSED(incompat, 2, TWZ_E_FEATURE);
 	REFUSED(ro_compat, 1, TWZ_E_FEATURE);
 	REFUSED(ring_len, 16 * KIB + 64, TWZ_E_CORRUPT);
 	REFUSED(ring_len, 1024 * KIB, TWZ_E_CORRUPT);

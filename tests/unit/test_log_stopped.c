@@ -199,6 +199,40 @@ static void who_writes_again_is_stopped_too(void)
 	unlink(e.path);
 }
 
+/*
+ * Who is stopped has a block of his own, and writes all of it when he goes on: so nobody begins a batch there behind his, though that is
+ * long durable.
+ */
+static void nothing_begins_where_the_stopped_may_write(void)
+{
+	struct twz_store *s;
+	struct env e;
+	pid_t pid;
+
+	if (!log_new(&e, 64 * KIB) || T_OK(open_log(e.path, NULL, e.id, &s, &the_log)))
+		return;
+	T_OK(commit_some(the_log, 2));
+	T_OK(twz_log_recover(the_log, false)); /* behind it everybody begins in a fresh block */
+	fflush(NULL);
+	pid = fork();
+	if (!pid)
+		_exit(stopped_leader(&e, true));
+	stopped_wait(pid);
+	T_OK(twz_log_drain(the_log)); /* the other's, in the first block */
+	T_EQ(world->next, 3);
+	T_OK(commit_some(the_log, 3));
+	check_ring(the_log);
+	stopped_goes_on(pid); /* and writes it */
+	check_ring(the_log);
+	T_EQ(world->next, 6);
+	T_OK(commit_some(the_log, 3));
+	check_ring(the_log);
+	twz_log_close(the_log);
+	T_OK(twz_store_close(s));
+	check_restart(e.path, e.id);
+	unlink(e.path);
+}
+
 /* --- the device does not answer --- */
 
 static atomic_bool answers;
@@ -284,6 +318,7 @@ int main(int argc, char **argv)
 		T_CASE(others_write_for_who_is_stopped_and_goes_on),
 		T_CASE(others_write_for_who_is_stopped_and_killed),
 		T_CASE(who_writes_again_is_stopped_too),
+		T_CASE(nothing_begins_where_the_stopped_may_write),
 		T_CASE(a_device_that_does_not_answer),
 		T_END,
 	};

@@ -12,18 +12,22 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define TWZ_LOG_MAGIC	   UINT64_C(0x474f4c525f5a5754) /* "TWZ_RLOG" */
-#define TWZ_LOG_VERSION	   0u
-#define TWZ_LOG_COMPAT	   0u /* feature bits known here: any other compat bit is ignored */
-#define TWZ_LOG_RO_COMPAT  0u /* any other: refused (a log opened only to read is of no use) */
-#define TWZ_LOG_INCOMPAT   0u /* any other: refused */
+#define TWZ_LOG_MAGIC	  UINT64_C(0x474f4c525f5a5754) /* "TWZ_RLOG" */
+#define TWZ_LOG_VERSION	  0u
+#define TWZ_LOG_COMPAT	  0u /* feature bits known here: any other compat bit is ignored */
+#define TWZ_LOG_RO_COMPAT 0u /* any other: refused (a log opened only to read is of no use) */
+#define TWZ_LOG_INCOMPAT  TWZ_LOG_INCOMPAT_SECTORS /* any other: refused */
+#define TWZ_LOG_INCOMPAT_SECTORS                                                                   \
+	1u /* a batch ends at a sector, and may begin behind a gap; without it: at a block */
 #define TWZ_LOG_HEADER_LEN 4096u
 #define TWZ_LOG_SECTOR_LEN 512u	       /* a sector is the unit that page media may tear */
 #define TWZ_LOG_KIND	   0x474f4c54u /* object kind "TLOG" */
 #define TWZ_LOG_BODY_KIND  0x59444f42u /* object kind "BODY": see log_spill_pm */
 #define TWZ_LOG_REC_ALIGN  64u	       /* every record starts and ends at a multiple: whole lines */
-#define TWZ_LOG_BLOCK_LEN  4096u       /* page media: every write starts in a fresh block (D19) */
+#define TWZ_LOG_BLOCK_LEN  4096u /* page media: two writes on their way share no block (D19) */
 #define TWZ_LOG_LSN_MAX	   (UINT64_C(1) << 62)
+#define TWZ_LOG_GEN_MAX	   (UINT64_C(1) << TWZ_LOG_GAP_SHIFT)
+#define TWZ_LOG_GAP_SHIFT  61
 
 /* Kinds of record, two bits. Values are never reused. */
 enum twz_log_rec_kind {
@@ -106,19 +110,22 @@ static_assert(offsetof(struct log_page_pm, zero) == 1536, "format");
 /*
  * A record: this header, its body, zeros up to the next record. It lies at LSN mod ring length and
  * never crosses the end of the ring. Its end is that of header and body, rounded up to an LSN that is a
- * multiple of 64, or of 4096 if desc says so; a pad reaches to the end of the ring. The next record begins
- * there. On page media records that are written together follow each other at multiples of 64, and the last of
- * them ends its block. A record is valid if and only if (D1)
- *  (1) desc is in range: a known kind, bit 31 clear; a pad has no body and bit 30 clear; any other
+ * multiple of 64, or of 512 or 4096 if desc says so; a pad reaches to the end of the ring. The next record begins
+ * there; or, if the end is one of a sector inside a block, and none is valid there, at the beginning of the next block, behind a
+ * *gap* (D19). On page media records that are written together follow each other at multiples of 64, and the last of
+ * them ends its sector, or its block. A record is valid if and only if (D1)
+ *  (1) desc is in range: a known kind, bits 30 and 31 not both set; a pad has no body and neither of them; any other
  *      has a body, ends inside the ring and takes at most a quarter of it; a SPILL's body is a
  *      struct log_spill_pm;
  *  (2) lsn is the position it was expected at;
  *  (3) prev is what the sum of the record before it ends in (not asked of the first record looked
  *      at: its predecessor may be overwritten);
- *  (4) sum = XXH3-64 of bytes 8 .. 23 and the body, xor generation times TWZ_LOG_GEN_MUL, for the
- *      generation in the header page. So a record of another generation never holds, whatever else
- *      it says. Zeros behind the body are not covered.
- * Nothing after the first invalid record counts. Rounding to 64 bytes or to 4096 depends on the
+ *  (4) sum = XXH3-64 of bytes 8 .. 23 and the body, xor seal times TWZ_LOG_GEN_MUL. The seal is the
+ *      generation in the header page, which is below TWZ_LOG_GEN_MAX; behind a gap it is that xor the first word of
+ *      the log's ID, and the gap's sectors (1 .. 7) are in its upper three bits. So a record of another generation never holds, nor
+ *      one behind another gap, whatever else it says; and nobody who does not know the log's ID writes bytes that may be taken for a record
+ *      behind a gap. Zeros behind the body are not covered.
+ * Nothing after the first invalid record counts. Rounding to 64 bytes, 512 or 4096 depends on the
  * medium the record was written to, not on the one it is read from: an image copied between media
  * opens unchanged. The header is short because a small record should take one line: 40 bytes of
  * body beside it.
@@ -128,7 +135,7 @@ static_assert(offsetof(struct log_page_pm, zero) == 1536, "format");
  *        8     8  LSN of this record
  *       16     4  prev: lower 32 bits of the sum of the record before (pads count as records)
  *       20     4  desc: bits 0 .. 27 bytes of body; 28, 29 enum twz_log_rec_kind; 30: its end is rounded
- *                 up to 4096; 31: zero
+ *                 up to 4096; 31: up to 512 (only with TWZ_LOG_INCOMPAT_SECTORS)
  */
 struct log_rec_pm {
 	uint64_t sum;
@@ -137,11 +144,11 @@ struct log_rec_pm {
 	uint32_t desc;
 };
 
-#define TWZ_LOG_GEN_MUL	   UINT64_C(0x9e3779b97f4a7c15) /* odd, so no two generations are alike */
-#define TWZ_LOG_DESC_LEN   0x0fffffffu
-#define TWZ_LOG_DESC_KIND  28
-#define TWZ_LOG_DESC_BLOCK 0x40000000u
-#define TWZ_LOG_DESC_ZERO  0x80000000u
+#define TWZ_LOG_GEN_MUL	    UINT64_C(0x9e3779b97f4a7c15) /* odd, so no two generations are alike */
+#define TWZ_LOG_DESC_LEN    0x0fffffffu
+#define TWZ_LOG_DESC_KIND   28
+#define TWZ_LOG_DESC_BLOCK  0x40000000u
+#define TWZ_LOG_DESC_SECTOR 0x80000000u
 
 static_assert(sizeof(struct log_rec_pm) == 24, "format");
 static_assert(sizeof(struct log_rec_pm) <= TWZ_LOG_REC_ALIGN,

@@ -126,6 +126,7 @@ static int header_write(struct twz__log_ring *r, uint64_t ring_len)
 	memset(page, 0, sizeof(*page));
 	page->head.magic = TWZ_LOG_MAGIC;
 	page->head.version = TWZ_LOG_VERSION;
+	page->head.incompat = TWZ_LOG_INCOMPAT_SECTORS;
 	page->head.ring_len = ring_len;
 	page->head.id[0] = r->id.w[0];
 	page->head.id[1] = r->id.w[1];

@@ -253,7 +253,7 @@ static inline bool plan_plain(struct twz_log *l, uint64_t len, struct spot *sp)
 	const struct twz__log_seg *seg = l->seg;
 	uint64_t total = twz__log_align(sizeof(struct log_rec_pm) + len, l->align);
 
-	sp->lsn = seg->head;
+	sp->lsn = twz__log_align(seg->head, l->align); /* page media: a fresh block (D19) */
 	sp->total = total;
 	return total <= l->plain_max && total <= l->ring.ring_len - ring_off(l, sp->lsn) &&
 	       sp->lsn + total - seg_get(&seg->tail) <= l->due_len;
@@ -262,9 +262,10 @@ static inline bool plan_plain(struct twz_log *l, uint64_t len, struct spot *sp)
 static struct twz__log_plan plan(struct twz_log *l, uint64_t len)
 {
 	const struct twz__log_seg *seg = l->seg;
-	struct twz__log_where w = {l->ring.ring_len, l->align,
-				   l->due_len,	     seg_get(&seg->tail),
-				   seg->head,	     l->ring.ring_len - ring_off(l, seg->head)};
+	uint64_t head = twz__log_align(seg->head, l->align);
+	struct twz__log_where w = {
+		l->ring.ring_len,    l->align, l->due_len,
+		seg_get(&seg->tail), head,     l->ring.ring_len - ring_off(l, head)};
 
 	return twz__log_plan(&w, len);
 }
@@ -295,15 +296,17 @@ static inline void rec_finish(struct twz_log *l, struct log_rec_pm *rec, uint32_
 			      uint64_t lsn, uint64_t len)
 {
 	uint32_t desc = (uint32_t)len | kind << TWZ_LOG_DESC_KIND;
-	uint64_t word;
+	uint64_t seal = l->seg->generation, word;
 
-	if (!l->ring.map && kind != TWZ_LOG_REC_PAD)
-		desc |= TWZ_LOG_DESC_BLOCK;
+	if (!l->ring.map) {
+		seal = twz__log_seal(l->ring.id, seal, lsn - l->seg->head);
+		desc |= kind != TWZ_LOG_REC_PAD ? TWZ_LOG_DESC_BLOCK : 0;
+	}
 	/* prev and desc by one store, for they are read as one word next (twz__copy_lines). */
 	word = (uint32_t)l->seg->last_sum | (uint64_t)desc << 32;
 	memcpy(&rec->prev, &word, sizeof(word));
 	rec->lsn = lsn;
-	rec->sum = twz__log_rec_sum(rec, l->seg->generation);
+	rec->sum = twz__log_rec_sum(rec, seal);
 }
 
 /*
@@ -313,7 +316,7 @@ static inline void rec_finish(struct twz_log *l, struct log_rec_pm *rec, uint32_
 static int append_pad(struct twz_log *l, uint64_t len)
 {
 	struct log_rec_pm *rec = (void *)l->block;
-	uint64_t lsn = l->seg->head;
+	uint64_t lsn = twz__log_align(l->seg->head, l->align);
 
 	memset(l->block, 0, l->align);
 	rec_finish(l, rec, TWZ_LOG_REC_PAD, lsn, 0);
@@ -326,7 +329,8 @@ static int append_pad(struct twz_log *l, uint64_t len)
 
 int twz__log_pad(struct twz_log *l)
 {
-	return append_pad(l, l->ring.ring_len - ring_off(l, l->seg->head));
+	return append_pad(l,
+			  l->ring.ring_len - ring_off(l, twz__log_align(l->seg->head, l->align)));
 }
 
 /* LEN bytes of body stand behind REC, which has room up to SP.total. */

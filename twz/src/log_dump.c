@@ -52,6 +52,9 @@ static int show_records(struct twz__log_ring *r, FILE *f, uint64_t generation, u
 
 	twz__log_iter_init(&it, r, generation, tail, tail + r->ring_len);
 	while ((ret = twz__log_iter_next(&it)) > 0) {
+		if (it.gap)
+			fprintf(f, "    gap lsn %" PRIu64 " total %" PRIu64 "\n", expected, it.gap);
+		expected += it.gap;
 		if (it.lsn != expected)
 			fprintf(f, "    record lsn %" PRIu64 " kind pad total %" PRIu64 "\n",
 				expected, it.lsn - expected);

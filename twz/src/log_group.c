@@ -13,9 +13,11 @@
  * each is moved by the holder of the mutex under its arrow, by one release store. All mutexes are
  * robust, and whoever finds one orphaned goes on from these counts:
  *
- *  - A batch starts in a fresh block and is frozen before its write starts: what is in it is decided
- *    by its entries and the checksum before it, and those do not change. So a successor writes exactly
- *    the same bytes again, whether they have arrived already or not (D19).
+ *  - A batch is frozen before its write starts: what is in it is decided by its entries and the checksum
+ *    before it, and those do not change. So a successor writes exactly the same bytes again, whether they
+ *    have arrived already or not (D19).
+ *  - It begins in a sector of its own: the next one behind the batch before, when nobody writes to that block any more; else in a
+ *    fresh block, and its first record says that it stands behind a gap (D19).
  *  - Some batches may be on their way at the same time, each written by the thread that holds its
  *    mutex, synchronously. They count as durable in log order: a batch whose predecessor is torn would
  *    not be found by a restart, for the chain of checksums ends there (D1).
@@ -83,6 +85,12 @@ static uint64_t entry_end(const struct twz__log_ent *e)
 static uint64_t block_up(uint64_t lsn)
 {
 	return twz__log_align(lsn, TWZ_LOG_BLOCK_LEN);
+}
+
+/* Where a batch ends whose last record ends at LSN. */
+static uint64_t unit_up(const struct twz_log *l, uint64_t lsn)
+{
+	return twz__log_align(lsn, l->ring.unit);
 }
 
 static int bounce_get(struct twz_log *l, int i, uint64_t len)
@@ -215,7 +223,7 @@ static void freeze_finish(struct twz_log *l, const struct twz__log_batch *b)
 	uint64_t put = seg_get(&st->put);
 
 	l->seg->last_sum = b->sum;
-	/* The next record begins in a fresh block (D19). */
+	/* The next record begins in another sector (D19). */
 	seg_set(&l->seg->head, b->to < put ? entry_end(entry(st, put - 1)) : b->to_lsn);
 	seg_set(&st->frozen, b->to); /* last: with it the rest counts as done */
 }
@@ -256,29 +264,43 @@ static bool batch_lock(struct twz__log_batch *b)
 }
 
 /*
+ * Its own sectors only, of a block that others have written to before; else whole blocks: what lies there in the page cache, or does
+ * not, need not be read first.
+ */
+uint64_t twz__log_batch_len(const struct twz__log_batch *b)
+{
+	bool shares = b->from_lsn % TWZ_LOG_BLOCK_LEN && b->to_lsn <= block_up(b->from_lsn);
+
+	return (shares ? b->to_lsn : block_up(b->to_lsn)) - b->from_lsn;
+}
+
+/*
  * The bytes of a batch: a pure function of its entries and of the checksum before it. *SUM: of its last
- * record, the only one that is rounded up to a block.
+ * record, the only one that is rounded up to a sector (a block, in a log that knows no gaps).
  */
 void twz__log_batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8_t *buf,
 			  uint64_t *sum)
 {
 	const struct twz__log_stage *st = l->stage;
-	uint64_t generation = l->seg->generation;
+	uint64_t generation = l->seg->generation, end = b->from_lsn + twz__log_batch_len(b);
+	uint32_t last =
+		l->ring.unit == TWZ_LOG_SECTOR_LEN ? TWZ_LOG_DESC_SECTOR : TWZ_LOG_DESC_BLOCK;
 
 	*sum = b->prev_sum;
 	for (uint64_t nr = b->from; nr < b->to; nr++) {
 		const struct twz__log_ent *e = entry(st, nr);
 		struct log_rec_pm *rec = (void *)(buf + (e->lsn - b->from_lsn));
 		uint8_t *body = (uint8_t *)(rec + 1);
-		uint64_t end = nr + 1 == b->to ? b->to_lsn : entry_end(e);
+		uint64_t up_to = nr + 1 == b->to ? end : entry_end(e);
 
 		rec->lsn = e->lsn;
 		rec->prev = (uint32_t)*sum;
 		rec->desc = (uint32_t)e->len | (uint32_t)TWZ_LOG_REC_DATA << TWZ_LOG_DESC_KIND |
-			    (nr + 1 == b->to ? TWZ_LOG_DESC_BLOCK : 0);
+			    (nr + 1 == b->to ? last : 0);
 		stage_copy_out(st, e->lsn + sizeof(*rec), body, e->len);
-		memset(body + e->len, 0, end - e->lsn - sizeof(*rec) - e->len);
-		rec->sum = *sum = twz__log_rec_sum(rec, generation);
+		memset(body + e->len, 0, up_to - e->lsn - sizeof(*rec) - e->len);
+		rec->sum = *sum =
+			twz__log_rec_sum(rec, twz__log_seal(l->ring.id, generation, e->gap));
 	}
 }
 
@@ -292,15 +314,16 @@ static int freeze(struct twz_log *l, int i)
 
 	b->from = to - 1;
 	while (to < put && entry(st, to)->lsn == entry_end(entry(st, to - 1)) &&
-	       entry(st, to)->lsn % l->ring.ring_len)
+	       entry(st, to)->lsn % l->ring.ring_len &&
+	       entry(st, to)->lsn - entry(st, b->from)->lsn <= TWZ_LOG_BATCH_MAX)
 		to++;
 	b->to = to;
 	b->from_lsn = entry(st, b->from)->lsn;
-	b->to_lsn = block_up(entry_end(entry(st, to - 1)));
+	b->to_lsn = unit_up(l, entry_end(entry(st, to - 1)));
 	b->prev_sum = l->seg->last_sum;
-	assert(b->from_lsn % TWZ_LOG_BLOCK_LEN == 0 &&
+	assert(b->from_lsn % l->ring.unit == 0 &&
 	       b->to_lsn - b->from_lsn <= l->ring.ring_len - b->from_lsn % l->ring.ring_len);
-	err = bounce_get(l, i, b->to_lsn - b->from_lsn);
+	err = bounce_get(l, i, twz__log_batch_len(b));
 	if (err)
 		return err;
 	twz__log_batch_bytes(l, b, l->bounce[i], &b->sum);
@@ -314,7 +337,7 @@ static int adopt(struct twz_log *l, int i)
 {
 	struct twz__log_batch *b = &l->stage->batch[i];
 	uint64_t sum;
-	int err = bounce_get(l, i, b->to_lsn - b->from_lsn);
+	int err = bounce_get(l, i, twz__log_batch_len(b));
 
 	if (err)
 		return err;
@@ -400,11 +423,13 @@ static int retire(struct twz_log *l)
 
 /* --- applying: apply mutex --- */
 
-/* Where the log goes on behind a durable entry. */
-static uint64_t behind(const struct twz__log_stage *st, uint64_t nr)
+/* Where a durable entry ends; what stands behind it may do so behind a gap. */
+static uint64_t behind(const struct twz_log *l, uint64_t nr)
 {
-	return nr + 1 < seg_get(&st->put) ? entry(st, nr + 1)->lsn
-					  : block_up(entry_end(entry(st, nr)));
+	const struct twz__log_stage *st = l->stage;
+	uint64_t end = entry_end(entry(st, nr));
+
+	return nr + 1 < seg_get(&st->put) && entry(st, nr + 1)->lsn == end ? end : unit_up(l, end);
 }
 
 static int apply_next(struct twz_log *l, uint64_t nr)
@@ -421,7 +446,7 @@ static int apply_next(struct twz_log *l, uint64_t nr)
 	 * First where, then how many: whoever dies between the two leaves it to be applied again, from
 	 * bytes that are not given out before it is counted (submit_room).
 	 */
-	seg_set(&l->seg->applied, behind(st, nr));
+	seg_set(&l->seg->applied, behind(l, nr));
 	seg_set(&st->applied, nr + 1);
 	return 0;
 }
@@ -455,7 +480,7 @@ static int batch_write(struct twz_log *l, int i)
 {
 	struct twz__log_batch *b = &l->stage->batch[i];
 	int err = twz__log_write(&l->ring, twz__log_pos(&l->ring, b->from_lsn), l->bounce[i],
-				 b->to_lsn - b->from_lsn);
+				 twz__log_batch_len(b));
 
 	if (err) {
 		/* D17: failed for everybody before anybody can find the batch. */
@@ -543,16 +568,48 @@ static int ring_full(struct twz_log *l)
 	return twz__err(TWZ_E_NOSPC, "log %s: ring full of records not applied", l->ring.name);
 }
 
-/*
- * Would a record of TOTAL bytes cross the end of the ring, at the head or where a freeze moves it? (Not if that is the
- * end itself.)
- */
+/* Would a record of TOTAL bytes cross the end of the ring, though it begins in the next block? (Not if that begins the next lap.) */
 static bool crosses(struct twz_log *l, uint64_t total)
 {
 	uint64_t head = seg_get(&l->seg->head), start = block_up(head),
 		 lap = head - head % l->ring.ring_len + l->ring.ring_len;
 
-	return head + total > lap || (start < lap && block_up(start + total) > lap);
+	return start < lap && block_up(start + total) > lap;
+}
+
+/*
+ * May a batch begin at LSN, in the block where the one before ends? Not while any is on its way, nor if somebody who is stopped may
+ * write there once more (D19).
+ */
+static bool is_quiet(const struct twz__log_stage *st, uint64_t lsn)
+{
+	bool is = seg_get(&st->durable) == seg_get(&st->frozen);
+
+	for (int i = 0; i < TWZ_LOG_BATCHES && is; i++)
+		is = !seg_get(&st->batch[i].held) || block_up(st->batch[i].to_lsn) <= lsn;
+	return is;
+}
+
+/* Where the next record goes, of TOTAL bytes, and what is left out before it. Stage mutex. */
+static void place(struct twz_log *l, struct twz__log_ent *e, uint64_t total)
+{
+	struct twz__log_stage *st = l->stage;
+	uint64_t head = seg_get(&l->seg->head), put = seg_get(&st->put);
+	bool fresh;
+
+	if (put == seg_get(&st->frozen)) {
+		st->run_lsn = head;
+		fresh = !is_quiet(st, head);
+	} else {
+		/* Enough for one batch; or, as the last of one, rounded up, it would take more than a record may (D1). */
+		fresh = head - st->run_lsn > TWZ_LOG_BATCH_MAX ||
+			block_up(head + total) - head > l->plain_max;
+	}
+	fresh |= head % l->ring.ring_len + total > l->ring.ring_len;
+	e->lsn = fresh ? block_up(head) : head;
+	e->gap = fresh ? e->lsn - unit_up(l, head) : 0;
+	if (fresh)
+		st->run_lsn = e->lsn;
 }
 
 /*
@@ -625,13 +682,7 @@ int twz_log_submit(struct twz_log *l, size_t len, uint64_t *nr)
 		return err;
 	put = seg_get(&st->put);
 	e = &st->ent[put % TWZ_LOG_STAGE_ENTS];
-	e->lsn = seg_get(&l->seg->head);
-	if (put == seg_get(&st->frozen) || entry_end(entry(st, put - 1)) != e->lsn)
-		st->run_lsn = e->lsn;
-	/* Enough for one batch; or, as the last of one, rounded up, it would take more than a record may (D1). */
-	if (e->lsn - st->run_lsn > TWZ_LOG_BATCH_MAX ||
-	    block_up(e->lsn + total) - e->lsn > l->plain_max)
-		st->run_lsn = e->lsn = block_up(e->lsn);
+	place(l, e, total);
 	e->len = len;
 	stage_copy_in(st, e->lsn + sizeof(struct log_rec_pm),
 		      l->buf + l->off + sizeof(struct log_rec_pm), len);

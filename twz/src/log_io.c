@@ -112,7 +112,7 @@ static int head_check(const struct twz__log_ring *r, const struct log_page_pm *p
 	    h->ring_len > len - TWZ_LOG_HEADER_LEN)
 		return twz__corrupt(r->name, "ring of %llu bytes in an object of %llu",
 				    (unsigned long long)h->ring_len, (unsigned long long)len);
-	if (page->generation.word == 0 || page->generation.word >= TWZ_LOG_LSN_MAX)
+	if (page->generation.word == 0 || page->generation.word >= TWZ_LOG_GEN_MAX)
 		return twz__corrupt(r->name, "generation %llu out of range",
 				    (unsigned long long)page->generation.word);
 	if (page->tail.word % TWZ_LOG_REC_ALIGN != 0 || page->tail.word >= TWZ_LOG_LSN_MAX)
@@ -153,6 +153,8 @@ int twz__log_ring_attach(struct twz__log_ring *r, uint64_t *generation, uint64_t
 		err = head_check(r, page);
 	if (!err) {
 		r->ring_len = page->head.ring_len;
+		r->unit = page->head.incompat & TWZ_LOG_INCOMPAT_SECTORS ? TWZ_LOG_SECTOR_LEN
+									 : TWZ_LOG_BLOCK_LEN;
 		*generation = page->generation.word;
 		*tail = page->tail.word;
 	}
@@ -169,7 +171,7 @@ void twz__log_iter_init(struct twz__log_iter *it, struct twz__log_ring *r, uint6
 	it->r = r;
 	it->next.ring_len = r->ring_len;
 	it->next.lsn = from;
-	it->next.generation = generation;
+	it->generation = it->next.seal = generation;
 	it->limit = limit;
 }
 
@@ -260,11 +262,37 @@ static int rec_load(struct twz__log_iter *it)
 	 * The lengths just checked are the ones that are used: a second look must not differ (D10).
 	 */
 	if (memcmp(&head, p, sizeof(head)) != 0 ||
-	    head.sum != twz__log_rec_sum(it->rec, it->next.generation)) {
+	    head.sum != twz__log_rec_sum(it->rec, it->next.seal)) {
 		it->rule = 4;
 		return 0;
 	}
 	return 1;
+}
+
+/*
+ * The next record: where it is expected, or at the beginning of the next block if there is none. A position is given out once, so
+ * one that is valid there, and says that it stands behind just this gap, is the one that was written behind the record before; and
+ * what was to stand in the gap never was (D19).
+ */
+static int rec_find(struct twz__log_iter *it)
+{
+	uint64_t lsn = it->next.lsn, gap = twz__log_align(lsn, TWZ_LOG_BLOCK_LEN) - lsn;
+	int ret = rec_load(it), rule = it->rule;
+
+	if (ret || !gap || gap % TWZ_LOG_SECTOR_LEN ||
+	    it->limit - lsn < gap + sizeof(struct log_rec_pm))
+		return ret;
+	it->next.lsn = lsn + gap;
+	it->next.seal = twz__log_seal(it->r->id, it->generation, gap);
+	ret = rec_load(it);
+	it->next.seal = it->generation;
+	if (ret > 0) {
+		it->gap = gap;
+		return ret;
+	}
+	it->next.lsn = lsn;
+	it->rule = rule;
+	return ret;
 }
 
 int twz__log_iter_next(struct twz__log_iter *it)
@@ -272,8 +300,9 @@ int twz__log_iter_next(struct twz__log_iter *it)
 	int ret;
 
 	twz__log_body_unload(it);
+	it->gap = 0;
 	do {
-		ret = it->limit - it->next.lsn < sizeof(struct log_rec_pm) ? 0 : rec_load(it);
+		ret = it->limit - it->next.lsn < sizeof(struct log_rec_pm) ? 0 : rec_find(it);
 		if (ret <= 0)
 			return ret;
 		it->lsn = it->next.lsn;

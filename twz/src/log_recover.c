@@ -115,7 +115,7 @@ static void harden_pads(struct twz_log *l, const struct span *sp)
  */
 static int is_whole(struct twz_log *l, const struct twz__log_iter *it)
 {
-	if (!l->user->whole || it->rec->desc & TWZ_LOG_DESC_BLOCK)
+	if (!l->user->whole || it->rec->desc & (TWZ_LOG_DESC_BLOCK | TWZ_LOG_DESC_SECTOR))
 		return 1;
 	return l->user->whole(l->user->ctx, it->lsn, it->body, it->len);
 }

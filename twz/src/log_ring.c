@@ -25,7 +25,7 @@ uint64_t twz__log_head_sum(const struct log_head_pm *h)
  * In place: neither the ring the record may lie in is ours to change while reading, nor is there a
  * second copy of the body.
  */
-uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t generation)
+uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t seal)
 {
 	const uint8_t *from = (const uint8_t *)rec + sizeof(rec->sum);
 	uint64_t len = sizeof(*rec) - sizeof(rec->sum) + twz__log_rec_len(rec), sum;
@@ -34,19 +34,29 @@ uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t generation)
 		sum = XXH3_64bits_dispatch(from, len);
 	else
 		sum = XXH3_64bits(from, len);
-	return sum ^ generation * TWZ_LOG_GEN_MUL;
+	return sum ^ seal * TWZ_LOG_GEN_MUL;
 }
+
+uint64_t twz__log_seal(twz_oid id, uint64_t generation, uint64_t gap)
+{
+	if (twz__likely(!gap))
+		return generation;
+	return gap / TWZ_LOG_SECTOR_LEN << TWZ_LOG_GAP_SHIFT |
+	       ((generation ^ id.w[0]) & (TWZ_LOG_GEN_MAX - 1));
+}
+
+#define ENDS (TWZ_LOG_DESC_BLOCK | TWZ_LOG_DESC_SECTOR)
 
 /* Rule (1): everything the reader needs before it may touch the body. */
 static bool desc_ok(const struct log_rec_pm *rec, uint64_t ring_len, uint64_t room)
 {
 	uint64_t len = twz__log_rec_len(rec), total = twz__log_rec_total(rec, room);
 
-	if (rec->desc & TWZ_LOG_DESC_ZERO)
+	if ((rec->desc & ENDS) == ENDS)
 		return false;
 	switch (twz__log_rec_kind(rec)) {
 	case TWZ_LOG_REC_PAD:
-		return !len && !(rec->desc & TWZ_LOG_DESC_BLOCK);
+		return !len && !(rec->desc & ENDS);
 	case TWZ_LOG_REC_SPILL:
 		return len == sizeof(struct log_spill_pm) && total <= room;
 	case TWZ_LOG_REC_DATA:

@@ -20,8 +20,10 @@
 /* ---- pure part: log_ring.c ---- */
 
 uint64_t twz__log_head_sum(const struct log_head_pm *h);
-/* Checksum of a record; its body is directly behind REC. */
-uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t generation);
+/* Checksum of a record; its body is directly behind REC. SEAL: the generation, or behind a gap twz__log_seal(). */
+uint64_t twz__log_rec_sum(const struct log_rec_pm *rec, uint64_t seal);
+/* Of a record behind GAP bytes, less than a block, in whole sectors, of log ID. No two of (generation, gap) have the same. */
+uint64_t twz__log_seal(twz_oid id, uint64_t generation, uint64_t gap);
 
 static inline uint64_t twz__log_align(uint64_t n, uint64_t align)
 {
@@ -45,8 +47,9 @@ static inline uint64_t twz__log_rec_total(const struct log_rec_pm *rec, uint64_t
 
 	if (twz__log_rec_kind(rec) == TWZ_LOG_REC_PAD)
 		return room;
-	return twz__log_align(end, rec->desc & TWZ_LOG_DESC_BLOCK ? TWZ_LOG_BLOCK_LEN
-								  : TWZ_LOG_REC_ALIGN) -
+	return twz__log_align(end, rec->desc & TWZ_LOG_DESC_BLOCK    ? TWZ_LOG_BLOCK_LEN
+				   : rec->desc & TWZ_LOG_DESC_SECTOR ? TWZ_LOG_SECTOR_LEN
+								     : TWZ_LOG_REC_ALIGN) -
 	       rec->lsn;
 }
 
@@ -54,7 +57,7 @@ static inline uint64_t twz__log_rec_total(const struct log_rec_pm *rec, uint64_t
 struct twz__log_expect {
 	uint64_t ring_len;
 	uint64_t lsn;
-	uint64_t generation;
+	uint64_t seal;
 	uint32_t prev;
 	bool check_prev; /* rule (3) applies */
 };
@@ -136,6 +139,7 @@ struct twz__log_seg {
 
 struct twz__log_ent {
 	uint64_t lsn, len; /* bytes of the body */
+	uint64_t gap;	   /* bytes left out before it (D19) */
 };
 
 enum twz__log_batch_state {
@@ -153,9 +157,10 @@ struct twz__log_batch {
 	uint32_t state; /* enum twz__log_batch_state */
 	uint32_t
 		held; /* 1: who wrote it may write it once more, later: as long as one of the mutexes is held */
-	uint64_t from, to;	   /* entries */
-	uint64_t from_lsn, to_lsn; /* whole blocks */
-	uint64_t prev_sum, sum;	   /* of the record before, of the last one */
+	uint64_t from, to; /* entries */
+	uint64_t from_lsn,
+		to_lsn; /* whole sectors; of a block that it shares with another, these only */
+	uint64_t prev_sum, sum; /* of the record before, of the last one */
 };
 
 /* Lies in twz_shared_get() memory. Numbers of entries count from the segment's beginning. */
@@ -185,6 +190,7 @@ struct twz__log_ring {
 	struct twz_obj *obj;
 	twz_oid id;
 	uint64_t ring_len;
+	uint64_t unit;	   /* page media: a batch ends at a multiple of it, a sector or a block */
 	uint8_t *map;	   /* header page in the mapping (cache-line media), NULL: page media */
 	uint64_t file_off; /* of the header page on the image */
 	char name[TWZ_OID_STR_LEN]; /* of the log, for messages */
@@ -228,7 +234,7 @@ struct twz_log {
 int twz__log_ring_init(struct twz__log_ring *r, struct twz_obj *o);
 /* Read and check the header; sets ring_len. */
 int twz__log_ring_attach(struct twz__log_ring *r, uint64_t *generation, uint64_t *tail);
-/* Granularity of an append: cache line or block. */
+/* Granularity of a record that is written by itself: cache line or block. */
 uint64_t twz__log_ring_align(const struct twz__log_ring *r);
 
 /* OFF counts from the header page in all of these. */
@@ -250,7 +256,8 @@ static inline uint64_t twz__log_pos(const struct twz__log_ring *r, uint64_t lsn)
 struct twz__log_iter {
 	struct twz__log_ring *r;
 	struct twz__log_expect
-		next;	/* what the next record must match; next.lsn = where it would begin */
+		next; /* what the next record must match; next.lsn = where it would begin */
+	uint64_t generation;
 	uint64_t limit; /* no record counts that ends behind this LSN: tail + ring length */
 	uint8_t *win;	/* page media: a window of the ring in memory */
 	uint64_t win_off, win_len, win_cap;
@@ -258,6 +265,7 @@ struct twz__log_iter {
 	/* -- */
 	const struct log_rec_pm *rec;
 	uint64_t lsn;
+	uint64_t gap;	  /* bytes left out before it, or before the pad before it */
 	uint64_t total;	  /* bytes of the ring it takes */
 	const void *body; /* the user's bytes */
 	uint64_t len;
@@ -306,6 +314,8 @@ void twz__log_group_close(struct twz_log *l);
 /* What log_group.c and log_stuck.c share. */
 int twz__log_stage_lock(struct twz_log *l);
 void twz__log_wake_all(struct twz__log_stage *st);
+/* Bytes that are written of a batch, and what they are. */
+uint64_t twz__log_batch_len(const struct twz__log_batch *b);
 void twz__log_batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8_t *buf,
 			  uint64_t *sum);
 /*

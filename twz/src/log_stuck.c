@@ -11,6 +11,7 @@
  *    these blocks hold this batch. So the batch is *held* from before it is written again, until both who may be writing have let
  *    go of their mutexes; and nobody writes to its blocks in the next lap while it is (twz__log_lap_wait). A mutex is let go
  *    behind the write, by the thread that wrote, and a dead thread's is orphaned when its system calls have ended.
+ *  - *Nothing behind it in its block.* Nor does a batch begin there while it is held (is_quiet() in log_group.c).
  *  - *No batch in its place.* The stopped one reads where to write from the batch, so that is not used for another one while
  *    it is held. There are some more.
  *
@@ -95,8 +96,9 @@ static bool in_the_way(struct twz_log *l, uint64_t end)
 
 	for (int i = 0; i < TWZ_LOG_BATCHES; i++) {
 		struct twz__log_batch *b = &l->stage->batch[i];
+		uint64_t first = b->from_lsn / TWZ_LOG_BLOCK_LEN * TWZ_LOG_BLOCK_LEN;
 
-		if (!seg_get(&b->held) || end <= b->from_lsn + l->ring.ring_len)
+		if (!seg_get(&b->held) || end <= first + l->ring.ring_len)
 			continue;
 		if (!try_lock(&b->mutex)) {
 			any = true;
@@ -144,7 +146,7 @@ static int take_copy(struct twz_log *l, int i, struct twz__log_batch *copy, uint
 	*buf = NULL;
 	if (err)
 		return err;
-	if (seg_get(&b->state) == BATCH_FROZEN && b->to_lsn - b->from_lsn <= l->spare_len) {
+	if (seg_get(&b->state) == BATCH_FROZEN && twz__log_batch_len(b) <= l->spare_len) {
 		copy->from = b->from;
 		copy->to = b->to;
 		copy->from_lsn = b->from_lsn;
@@ -170,7 +172,7 @@ static int again(struct twz_log *l, int i)
 	if (err || !buf)
 		return err;
 	err = twz__log_write(&l->ring, twz__log_pos(&l->ring, copy.from_lsn), buf,
-			     copy.to_lsn - copy.from_lsn);
+			     twz__log_batch_len(&copy));
 	if (err)
 		return twz__log_group_fail(l, "writing the log");
 	err = twz__log_stage_lock(l);

@@ -13,7 +13,7 @@
  * A log sequence number (LSN) is the logical byte position of a record: it only grows; LSN mod
  * ring length is its place. Locking: append, applied, checkpoint and recover need the caller's
  * exclusive (cross-process, robust) writer lock; the position is kept in a segment shared by the
- * processes (twz_shared_get). Page media: one write and range sync per append, or per batch of records submitted, in a fresh block
+ * processes (twz_shared_get). Page media: one write and range sync per append, or per batch of records submitted, in sectors of its own
  * (D19); cache-line media: non-temporal stores and one fence.
  */
 #ifndef TWZ_LOG_H
