@@ -28,6 +28,17 @@ static struct {
 	int fails; /* the next write, after that many of its sectors less one */
 } w = {.mutex = PTHREAD_MUTEX_INITIALIZER};
 
+/* In any thread. */
+static uint64_t rand_below(uint64_t n)
+{
+	uint64_t r;
+
+	pthread_mutex_lock(&w.mutex);
+	r = t_rand_below(n);
+	pthread_mutex_unlock(&w.mutex);
+	return r;
+}
+
 static bool touch(uint64_t a, uint64_t a_len, uint64_t b, uint64_t b_len)
 {
 	return a / BLOCK <= (b + b_len - 1) / BLOCK && b / BLOCK <= (a + a_len - 1) / BLOCK;
@@ -97,7 +108,7 @@ static int watched_write(struct twz__media *m, const void *buf, uint64_t off, ui
 		return real->write_sync(m, buf, off, len);
 	slot = begin(off - ring, len);
 	if (w.nap)
-		usleep((useconds_t)t_rand_below(w.nap));
+		usleep((useconds_t)rand_below(w.nap));
 	err = w.fails ? fail_after(m, buf, off, len) : real->write_sync(m, buf, off, len);
 	pthread_mutex_lock(&w.mutex);
 	w.len[slot] = 0;
@@ -211,13 +222,24 @@ static void *commit_on(void *arg)
 
 	(void)arg;
 	while (!atomic_load(&world->stop)) {
-		if (submit_len(the_log, MIN_BODY + (size_t)t_rand_below(1500), &number, &nr) ||
+		if (submit_len(the_log, MIN_BODY + (size_t)rand_below(1500), &number, &nr) ||
 		    twz_log_wait(the_log, nr))
-			world->bad = 3;
+			__atomic_store_n(&world->bad, 3, __ATOMIC_SEQ_CST);
 		if (nr % 7 == 0)
 			usleep(3000); /* so that now and then nothing is on its way */
 	}
 	return NULL;
+}
+
+/* Both kinds of beginning have been met often. */
+static bool seen_enough(void)
+{
+	bool is;
+
+	pthread_mutex_lock(&w.mutex);
+	is = w.beside >= 20 && w.shared >= 20;
+	pthread_mutex_unlock(&w.mutex);
+	return is;
 }
 
 /* Two writes that are on their way at the same time touch no common block; behind one that has ended there may be another. */
@@ -231,13 +253,12 @@ static void two_on_their_way_share_no_block(void)
 		return;
 	for (int i = 0; i < WORKERS; i++)
 		pthread_create(&th[i], NULL, commit_on, NULL);
-	for (int i = 0; i < 100 && (i < 10 || w.beside < 20 || w.shared < 20); i++)
+	for (int i = 0; i < 100 && (i < 10 || !seen_enough()); i++)
 		usleep(100000);
 	atomic_store(&world->stop, true);
 	for (int i = 0; i < WORKERS; i++)
 		pthread_join(th[i], NULL);
-	T_TRUE(w.beside >= 20);
-	T_TRUE(w.shared >= 20);
+	T_TRUE(seen_enough());
 	T_EQ(w.block_twice + w.nowhere, 0);
 	ring_ends_before(world->next);
 	close_watched(s);

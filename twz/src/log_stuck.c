@@ -96,9 +96,10 @@ static bool in_the_way(struct twz_log *l, uint64_t end)
 
 	for (int i = 0; i < TWZ_LOG_BATCHES; i++) {
 		struct twz__log_batch *b = &l->stage->batch[i];
-		uint64_t first = b->from_lsn / TWZ_LOG_BLOCK_LEN * TWZ_LOG_BLOCK_LEN;
 
-		if (!seg_get(&b->held) || end <= first + l->ring.ring_len)
+		/* Where a batch lies that is held does not change. */
+		if (!seg_get(&b->held) ||
+		    end <= b->from_lsn / TWZ_LOG_BLOCK_LEN * TWZ_LOG_BLOCK_LEN + l->ring.ring_len)
 			continue;
 		if (!try_lock(&b->mutex)) {
 			any = true;
