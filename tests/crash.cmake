@@ -157,7 +157,7 @@ set_tests_properties(crash.flushes PROPERTIES LABELS crash TIMEOUT 120)
 add_test(NAME crash.rules COMMAND ${CMAKE_CURRENT_SOURCE_DIR}/crash/mutants.py --build ${CMAKE_BINARY_DIR} --sample 3)
 set_tests_properties(crash.rules PROPERTIES LABELS crash TIMEOUT 600)
 # A few call sites of flush, fence, sync, write and publish taken away, other ones every time (it prints --pick, for the same again).
-add_test(NAME crash.sites COMMAND twzcrash mutants --seed 1 --limit 40000 --sample 6 --jobs 2
+add_test(NAME crash.sites COMMAND twzcrash mutants --seed 1 --limit 40000 --sample 4 --jobs 2
 	--hints ${CMAKE_CURRENT_SOURCE_DIR}/crash/mutants.hints --equivalent ${CMAKE_CURRENT_SOURCE_DIR}/crash/equivalent.list)
 set_tests_properties(crash.sites PROPERTIES LABELS crash TIMEOUT 600)
 # Each such call in the sources is one of these, or sites.list says which test has it.

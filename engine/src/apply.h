@@ -62,6 +62,12 @@ static inline void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
 {
 	struct rec_pm *r = twzdb__at(db, p, sizeof(*r));
 
+	/*
+	 * A staged record is applied once more, perhaps, by who finds that somebody died at it: then the block is dead already, and
+	 * may be reserved again. A recovery stores it all: nobody else does, and it may be lost (D17).
+	 */
+	if (unlikely(db->page_media) && !rec_is_live(r) && !db->recovering)
+		return;
 	st64(&r->link, ts);
 	__atomic_store_n(&r->vlf, rec_vlf(r) & ~TWZDB_VLF_LIVE, __ATOMIC_RELEASE);
 	if (likely(!db->page_media)) /* there the committer does (stage.c) */

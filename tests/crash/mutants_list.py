@@ -189,6 +189,11 @@ crash("D6", "stays-live", "engine/src/apply.c",
       "case TWZDB_IT_REC_DEAD:\n\t\tbreak;",
       "what a commit frees stays LIVE", "run engine.changes --limit 500 --seed 1")
 
+unit("D6", "dies-once-more", "engine/src/apply.h",
+     "!rec_is_live(r) && !db->recovering", "false",
+     "a record applied once more, after a death, takes a block from who has reserved it since",
+     "engine_rules", "applied_once_more_it_takes_nothing_from_new_owners", via="engine/src/apply.c")
+
 # --- D7: old versions ---
 
 unit("D7", "reuse-before-reader", "engine/src/space.c",

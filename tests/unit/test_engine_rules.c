@@ -255,6 +255,62 @@ static void a_row_from_page_media_is_flushed_where_lines_are(void)
 	T_OK(twzdb_close(db));
 }
 
+/* --- a staged record that somebody died at --- */
+
+#define OLD_LEN 2000
+
+static int put_row(struct twzdb *db, uint64_t i, uint64_t seed, uint64_t *p)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	int err = twzdb_begin(db, 0, &tx);
+
+	if (!err)
+		err = twzdb_table_open(tx, "t", 0, &t);
+	if (!err)
+		err = twzdb_put(tx, t, et_key(i), et_val(seed, OLD_LEN), 0);
+	*p = err ? 0 : tx->recs.v[tx->recs.cnt - 1];
+	return err ? err : twzdb_commit(tx);
+}
+
+/* What died by it may be somebody's already, who finds out when the commit counts as applied. */
+static void applied_once_more_it_takes_nothing_from_new_owners(void)
+{
+	struct {
+		struct lrec_pm h;
+		struct item_pm it;
+		uint64_t dead;
+	} r = {{TWZDB_LREC_MAGIC, 0, TWZDB_LREC_COMMIT, 0, sizeof(r), 1},
+	       {TWZDB_IT_REC_DEAD, 0, 8, 0},
+	       0};
+	uint64_t next, found = 0;
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	struct twzdb *db;
+
+	T_REQ(et_open(et_path(ET_PAGE, "owners.twz"), &db));
+	T_REQ(put_rows(db, 0, 1));
+	T_REQ(put_row(db, 1, 1, &r.dead));
+	T_REQ(put_row(db, 1, 2, &next));
+	T_REQ(twzdb_checkpoint(db));
+	r.h.ts = db->root->ts;
+	T_REQ(twzdb_begin(db, 0, &tx));
+	T_REQ(twzdb_table_open(tx, "t", 0, &t));
+	for (uint64_t i = 10; i < 40; i++)
+		T_REQ(twzdb_put(tx, t, et_key(i), et_val(i, OLD_LEN), 0));
+	twzdb__apply_placed(db, &r, sizeof(r));
+	for (size_t i = 0; i < tx->recs.cnt; i++) {
+		const struct rec_pm *rec = twzdb__at(db, tx->recs.v[i], sizeof(*rec));
+
+		found += tx->recs.v[i] == r.dead;
+		T_TRUE(!rec_is_live(rec) && ld64(&rec->link) == (TWZDB_LINK_RESERVED | tx->stamp));
+	}
+	T_EQ(found, 1);
+	T_OK(twzdb_commit(tx));
+	T_TRUE(et_clean(db));
+	T_OK(twzdb_close(db));
+}
+
 int main(int argc, char **argv)
 {
 	static const struct t_case cases[] = {
@@ -263,6 +319,7 @@ int main(int argc, char **argv)
 		T_CASE(a_restart_cut_short_at_its_end_is_finished),
 		T_CASE(a_restart_cut_short_anywhere_is_finished),
 		T_CASE(a_row_from_page_media_is_flushed_where_lines_are),
+		T_CASE(applied_once_more_it_takes_nothing_from_new_owners),
 		T_END,
 	};
 
