@@ -56,6 +56,15 @@ crash("D2", "row-not-carried", "engine/src/commit.c",
 
 # --- D3: the commit point ---
 
+crash("D1", "tail-past-a-torn-record", "twz/src/log_recover.c",
+     "offsetof(struct log_page_pm, tail), end);", "offsetof(struct log_page_pm, tail), tail);",
+     "recovery moves the tail to the next block before the generation: cut short there, what stands behind a torn record counts",
+     "run log.beside --media page --limit 9000 --seed 1")
+unit("D19", "tail-stays-in-its-block", "twz/src/log_recover.c",
+     "if (!err && tail != end)", "if (false)",
+     "after a recovery the tail is not where the next batch begins, which nobody finds behind a gap it does not know of",
+     "log_blocks", "a_restart_cut_short_brings_nothing_back")
+
 crash("D3", "last-not-asked", "twz/src/log_recover.c",
       "if (!l->user->whole || it->rec->desc & (TWZ_LOG_DESC_BLOCK | TWZ_LOG_DESC_SECTOR))\n\t\treturn 1;", "return 1;",
       "the last record counts without a look at the blocks it names", "run engine.commit --media line --limit 2000 --seed 1")

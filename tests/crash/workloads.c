@@ -57,6 +57,7 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_log_again,
 	&wl_log_whole,
 	&wl_log_full,
+	&wl_log_beside,
 	&wl_log_hostile,
 	&wl_log_failed,
 	&wl_log_failed_sync,

@@ -15,7 +15,7 @@ extern const struct crash_workload wl_tx_commit, wl_tx_abort, wl_tx_nested, wl_t
 extern const struct crash_workload wl_alloc, wl_realloc, wl_arena;
 extern const struct crash_workload wl_name, wl_name_many;
 extern const struct crash_workload wl_log_append, wl_log_checkpoint, wl_log_laps, wl_log_pad,
-	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create, wl_log_full, wl_log_pad_blocks,
+	wl_log_spill, wl_log_again, wl_log_whole, wl_log_create, wl_log_full, wl_log_beside, wl_log_pad_blocks,
 	wl_log_word;
 
 extern const struct crash_kind log_kind; /* the smallest ring, and words that its records set */

@@ -607,23 +607,23 @@ static int full_open(struct crash *c)
 	return log_open_as(c, &full_user, FULL_RING);
 }
 
-/* A record of FULL_LEN bytes; it counts, but is not written yet. */
-static int submit(struct home *h, uint32_t a, uint32_t b, uint64_t value)
+/* A record of LEN bytes; it counts, but is not written yet. */
+static int submit(struct home *h, size_t len, uint32_t a, uint32_t b, uint64_t value)
 {
-	struct rec *r = twz_log_stage(h->log, FULL_LEN);
+	struct rec *r = twz_log_stage(h->log, len);
 	uint64_t nr;
 
 	if (!r)
 		return TWZ_E_NOMEM;
 	*r = (struct rec){.word = {a, b}, .value = value};
-	memset(r->body, (int)(value % 251), FULL_LEN - sizeof(*r));
-	return twz_log_submit(h->log, FULL_LEN, &nr);
+	memset(r->body, (int)(value % 251), len - sizeof(*r));
+	return twz_log_submit(h->log, len, &nr);
 }
 
 /* Words 0 and 63 are not shown, or as they were. */
 static int submit_unseen(struct home *h)
 {
-	return submit(h, 0, 63, *word(h, 63) - 1);
+	return submit(h, FULL_LEN, 0, 63, *word(h, 63) - 1);
 }
 
 /*
@@ -694,7 +694,7 @@ static int full_run(struct crash *c)
 
 	for (uint32_t v = 1; v <= FULL_CNT; v++) {
 		crash_begin(c);
-		CRASH_DO(c, submit(h, v, 30 + v * 2, v * 16));
+		CRASH_DO(c, submit(h, FULL_LEN, v, 30 + v * 2, v * 16));
 		if (crash_step(c))
 			return -1;
 	}
@@ -711,6 +711,115 @@ const struct crash_workload wl_log_full = {
 	.kind = &full_kind,
 	.run = full_run,
 	.show = full_show};
+
+/* --- page media: a batch that ends where its block does is torn, and the one beside it is whole (D1, D19) --- */
+
+#define BESIDE_RING ((uint64_t)64 << 10)
+#define BESIDE_LEN  ((size_t)300) /* of a record: with what goes with it, a sector */
+
+static int beside_open(struct crash *c)
+{
+	return log_open_as(c, &full_user, BESIDE_RING);
+}
+
+static int beside_check(struct crash *c)
+{
+	struct home *h = c->user[0];
+	uint64_t cnt = 0;
+
+	CRASH_DO(c, twz_log_drain(h->log));
+	CRASH_DO(c, twz_log_walk(h->log, say_record, &cnt));
+	return twz_kind_check(c);
+}
+
+static int beside_probe(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	CRASH_DO(c, submit(h, BESIDE_LEN, 0, 63, *word(h, 63) - 1));
+	CRASH_DO(c, twz_log_drain(h->log));
+	return 0;
+}
+
+static const struct crash_kind beside_kind = {beside_open, beside_check, log_close, beside_probe,
+					      NULL,	   true,	 log_settle};
+
+static int beside_put(struct home *h, uint32_t v)
+{
+	return submit(h, BESIDE_LEN, 1 + v % 14, 30 + v % 14 * 2, v * 16);
+}
+
+static int beside_durable(struct home *h, uint32_t v)
+{
+	int err = beside_put(h, v);
+
+	return err ? err : twz_log_drain(h->log);
+}
+
+static int beside_submit(struct crash *c, uint32_t v)
+{
+	crash_begin(c);
+	CRASH_DO(c, beside_put(c->user[0], v));
+	return crash_step(c);
+}
+
+struct beside {
+	struct crash *c;
+	uint32_t v;
+	int rc;
+};
+
+/* While the other is being written: a batch of its own, written whole. */
+static void beside_write(void *ctx)
+{
+	struct beside *b = ctx;
+	struct home *h = b->c->user[0];
+
+	b->rc = beside_submit(b->c, b->v);
+	if (!b->rc)
+		b->rc = twz_log_help(h->log);
+}
+
+static int beside_run(struct crash *c)
+{
+	struct home *h = c->user[0];
+	struct beside b = {.c = c};
+	uint32_t v = 0;
+
+	for (int block = 0; block < 2; block++) {
+		for (int sector = block ? 1 : 0; sector < 7; sector++)
+			CRASH_OP(c, beside_durable(h, v++));
+		if (beside_submit(c, v++))
+			return -1;
+		b.v = v++;
+		b.rc = -1;
+		sim_during_write(beside_write, &b);
+		CRASH_DO(c, twz_log_help(h->log));
+		CRASH_DO(c, b.rc);
+		CRASH_OP(c, twz_log_drain(h->log));
+	}
+	return 0;
+}
+
+static int beside_again(struct crash *c)
+{
+	struct home *h = c->user[0];
+
+	for (uint32_t v = 40; v < 42; v++)
+		CRASH_OP(c, beside_durable(h, v));
+	return 0;
+}
+
+const struct crash_workload wl_log_beside = {
+	.name = "log.beside",
+	.what = "a batch up to its block's end is torn, the one beside it is whole (D1, D19)",
+	.media = CRASH_PAGE | CRASH_KILL,
+	.second = 4,
+	.share = SHARE_DEAR,
+	.kind = &beside_kind,
+	.run = beside_run,
+	.show = full_show,
+	.again = beside_again};
 
 /* --- a log comes into being --- */
 

@@ -72,6 +72,11 @@ static int on_flush(void *ctx, uint64_t lsn, const void *rec, size_t len)
 static const struct twz_log_user user = {
 	.version = 1, .apply = on_replay, .flush = on_flush, .staged = on_staged};
 
+const struct twz_log_user *log_world_user(void)
+{
+	return &user;
+}
+
 int open_log(const char *path, const void *backend, twz_oid id, struct twz_store **s,
 	     struct twz_log **l)
 {

@@ -31,6 +31,8 @@ bool world_new(void);
 /* Open store and log; recover, if this is a restart. */
 int open_log(const char *path, const void *backend, twz_oid id, struct twz_store **s,
 	     struct twz_log **l);
+/* What open_log() opens logs with. */
+const struct twz_log_user *log_world_user(void);
 /* One record, submitted under the writer lock; *NR: its number. */
 int submit_one(struct twz_log *l, uint64_t *number, uint64_t *nr);
 /* Of LEN bytes; 0: as many as the number says. */

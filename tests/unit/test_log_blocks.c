@@ -378,6 +378,91 @@ static void a_gap_hides_no_torn_batch(void)
 	unlink(e.path);
 }
 
+/* --- a restart cut short --- */
+
+static struct {
+	uint64_t header; /* where it is in the file */
+	int left;	 /* writes to it that succeed */
+} cut;
+
+static int cut_write(struct twz__media *m, const void *buf, uint64_t off, uint64_t len)
+{
+	bool header = off >= cut.header && off < cut.header + TWZ_LOG_HEADER_LEN;
+
+	if (header && cut.left-- <= 0)
+		return TWZ_E_IO;
+	return real->write_sync(m, buf, off, len);
+}
+
+/* Its recovery writes to the header of the log N times, and ends there. */
+static int restart_cut(const struct env *e, int n)
+{
+	const struct twz_log_user *user = log_world_user();
+	struct twz_store *s;
+	struct twz_log *l;
+	int restart, err;
+
+	if (T_OK(twz_store_open(e->path, NULL, &s)) ||
+	    T_OK(twz_log_open(s, e->id, user, &l, &restart)))
+		return 0;
+	cut.header = l->ring.file_off;
+	cut.left = n;
+	real = s->media->ops;
+	ops = *real;
+	ops.write_sync = cut_write;
+	s->media->ops = &ops;
+	err = twz_log_recover(l, true);
+	s->media->ops = real;
+	twz_log_close(l);
+	T_OK(twz_store_close(s));
+	return err;
+}
+
+/*
+ * A batch that ends at a block's end is torn; the one beside it stands at the next block's beginning, behind no gap, and is whole. A
+ * restart drops both, and so does the one after it, wherever the first ended.
+ */
+static void a_restart_cut_short_brings_nothing_back(void)
+{
+	uint8_t sector[512], block[BLOCK];
+	int err = TWZ_E_IO;
+
+	memset(sector, 0xa5, sizeof(sector));
+	for (int n = 0; err && n < 10; n++) {
+		struct twz_store *s;
+		struct env e;
+
+		if (!log_new(&e, RING) || !open_watched(&e, &s, 0))
+			return;
+		for (int i = 0; i < 7; i++)
+			T_OK(commit_len(300));
+		T_EQ(the_log->seg->head, BLOCK - 512);
+		T_OK(twz__log_write(&the_log->ring, TWZ_LOG_HEADER_LEN + BLOCK - 512, sector,
+				    sizeof(sector)));
+		forge(block, BLOCK, 8, 0x1234, the_log->seg->generation);
+		put_block(BLOCK, block);
+		close_watched(s);
+		world->next = 0;
+		err = restart_cut(&e, n);
+		if (err)
+			T_ERR(err, TWZ_E_IO);
+		world->next =
+			n ? 7 : 0; /* the tail first; before it has moved, all are replayed again */
+		check_restart(e.path, e.id);
+		T_EQ(world->next, 7);
+		T_EQ(world->bad, 0);
+		if (open_watched(&e, &s, 0)) { /* and the log goes on */
+			T_OK(commit_len(300));
+			close_watched(s);
+			world->next = 7;
+			check_restart(e.path, e.id);
+			T_EQ(world->next, 8);
+		}
+		unlink(e.path);
+	}
+	T_OK(err);
+}
+
 /* No two of a generation and a gap have the same seal. */
 static void seals_tell_gap_and_generation(void)
 {
@@ -463,6 +548,7 @@ int main(int argc, char **argv)
 		T_CASE(two_on_their_way_share_no_block),
 		T_CASE(a_record_stands_behind_a_gap),
 		T_CASE(a_gap_hides_no_torn_batch),
+		T_CASE(a_restart_cut_short_brings_nothing_back),
 		T_CASE(seals_tell_gap_and_generation),
 		T_CASE(a_failed_write_spares_its_block),
 		T_CASE(a_log_without_gaps_goes_on_so),

@@ -157,15 +157,28 @@ static int replay(struct twz_log *l, struct span *sp, bool restart)
 }
 
 /*
- * The log is empty from the tail on. The tail may jump to the next block: nothing lies before it.
- * Tail first: with the generation raised first, a crash would drop records whose LSNs were given
- * out. Never backwards, whatever the segment says.
+ * On the medium the log is empty from END on. First the tail, where the last valid record ends, and not a byte further: what begins
+ * in the next block may be a record whose predecessor was torn, and a restart that began there would take it for the first (the sum
+ * before it is not asked of that one). Then the generation: raised first, a crash would drop records whose LSNs were given out. Now
+ * nothing behind the tail counts any more, and it moves to where the next batch begins, which finds no gap before it.
  */
+static int empty_medium(struct twz_log *l, uint64_t end, uint64_t generation, uint64_t tail)
+{
+	int err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), end);
+
+	if (!err)
+		err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, generation),
+				       generation);
+	if (!err && tail != end)
+		err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), tail);
+	return err;
+}
+
+/* The log is empty. Its tail never goes backwards, whatever the segment says. */
 static int empty(struct twz_log *l, const struct span *sp)
 {
-	uint64_t tail = twz__log_align(sp->end, twz__log_ring_align(&l->ring));
 	struct twz__log_seg *seg = l->seg;
-	uint64_t generation, old_tail;
+	uint64_t generation, old_tail, end, tail;
 	int err;
 
 	err = twz__log_tail_lock(l);
@@ -174,12 +187,10 @@ static int empty(struct twz_log *l, const struct span *sp)
 	err = twz__log_ring_attach(&l->ring, &generation, &old_tail);
 	if (err)
 		goto out;
-	tail = old_tail > tail ? old_tail : tail;
+	end = old_tail > sp->end ? old_tail : sp->end;
+	tail = twz__log_align(end, twz__log_ring_align(&l->ring));
 	generation = (generation > seg->generation ? generation : seg->generation) + 1;
-	err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, tail), tail);
-	if (!err)
-		err = twz__log_publish(&l->ring, offsetof(struct log_page_pm, generation),
-				       generation);
+	err = empty_medium(l, end, generation, tail);
 	if (err)
 		goto out;
 	/*
