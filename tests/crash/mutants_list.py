@@ -49,7 +49,7 @@ crash("D2", "rows-not-flushed", "engine/src/commit.c",
       "D2a: new rows are not flushed before the record", "run engine.changes --media line --limit 1500 --seed 1")
 crash("D2", "rows-not-synced", "engine/src/commit.c",
       "return *carry ? 0 : sync_recs(tx);", "return 0;",
-      "D2d: rows of a large transaction are not synced", "run engine.large engine.values --media page --limit 12000 --seed 1")
+      "D2d: rows of a large transaction are not synced", "run engine.large engine.values --media page --limit 60000 --seed 1")
 crash("D2", "row-not-carried", "engine/src/commit.c",
       "*carry = carried_len(tx) <= tx->db->carry_max;\n\treturn *carry ? 0 : sync_recs(tx);", "return 0;",
       "D2b: the record carries no rows on page media", "run engine.changes engine.commit --media page --limit 1500 --seed 1")
