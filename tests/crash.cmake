@@ -40,7 +40,7 @@ target_link_libraries(crash_twzvfs PRIVATE twz_flags crash_flags PUBLIC crash_tw
 
 add_library(crash_workloads OBJECT
 	crash/kind_twz.c crash/kind_db.c crash/workloads.c crash/workloads_core.c crash/workloads_prim.c crash/workloads_ptr.c crash/workloads_space.c crash/workloads_tx.c
-	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_fault.c crash/workloads_engine.c crash/workloads_load.c crash/workloads_compact.c crash/workloads_group.c crash/workloads_copy.c crash/workloads_page.c crash/workloads_huge.c crash/workloads_sql.c
+	crash/workloads_alloc.c crash/workloads_name.c crash/workloads_log.c crash/workloads_fault.c crash/workloads_engine.c crash/workloads_load.c crash/workloads_compact.c crash/workloads_group.c crash/workloads_copy.c crash/workloads_page.c crash/workloads_ranges.c crash/workloads_huge.c crash/workloads_sql.c
 	crash/kind_sql.c crash/workloads_sql_native.c crash/workloads_sql_attach.c crash/workloads_sites.c)
 target_include_directories(crash_workloads PRIVATE crash ${CMAKE_SOURCE_DIR}/twz/core ${CMAKE_SOURCE_DIR}/twz/src)
 target_link_libraries(crash_workloads PRIVATE twz_flags crash_flags crash_twzvfs)

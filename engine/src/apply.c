@@ -59,6 +59,14 @@ static const char *check_node_wr(struct twzdb *db, const struct item_pm *it,
 		       : NULL;
 }
 
+static const char *check_rec_diff(struct twzdb *db, const struct item_pm *it,
+				  const struct rec_diff_pm *pl, uint64_t ts)
+{
+	const struct diff d = twzdb__diff_item(it, pl, ts);
+
+	return twzdb__diff_check(db, &d);
+}
+
 static const char *check_rec(struct twzdb *db, const struct item_pm *it, const struct rec_pm *r,
 			     uint64_t ts)
 {
@@ -224,6 +232,8 @@ static const char *check_item(struct twzdb *db, const struct item_pm *it, const 
 		return check_rec_run(db, it, payload);
 	case TWZDB_IT_REC_FULL:
 		return check_rec(db, it, payload, ts);
+	case TWZDB_IT_REC_DIFF:
+		return check_rec_diff(db, it, payload, ts);
 	case TWZDB_IT_WORD:
 		return check_word(db, it, payload);
 	case TWZDB_IT_REC_DEAD:
@@ -260,6 +270,12 @@ static const char *check_one(struct twzdb *db, const struct lone_pm *l, size_t l
 	if (!twzdb__is_node(db, lone_leaf(l)) || lone_slot(l) >= TWZDB_FANOUT ||
 	    !twzdb__is_rec(db, lone_rec(l)) || l->rec >> TWZDB_LONE_SHIFT > TWZDB_FANOUT)
 		return "log record of one operation names no leaf, slot or record";
+	if (lone_is_diff(l)) {
+		const struct diff d = twzdb__diff_lone(l, len);
+
+		return twzdb__is_rec(db, lone_old(l)) ? twzdb__diff_check(db, &d)
+						      : "log record of ranges replaces no record";
+	}
 	if (lone_kind(l) != TWZDB_LREC_INS1 && !twzdb__is_rec(db, l->old))
 		return "log record of one operation replaces no record";
 	if (lone_kind(l) == TWZDB_LREC_INS1 && check_perm(l->ins.perm, l->ins.n, lone_slot(l)))
@@ -441,10 +457,33 @@ static void apply_rec_full(struct twzdb *db, uint64_t p, const struct rec_pm *fr
 static void replay_one(struct twzdb *db, const struct lone_pm *l, size_t len)
 {
 	const struct rec_pm *carried = lone_carried(l, len);
+	const struct diff d = twzdb__diff_lone(l, len);
 
-	if (carried)
+	if (lone_is_diff(l))
+		twzdb__diff_apply(db, &d);
+	else if (carried)
 		apply_rec_full(db, lone_rec(l), carried);
 	apply_one(db, l, rec_vlen_short(twzdb__at(db, lone_rec(l), sizeof(struct rec_pm))));
+}
+
+static void apply_rec_diff(struct twzdb *db, const struct item_pm *it, const void *payload,
+			   uint64_t ts)
+{
+	const struct diff d = twzdb__diff_item(it, payload, ts);
+
+	twzdb__diff_apply(db, &d);
+}
+
+/* All that dies with the record is dead: bases among it, and older ones, stay (D2c). */
+static void keep_bases(struct twzdb *db, const struct lrec_pm *l)
+{
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0;
+
+	while (twzdb__item_next(l, &pos, &it, &payload))
+		if (it->type == TWZDB_IT_REC_DIFF)
+			twzdb__diff_keep(db, ((const struct rec_diff_pm *)payload)->base, l->ts);
 }
 
 static void apply_item(struct twzdb *db, const struct item_pm *it, const void *payload, uint64_t ts)
@@ -476,6 +515,9 @@ static void apply_item(struct twzdb *db, const struct item_pm *it, const void *p
 		break;
 	case TWZDB_IT_REC_FULL:
 		apply_rec_full(db, it->where, payload);
+		break;
+	case TWZDB_IT_REC_DIFF:
+		apply_rec_diff(db, it, payload, ts);
 		break;
 	case TWZDB_IT_WORD:
 		st64_rel((uint64_t *)twzdb__at(db, it->where, 8), *list);
@@ -520,6 +562,7 @@ void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 	const struct item_pm *it;
 	const void *payload;
 	uint64_t pos = 0, ahead = 0;
+	bool diffs = false;
 
 	if (twzdb__is_one(rec, len)) {
 		replay_one(db, rec, len);
@@ -534,7 +577,10 @@ void twzdb__apply(struct twzdb *db, const void *rec, size_t len)
 	while (twzdb__item_next(rec, &pos, &it, &payload)) {
 		fetch_home(db, rec, &ahead);
 		apply_item(db, it, payload, l->ts);
+		diffs |= it->type == TWZDB_IT_REC_DIFF;
 	}
+	if (unlikely(diffs))
+		keep_bases(db, l);
 	if (l->kind == TWZDB_LREC_COMMIT)
 		st64_rel(&db->root->ts, l->ts);
 }
@@ -555,17 +601,30 @@ void twzdb__apply_placed(struct twzdb *db, const void *rec, size_t len)
 	const struct item_pm *it;
 	const void *payload;
 	uint64_t pos = 0;
+	struct rec_pm head = {0};
+	bool diffs = false;
 
 	if (twzdb__is_one(rec, len)) {
-		apply_one(db, one, rec_vlen_short(lone_carried(one, len)));
+		const struct rec_pm *r = lone_carried(one, len);
+
+		r = r ? r : twzdb__at(db, lone_rec(one), sizeof(*r));
+		apply_one(db, one, rec_vlen_short(r));
 		return;
 	}
 	while (twzdb__item_next(rec, &pos, &it, &payload)) {
-		if (it->type == TWZDB_IT_REC_FULL && rec_kind(payload) != TWZDB_TABLE)
-			apply_rec_placed(db, it->where, payload);
+		const struct rec_pm *r = it->type == TWZDB_IT_REC_DIFF ? &head : payload;
+
+		if (it->type == TWZDB_IT_REC_DIFF)
+			head.vlf = rec_vlf(twzdb__at(db, it->where, sizeof(head))) | TWZDB_VLF_LIVE;
+		if (it->type == TWZDB_IT_REC_DIFF ||
+		    (it->type == TWZDB_IT_REC_FULL && rec_kind(payload) != TWZDB_TABLE))
+			apply_rec_placed(db, it->where, r);
 		else
 			apply_item(db, it, payload, l->ts);
+		diffs |= it->type == TWZDB_IT_REC_DIFF;
 	}
+	if (unlikely(diffs))
+		keep_bases(db, l);
 	st64_rel(&db->root->ts, l->ts);
 }
 
@@ -631,11 +690,45 @@ void twzdb__apply_hints(struct twzdb *db, const void *rec)
 	}
 }
 
+static int diff_whole(struct twzdb *db, const struct diff *d)
+{
+	const char *rule = twzdb__diff_whole(db, d);
+
+	return rule ? twzdb__corrupt(db, d->where, rule) : 0;
+}
+
+/* All records before it have been replayed: bases are what they were. */
+static int diffs_whole(struct twzdb *db, const void *rec, size_t len)
+{
+	const struct item_pm *it;
+	const void *payload;
+	uint64_t pos = 0;
+	int err = 0;
+
+	if (twzdb__is_group(rec, len))
+		return 0;
+	if (twzdb__is_one(rec, len)) {
+		const struct diff d = twzdb__diff_lone(rec, len);
+
+		return lone_is_diff(rec) ? diff_whole(db, &d) : 0;
+	}
+	while (!err && twzdb__item_next(rec, &pos, &it, &payload)) {
+		const struct diff d =
+			twzdb__diff_item(it, payload, ((const struct lrec_pm *)rec)->ts);
+
+		if (it->type == TWZDB_IT_REC_DIFF)
+			err = diff_whole(db, &d);
+	}
+	return err;
+}
+
 int twzdb__log_apply(void *ctx, uint64_t lsn, const void *rec, size_t len, bool restart)
 {
 	struct twzdb *db = ctx;
 	int err = twzdb__lrec_check(db, rec, len);
 
+	if (!err)
+		err = diffs_whole(db, rec, len);
 	(void)lsn;
 	(void)restart;
 	db->refused = err != 0;
@@ -690,7 +783,7 @@ static int one_whole(struct twzdb *db, const struct lone_pm *l, size_t len)
 	const struct rec_live_pm live = {lone_rec(l), l->sum,
 					 lone_kind(l) == TWZDB_LREC_DEL1 ? TWZDB_TOMB : TWZDB_ROW};
 
-	return lone_carried(l, len) || rec_whole(db, &live);
+	return lone_carried(l, len) || lone_is_diff(l) || rec_whole(db, &live);
 }
 
 /*

@@ -4,6 +4,7 @@
 #ifndef TWZDB_APPLY_H
 #define TWZDB_APPLY_H
 
+#include "diff.h"
 #include "space.h"
 
 static inline uint64_t lone_leaf(const struct lone_pm *l)
@@ -26,10 +27,24 @@ static inline size_t lone_len(const struct lone_pm *l)
 	return lone_kind(l) == TWZDB_LREC_INS1 ? sizeof(*l) : TWZDB_LONE_LEN;
 }
 
+/* UPD1 and DEL1: the record that dies. */
+static inline uint64_t lone_old(const struct lone_pm *l)
+{
+	return l->old & TWZDB_LONE_PTR;
+}
+
+/* Is the row told by ranges? */
+static inline bool lone_is_diff(const struct lone_pm *l)
+{
+	return lone_kind(l) == TWZDB_LREC_UPD1 && unlikely(l->old & TWZDB_LONE_RANGES);
+}
+
 /* The row that stands behind it on page media, or NULL. */
 static inline const struct rec_pm *lone_carried(const struct lone_pm *l, size_t len)
 {
-	return len > lone_len(l) ? (const void *)((const uint8_t *)l + lone_len(l)) : NULL;
+	return len > lone_len(l) && !lone_is_diff(l)
+		       ? (const void *)((const uint8_t *)l + lone_len(l))
+		       : NULL;
 }
 
 /*
@@ -64,7 +79,7 @@ static inline void apply_rec_dead(struct twzdb *db, uint64_t p, uint64_t ts)
 
 	/*
 	 * A staged record is applied once more, perhaps, by who finds that somebody died at it: then the block is dead already, and
-	 * may be reserved again. A recovery stores it all: nobody else does, and it may be lost (D17).
+	 * may be reserved again, or lend its bytes to a later commit. A recovery stores it all: nobody else does, and it may be lost (D17).
 	 */
 	if (unlikely(db->page_media) && !rec_is_live(r) && !db->recovering)
 		return;
@@ -123,7 +138,9 @@ static inline void apply_one(struct twzdb *db, const struct lone_pm *l, uint32_t
 		 lone_kind(l) == TWZDB_LREC_DEL1 ? TWZDB_TOMB : TWZDB_ROW);
 	apply_one_leaf(twzdb__at(db, lone_leaf(l), TWZDB_NODE_LEN), l);
 	if (lone_kind(l) != TWZDB_LREC_INS1)
-		apply_rec_dead(db, l->old, l->ts);
+		apply_rec_dead(db, lone_old(l), l->ts);
+	if (lone_is_diff(l))
+		twzdb__diff_keep(db, twzdb__diff_lone(l, TWZDB_LONE_LEN + 8).base, l->ts);
 	st64_rel(&db->root->ts, l->ts);
 }
 

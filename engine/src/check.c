@@ -269,7 +269,8 @@ static int check_table(void *ctx, const char *name, uint64_t rows)
 
 static bool dead_later(const struct rec_pm *r, uint64_t snap)
 {
-	return !(r->link & TWZDB_LINK_RESERVED) && r->link > snap;
+	/* A base is kept for a commit before that is one, and it need not become one (hold.c). */
+	return !(r->link & (TWZDB_LINK_RESERVED | TWZDB_LINK_BASE)) && r->link > snap;
 }
 
 static void check_blocks(struct checker *c, uint64_t p, const struct unit_pm *u)

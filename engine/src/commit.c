@@ -11,11 +11,13 @@
  * is complete before a word leads to it, and what is old is marked dead after the last word that
  * led to it is gone. README.md has the argument.
  */
+#include "diff.h"
 #include "group.h"
 
 #include <sys/uio.h>
 
 #define PURGE_BASE 64
+#define DEAD_MAX   4096 /* rows that die; more: whether one does is not looked for */
 
 /* The record under construction, where the log takes it from. */
 struct buf {
@@ -111,6 +113,55 @@ static void add_rec_full(struct buf *b, uint64_t p, const struct rec_pm *r)
 	at->vlf |= TWZDB_VLF_LIVE;
 }
 
+/* Row P dies with the commit, and is to be among the first in the list: it lends its bytes. False: it does not die. */
+static bool lends(struct twzdb_txn *tx, uint64_t p)
+{
+	for (size_t i = tx->based; i < tx->dead.cnt; i++) {
+		uint64_t other = tx->dead.v[tx->based];
+
+		if (tx->dead.v[i] != p)
+			continue;
+		tx->dead.v[tx->based++] = p;
+		tx->dead.v[i] = other;
+		return true;
+	}
+	return false;
+}
+
+static bool dies(const struct twzdb_txn *tx, uint64_t p)
+{
+	for (size_t i = tx->based; i < tx->dead.cnt && tx->dead.cnt <= DEAD_MAX; i++)
+		if (tx->dead.v[i] == p)
+			return true;
+	return false;
+}
+
+/* What differs from a row the log can do it with (D2c). False: that is too much. */
+static bool add_rec_diff(struct twzdb_txn *tx, struct buf *b, uint64_t p, const struct rec_pm *r)
+{
+	size_t from = b->len, len;
+	struct rec_diff_pm *at;
+	uint64_t base;
+
+	if (!twzdb__diff_may(tx->db, p, r) || !dies(tx, r->prev))
+		return false;
+	at = item_add(b, TWZDB_IT_REC_DIFF, p, sizeof(*at) + diff_room(r));
+	if (!at)
+		return true;
+	len = twzdb__diff_new(tx, p, r, &base, (uint8_t *)(at + 1));
+	if (len == DIFF_NOT) {
+		b->len = from;
+		b->items--;
+		return false;
+	}
+	*at = (struct rec_diff_pm){base, r->prev, r->sum, 0};
+	b->len = from + sizeof(struct item_pm) + sizeof(*at) + len;
+	((struct item_pm *)(void *)(b->p + from))->len = (uint32_t)(sizeof(*at) + len);
+	if (base == r->prev)
+		(void)lends(tx, base);
+	return true;
+}
+
 /* Lines to be flushed: records made one after the other lie so, and share lines. */
 struct lines {
 	uintptr_t from, to;
@@ -137,7 +188,7 @@ static void flush_join(struct twzdb *db, struct lines *l, uintptr_t a, uint64_t 
  * The others lie in place. Cache-line media: their lines are flushed now, late (D2a); the fence is the
  * append's.
  */
-static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
+static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry, bool diff)
 {
 	struct rec_live_pm *at = NULL;
 	struct lines lines = {0, 0};
@@ -146,7 +197,8 @@ static void add_recs(struct twzdb_txn *tx, struct buf *b, bool carry)
 	for (size_t i = 0; i < tx->recs.cnt && !b->oom && (carry || tx->anchors); i++) {
 		const struct rec_pm *r = rec_kept(tx, i);
 
-		if (r && rec_goes_whole(r, carry))
+		if (r && rec_goes_whole(r, carry) &&
+		    !(diff && add_rec_diff(tx, b, tx->recs.v[i], r)))
 			add_rec_full(b, tx->recs.v[i], r);
 	}
 	from = b->len;
@@ -267,12 +319,13 @@ static void add_dead(struct twzdb_txn *tx, struct buf *b)
 	u64vec_free(&dead);
 }
 
-static int build(struct twzdb_txn *tx, struct buf *b, bool carry)
+/* CARRY: new rows go into the record (D2b); DIFF: and of those that differ little from others only that (D2c). */
+static int build(struct twzdb_txn *tx, struct buf *b, bool carry, bool diff)
 {
 	struct lrec_pm *l = buf_take(b, sizeof(*l));
 
 	add_new_nodes(tx, b);
-	add_recs(tx, b, carry);
+	add_recs(tx, b, carry, carry && diff);
 	add_runs(tx, b);
 	add_words(tx, b);
 	add_node_changes(tx, b);
@@ -382,13 +435,14 @@ static bool one_fits(const struct twzdb_txn *tx)
 static int commit_one(struct twzdb_txn *tx)
 {
 	uint64_t lsn = 0;
-	int err = twzdb__one_commit(tx, &lsn);
+	size_t len;
+	int err = twzdb__one_commit(tx, &lsn, &len);
 
 	if (err)
 		return err;
 	if (likely(!tx->wait_nr))
 		twz_log_applied(tx->db->log, lsn);
-	twzdb__stat_own(&tx->db->sh->stats.log_bytes, sizeof(struct lone_pm));
+	twzdb__stat_own(&tx->db->sh->stats.log_bytes, len);
 	publish(tx);
 	if (likely(!tx->wait_nr))
 		twzdb__one_learn(tx);
@@ -414,7 +468,7 @@ static int commit_changes(struct twzdb_txn *tx)
 	int err = make_durable(tx, &carry);
 
 	if (!err)
-		err = build(tx, &b, carry);
+		err = build(tx, &b, carry, true);
 	if (!err && can_stage(tx, &b, carry)) {
 		err = twzdb__stage_submit(tx, b.p, b.len);
 		if (err)
@@ -477,6 +531,7 @@ static void forget(struct twzdb_txn *tx, bool committed)
 	u64vec_clear(&tx->recs);
 	u64vec_clear(&tx->runs);
 	u64vec_clear(&tx->dead);
+	tx->based = 0;
 	u64vec_clear(&tx->drops);
 	u64vec_clear(&tx->stock);
 	u64vec_clear(&tx->tombs);
@@ -526,7 +581,7 @@ int twzdb__prepare(struct twzdb_txn *tx, const struct twzdb__chair *chair)
 	if (!err)
 		err = make_durable(tx, &carry);
 	if (!err)
-		err = build(tx, &b, carry);
+		err = build(tx, &b, carry, false);
 	return err ? err : twzdb__prep_write(tx->db, chair, b.p, b.len);
 }
 

@@ -416,6 +416,7 @@ static void root_fill(struct db_pm *r, twz_oid log)
 	memset(r, 0, sizeof(*r));
 	r->magic = TWZDB_MAGIC;
 	r->version = TWZDB_FORMAT_VERSION;
+	r->incompat = TWZDB_INCOMPAT_RANGES;
 	memcpy(r->id, id, sizeof(r->id));
 	r->log[0] = log.w[0];
 	r->log[1] = log.w[1];
@@ -501,10 +502,11 @@ static int check_root(struct twzdb *db, const struct db_pm *r, uint64_t len)
 			TWZ_E_VERSION,
 			"%s: database '%s' has format %u, this program knows %d: use a newer one",
 			twz_store_path(db->s), db->name, r->version, TWZDB_FORMAT_VERSION);
-	if (r->incompat || r->ro_compat)
+	if (r->incompat & ~TWZDB_INCOMPAT || r->ro_compat & ~TWZDB_RO_COMPAT)
 		return twzdb__err(TWZ_E_FEATURE,
 				  "%s: database '%s' needs features 0x%x/0x%x: use a newer program",
-				  twz_store_path(db->s), db->name, r->incompat, r->ro_compat);
+				  twz_store_path(db->s), db->name, r->incompat & ~TWZDB_INCOMPAT,
+				  r->ro_compat & ~TWZDB_RO_COMPAT);
 	if (r->sum != root_sum(r))
 		return twzdb__corrupt(db, p, "root checksum");
 	obj_cnt = ld64_acq(&r->obj_cnt); /* a writer elsewhere may be raising it */

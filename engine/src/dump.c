@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT
  * dump.c -- a database as text: root, tables, nodes, log records
  */
+#include "apply.h"
 #include "group.h"
 
 #include <ctype.h>
@@ -134,15 +135,23 @@ static int dump_table(void *ctx, const char *name, uint64_t rows)
 
 static const char *item_name(unsigned type)
 {
-	static const char *const names[] = {"?",	 "UNIT",      "NODE_NEW", "NODE_WR",
-					    "REC_LIVE",	 "REC_FULL",  "WORD",	  "REC_DEAD",
-					    "NODE_DEAD", "NODE_DROP", "UNIT_CUT", "REC_RUN"};
+	static const char *const names[] = {
+		"?",	    "UNIT",	 "NODE_NEW",  "NODE_WR",  "REC_LIVE", "REC_FULL", "WORD",
+		"REC_DEAD", "NODE_DEAD", "NODE_DROP", "UNIT_CUT", "REC_RUN",  "REC_DIFF"};
 
 	return type < sizeof(names) / sizeof(names[0]) ? names[type] : "?";
 }
 
-static void dump_one(const struct dump *d, const struct lone_pm *l)
+static void dump_diff(const struct dump *d, const struct diff *f)
 {
+	show_ptr(d->f, "base", f->base);
+	fprintf(d->f, " ranges=%" PRIu64, f->len);
+}
+
+static void dump_one(const struct dump *d, const struct lone_pm *l, size_t len)
+{
+	const struct diff f = twzdb__diff_lone(l, len);
+
 	static const char *const kinds[] = {"UPD1", "DEL1", "INS1"};
 
 	fprintf(d->f, " kind=%s ts=%" PRIu64, kinds[lone_kind(l) - TWZDB_LREC_UPD1], l->ts);
@@ -150,9 +159,12 @@ static void dump_one(const struct dump *d, const struct lone_pm *l)
 	fprintf(d->f, " slot=%u", (unsigned)(l->leaf >> TWZDB_LONE_SHIFT));
 	show_ptr(d->f, "rec", l->rec & TWZDB_LONE_PTR);
 	if (lone_kind(l) == TWZDB_LREC_INS1)
-		fprintf(d->f, " n=%u\n", l->ins.n);
+		fprintf(d->f, " n=%u", l->ins.n);
 	else
-		show_ptr(d->f, "old", l->old), fputc('\n', d->f);
+		show_ptr(d->f, "old", lone_old(l));
+	if (lone_is_diff(l))
+		dump_diff(d, &f);
+	fputc('\n', d->f);
 }
 
 static void dump_group(const struct dump *d, const struct group_pm *g)
@@ -200,7 +212,7 @@ static int dump_lrec(void *ctx, uint64_t lsn, const void *rec, size_t len)
 		return 0;
 	}
 	if (twzdb__is_one(rec, len)) {
-		dump_one(d, rec);
+		dump_one(d, rec, len);
 		return 0;
 	}
 	if (twzdb__is_group(rec, len)) {
@@ -212,7 +224,13 @@ static int dump_lrec(void *ctx, uint64_t lsn, const void *rec, size_t len)
 	while (twzdb__item_next(rec, &pos, &it, &payload)) {
 		fprintf(d->f, "    %s", item_name(it->type));
 		show_ptr(d->f, "where", it->where);
-		fprintf(d->f, " len=%u\n", it->len);
+		fprintf(d->f, " len=%u", it->len);
+		if (it->type == TWZDB_IT_REC_DIFF) {
+			const struct diff f = twzdb__diff_item(it, payload, l->ts);
+
+			dump_diff(d, &f);
+		}
+		fputc('\n', d->f);
 	}
 	return 0;
 }

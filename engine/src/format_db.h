@@ -16,6 +16,11 @@
 #include "twz/types.h"
 
 #define TWZDB_FORMAT_VERSION 0
+/* Feature bits of struct db_pm known here. Those of a database are what they were when it was made. */
+#define TWZDB_RO_COMPAT 0U
+#define TWZDB_INCOMPAT	TWZDB_INCOMPAT_RANGES
+#define TWZDB_INCOMPAT_RANGES                                                                      \
+	1U /* log records may have ranges (struct rec_diff_pm), links TWZDB_LINK_BASE */
 
 /* --- the root object --- */
 
@@ -269,6 +274,8 @@ enum twzdb_rec_kind {
 	0xfffffU /* of a table whose number does not fit: its rows are never in the accelerator */
 /* rec_pm.link of a block that is not LIVE: a transaction's stamp, not a time */
 #define TWZDB_LINK_RESERVED ((uint64_t)1 << 63)
+/* likewise: not reserved, and log records up to the commit in the other bits use its bytes (D2c) */
+#define TWZDB_LINK_BASE ((uint64_t)1 << 62)
 
 /*
  * Header of a record; the key follows, then at once the value (TABLE: at TWZDB_ANCHOR_OFF). Blocks
@@ -278,7 +285,8 @@ enum twzdb_rec_kind {
  *      0    8 ts: commit that made this version
  *      8    8 prev: twz_pptr of the version before, 0 = none; followed only by snapshots older than ts (D7)
  *     16    8 link: LIVE: twz_pptr of the leaf it was put into | slot << 56, a hint never trusted, 0 = none. Not LIVE: commit that superseded
- *             or freed it, 0 = never published; or TWZDB_LINK_RESERVED | stamp of the transaction that reserved the block:
+ *             or freed it, 0 = never published; or TWZDB_LINK_BASE | the last commit whose log record uses its bytes as
+ *             base (struct rec_diff_pm); or TWZDB_LINK_RESERVED | stamp of the transaction that reserved the block:
  *             only that one treats it as taken
  *     24    4 vlf: bits 0..28 length of the value, bit 29 LIVE, bits 30..31 enum twzdb_rec_kind
  *     28    4 klt: bits 0..11 length of the key, bits 12..31 low bits of the table's number (0 in a fence), or TWZDB_TAG_NONE
@@ -364,13 +372,15 @@ _Static_assert(offsetof(struct lrec_pm, ts) == 8, "lrec_pm.ts");
 _Static_assert(offsetof(struct lrec_pm, len) == 16, "lrec_pm.len");
 _Static_assert(offsetof(struct lrec_pm, item_cnt) == 24, "lrec_pm.item_cnt");
 
-#define TWZDB_LONE_MAGIC 0x00314c44U /* "DL1", and the kind above it */
-#define TWZDB_LONE_SHIFT 56	     /* pointers need less bits: object numbers end at 257 */
-#define TWZDB_LONE_PTR	 (((uint64_t)1 << TWZDB_LONE_SHIFT) - 1)
+#define TWZDB_LONE_MAGIC  0x00314c44U /* "DL1", and the kind above it */
+#define TWZDB_LONE_SHIFT  56	      /* pointers need less bits: object numbers end at 257 */
+#define TWZDB_LONE_PTR	  (((uint64_t)1 << TWZDB_LONE_SHIFT) - 1)
+#define TWZDB_LONE_RANGES ((uint64_t)1 << TWZDB_LONE_SHIFT) /* in lone_pm.old */
 
 /*
  * A transaction of one operation in a leaf that stays: one line in the log with its header, two for an
- * insert. On page media the new record as it shall be follows, zero-padded to 8.
+ * insert. On page media the new record as it shall be follows, zero-padded to 8; or (UPD1, TWZDB_LONE_RANGES) a twz_pptr of the
+ * record it shares bytes with, and what differs: struct range_pm each. See struct rec_diff_pm.
  *
  * OFFSET SIZE MEANING
  *      0    4 magic | enum twzdb_lrec_kind << 24
@@ -378,7 +388,7 @@ _Static_assert(offsetof(struct lrec_pm, item_cnt) == 24, "lrec_pm.item_cnt");
  *      8    8 ts
  *     16    8 leaf: twz_pptr | slot << 56
  *     24    8 rec: twz_pptr of the new record | node_pm.tombs as it shall be << 56
- *     32    8 old: twz_pptr of the record that dies (UPD1, DEL1: the end)
+ *     32    8 old: twz_pptr of the record that dies | TWZDB_LONE_RANGES or 0 (UPD1, DEL1: the end)
  *  INS1:
  *     32    8 head: of the slot
  *     40   28 perm: node_pm.perm as it shall be
@@ -494,6 +504,8 @@ enum twzdb_item_type {
 		10, /* where = unit; payload: struct unit_cut_pm: free space gets another type */
 	TWZDB_IT_REC_RUN =
 		11, /* payload: struct rec_run_pm each: rows that lie in place, one behind the other */
+	/* where = record; payload: struct rec_diff_pm, then struct range_pm each */
+	TWZDB_IT_REC_DIFF = 12,
 };
 
 /*
@@ -548,6 +560,41 @@ struct rec_run_pm {
 _Static_assert(sizeof(struct rec_run_pm) == 32, "rec_run_pm");
 _Static_assert(offsetof(struct rec_run_pm, sum) == 16, "rec_run_pm.sum");
 _Static_assert(offsetof(struct rec_run_pm, cnt) == 24, "rec_run_pm.cnt");
+
+/*
+ * A row as it shall be, by what differs from another (D2c, page media): that one's key and lengths, and of its value all bytes that no
+ * range says. ts is the log record's.
+ *
+ * OFFSET SIZE MEANING
+ *      0    8 base: twz_pptr of the other, a row that is not long. It stays as it is as long as the log may be replayed from here
+ *      8    8 prev: rec_pm.prev
+ *     16    4 sum: rec_pm.sum
+ *     20    4 zero
+ */
+struct rec_diff_pm {
+	uint64_t base;
+	uint64_t prev;
+	uint32_t sum;
+	uint32_t zero;
+};
+_Static_assert(sizeof(struct rec_diff_pm) == 24, "rec_diff_pm");
+_Static_assert(offsetof(struct rec_diff_pm, prev) == 8, "rec_diff_pm.prev");
+_Static_assert(offsetof(struct rec_diff_pm, sum) == 16, "rec_diff_pm.sum");
+
+/*
+ * Bytes of a value. Ranges stand in the order of the value, and do not overlap.
+ *
+ * OFFSET SIZE MEANING
+ *      0    4 off: in the value
+ *      4    4 len: of the bytes, not 0
+ *      8      the bytes, zero-padded to 8
+ */
+struct range_pm {
+	uint32_t off;
+	uint32_t len;
+};
+_Static_assert(sizeof(struct range_pm) == 8, "range_pm");
+_Static_assert(offsetof(struct range_pm, len) == 4, "range_pm.len");
 
 /*
  * OFFSET SIZE MEANING

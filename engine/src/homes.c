@@ -60,6 +60,12 @@ static void flush_node_wr(struct twzdb *db, uint64_t p, const struct node_wr_pm 
 			twz_flush(db->s, n + line, TWZ_LINE_SIZE);
 }
 
+/* Put together by a recovery: page media's log on cache-line media. For how long its base stays is nothing anybody needs after that. */
+static void flush_diff(struct twzdb *db, uint64_t p)
+{
+	flush_rec(db, p);
+}
+
 static void flush_item(struct twzdb *db, const struct item_pm *it, const void *payload)
 {
 	const uint64_t *list = payload;
@@ -77,6 +83,9 @@ static void flush_item(struct twzdb *db, const struct item_pm *it, const void *p
 		break;
 	case TWZDB_IT_REC_FULL:
 		flush_at(db, it->where, it->len);
+		break;
+	case TWZDB_IT_REC_DIFF:
+		flush_diff(db, it->where);
 		break;
 	case TWZDB_IT_REC_LIVE:
 		for (uint64_t i = 0; i < it->len / sizeof(struct rec_live_pm); i++)
@@ -116,7 +125,7 @@ static void flush_one(struct twzdb *db, const struct lone_pm *l, size_t len)
 	else
 		flush_rec(db, lone_rec(l));
 	if (lone_kind(l) != TWZDB_LREC_INS1)
-		flush_live(db, l->old);
+		flush_live(db, lone_old(l));
 }
 
 /* A record built and checked by this process. */

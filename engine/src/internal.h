@@ -223,6 +223,7 @@ struct one {
 	uint8_t slot, pos, tombs;
 	bool acc; /* the accelerator is to know */
 	uint64_t leaf, rec, old;
+	uint64_t base;	 /* the row whose bytes the log record uses, or 0 (diff.c) */
 	uint64_t head;	 /* of an inserted row */
 	uint64_t hash;	 /* for the accelerator */
 	uint64_t *entry; /* of OLD in it, if that is where OLD was found */
@@ -257,17 +258,18 @@ struct twzdb_txn {
 	uint64_t
 		want; /* a LIVE row's of USE, without lengths: rec_what() (fast.h); no row's, if they are not in the accelerator */
 	/* A writer's private state: empty when it has ended, but some memory stays. */
-	struct u64map nodes;	  /* pptr -> struct pnode * */
-	struct u64map words;	  /* pptr -> value */
-	struct u64vec recs;	  /* reserved record blocks, */
-	struct u64vec runs;	  /* and others: struct rec_run_pm each, as it will be logged */
-	struct u64vec dead;	  /* live records this transaction kills */
-	struct u64vec drops;	  /* live nodes of dropped tables that are not private */
-	struct u64vec stock;	  /* reserved node blocks not used yet */
-	struct u64vec pnodes;	  /* struct pnode *, in order of creation */
-	struct u64vec tombs;	  /* {table, record}: for the purge queue */
-	bool anchors;		  /* among recs are anchors of tables */
-	uint64_t levels;	  /* bit: there are private nodes of that level, or VIEW has some */
+	struct u64map nodes;  /* pptr -> struct pnode * */
+	struct u64map words;  /* pptr -> value */
+	struct u64vec recs;   /* reserved record blocks, */
+	struct u64vec runs;   /* and others: struct rec_run_pm each, as it will be logged */
+	struct u64vec dead;   /* live records this transaction kills; */
+	size_t based;	      /* while it commits: the first so many lend their bytes (diff.c) */
+	struct u64vec drops;  /* live nodes of dropped tables that are not private */
+	struct u64vec stock;  /* reserved node blocks not used yet */
+	struct u64vec pnodes; /* struct pnode *, in order of creation */
+	struct u64vec tombs;  /* {table, record}: for the purge queue */
+	bool anchors;	      /* among recs are anchors of tables */
+	uint64_t levels;      /* bit: there are private nodes of that level, or VIEW has some */
 	struct twzdb__view *view; /* a reader's that sees commits not in the homes yet, or NULL */
 	struct pnode
 		*tail; /* last leaf of table tail_table, full of own changes; as of tail_mods */
@@ -899,8 +901,8 @@ void twzdb__one_learn(struct twzdb_txn *tx);
 bool twzdb__one_settle(struct twzdb_txn *tx);
 /* Turn what was noted into private nodes. Every search of a writer begins with it. */
 int twzdb__one_expand(struct twzdb_txn *tx);
-/* Append, and change the homes. */
-int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn);
+/* Append, and change the homes; *LEN: of the log record. */
+int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn, size_t *len);
 
 /* --- apply.c --- */
 /* A log record that is a struct lone_pm. */

@@ -37,6 +37,7 @@
  * written, means need_recover.
  */
 #include "group.h"
+#include "hold.h"
 
 #include <limits.h>
 #include <linux/futex.h>
@@ -525,7 +526,8 @@ int twzdb__recover(struct twzdb *db)
 	if (db->root->ts > TWZDB_TS_MAX)
 		return twzdb__corrupt(db, DB_PTR(offsetof(struct db_pm, ts)),
 				      "number of the last commit");
-	/* Every valid record has been applied: what the home says is the latest commit. */
+	/* Every valid record has been applied: what the home says is the latest commit. And the log is empty. */
+	twzdb__hold_empty(db);
 	twzdb__listen_tell_all(db, db->root->ts);
 	if (!ld64_acq(&sh->ready) || db->root->ts > sh->ts)
 		__atomic_store_n(&sh->ts, db->root->ts, __ATOMIC_SEQ_CST);

@@ -92,6 +92,7 @@ static inline void note(struct twzdb_txn *tx, uint64_t table, const struct place
 	o->leaf = w->leaf;
 	o->rec = rec;
 	o->old = w->old;
+	o->base = 0;
 	o->hash = w->hash;
 	o->entry = w->entry;
 	o->table = table;
@@ -273,26 +274,46 @@ static size_t lone_carry(const struct rec_pm *r, uint8_t *at)
 	return len;
 }
 
-int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn)
+/* Or what differs from a row the log can do it with (D2c). DIFF_NOT: that is too much. */
+static size_t lone_ranges(struct twzdb_txn *tx, const struct rec_pm *r, struct lone_pm *l)
+{
+	uint8_t *at = (uint8_t *)l + TWZDB_LONE_LEN;
+	uint64_t base;
+	size_t len;
+
+	if (lone_kind(l) != TWZDB_LREC_UPD1 || !twzdb__diff_may(tx->db, tx->one.rec, r))
+		return DIFF_NOT;
+	len = twzdb__diff_new(tx, tx->one.rec, r, &base, at + sizeof(base));
+	if (len == DIFF_NOT)
+		return len;
+	tx->one.base = base;
+	l->old |= TWZDB_LONE_RANGES;
+	memcpy(at, &base, sizeof(base));
+	return sizeof(base) + len;
+}
+
+int twzdb__one_commit(struct twzdb_txn *tx, uint64_t *lsn, size_t *len)
 {
 	struct twzdb *db = tx->db;
 	const struct rec_pm *r = twzdb__at(db, tx->one.rec, sizeof(*r));
 	bool carry = db->page_media;
 	uint32_t vlen = rec_vlen_short(r);
-	size_t len;
 	struct lone_pm *l = twz_log_stage(db->log, sizeof(*l) + (carry ? rec_len(r) + 8 : 0));
 	int err;
 
 	if (!l)
 		return twzdb__from_twz(TWZ_E_NOMEM, "staging a commit record");
-	len = lone_fill(&tx->one, tx->ts, r->sum, l);
-	if (carry)
-		len += lone_carry(r, (uint8_t *)l + len);
-	else
+	*len = lone_fill(&tx->one, tx->ts, r->sum, l);
+	if (unlikely(carry)) {
+		size_t more = lone_ranges(tx, r, l);
+
+		*len += more == DIFF_NOT ? lone_carry(r, (uint8_t *)l + *len) : more;
+	} else {
 		twz_flush(db->s, r, rec_len(r)); /* late: D2a; the fence is the append's */
-	if (unlikely(carry) && twz_log_can_submit(db->log, len))
-		return twzdb__stage_submit(tx, l, len);
-	err = twzdb__append_staged(db, len, lsn); /* the commit point (D3) */
+	}
+	if (unlikely(carry) && twz_log_can_submit(db->log, *len))
+		return twzdb__stage_submit(tx, l, *len);
+	err = twzdb__append_staged(db, *len, lsn); /* the commit point (D3) */
 	if (err)
 		return err;
 	lone_apply(db, l, vlen);

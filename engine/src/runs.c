@@ -364,13 +364,21 @@ static bool cut_covers(const struct cuts *c, uint32_t g)
 /* (4): nothing in the shared segment names blocks of the former life. Stacks are asked by class (space.c). */
 static void hints_strike(struct twzdb *db, const struct cuts *c)
 {
-	struct sh_quarantine *q = &db->sh->quar;
+	struct sh_quarantine *q = &db->sh->quar, *held = &db->sh->hold.q;
 
 	for (uint64_t i = q->head; i < q->tail; i++) {
 		uint64_t *e = q->e[i % TWZDB_QUARANTINE];
 
 		if (e[0] && cut_covers(c, unit_no(e[0])))
 			e[0] = 0;
+	}
+	for (uint64_t i = held->head; i < held->tail; i++) {
+		uint64_t *e = held->e[i % TWZDB_QUARANTINE];
+
+		if (!e[0] || !cut_covers(c, unit_no(e[0])))
+			continue;
+		twzdb__hold_left(db, e);
+		e[0] = 0;
 	}
 	for (unsigned cls = 0; cls < TWZDB_CLASSES; cls++) {
 		struct sh_class *s = &db->sh->cls[cls];
@@ -688,6 +696,7 @@ static int last_resort(struct twzdb_txn *tx, unsigned cls, uint32_t run, uint32_
 	uint32_t cnt;
 	int err = -ENOSPC;
 
+	(void)twzdb__hold_release(tx);
 	while (twzdb__learn_some(tx->db))
 		;
 	do {

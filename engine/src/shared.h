@@ -5,7 +5,7 @@
 #ifndef TWZDB_SHARED_H
 #define TWZDB_SHARED_H
 
-#define TWZDB_SHARED_MAGIC  0x3676736244575454ULL
+#define TWZDB_SHARED_MAGIC  0x3776736244575454ULL
 #define TWZDB_READERS	    10240 /* a slot's number has 16 bits (lock.h) */
 #define TWZDB_ANCHORS_KNOWN 64
 #define TWZDB_SLOTS_KEPT    64 /* unused ones; what a process claimed beyond these it gives back */
@@ -16,8 +16,11 @@
 #define TWZDB_CLASSES	    64
 #define TWZDB_STACK	    1024 /* reusable blocks remembered for each class */
 #define TWZDB_QUARANTINE    8192 /* blocks remembered that some snapshot may still reach */
+#define TWZDB_MARKS	    64 /* places in the log of which it is known which commits come before */
+#define TWZDB_BASES	    1024 /* rows of which it is known what they share bytes with */
 #define TWZDB_NO_SNAP	    UINT64_MAX
-#define TWZDB_TS_MAX	    ((uint64_t)INT64_MAX) /* of a commit; what lies above is damage */
+#define TWZDB_TS_MAX                                                                               \
+	(((uint64_t)1 << 62) - 1) /* of a commit; what lies above is damage, or TWZDB_LINK_BASE */
 
 /* A reader's slot, one line. claim: 0 = free, else process number + 1. */
 struct sh_reader {
@@ -102,6 +105,25 @@ struct sh_quarantine {
 	uint64_t e[TWZDB_QUARANTINE][2];
 };
 
+/*
+ * Page media: rows whose bytes log records use (D2c; hold.c). Changed by the owner of the writer lock.
+ */
+struct sh_hold {
+	uint64_t
+		tail_ts; /* log records of commits up to it are not replayed any more: the tail is behind them; never falls */
+	uint64_t used_ts;  /* no later commit's record uses another row's bytes */
+	uint64_t len, max; /* bytes of blocks in `q`; beyond MAX rows go into the log whole */
+	uint64_t mark_head, mark_tail; /* marks ever removed, ever added */
+	struct {
+		uint64_t lsn, ts; /* commits up to TS stand before LSN */
+	} mark[TWZDB_MARKS];
+	struct {
+		uint64_t rec, base;
+	} base[TWZDB_BASES]; /* by hash of REC: its log record uses BASE; asked by BASE's header */
+	struct sh_quarantine
+		q; /* not before the tail is behind that commit, and then as in the other */
+};
+
 struct sh_stats {
 	uint64_t commits, aborts, takeovers, checkpoints, log_bytes, splits, merges, reader_retries;
 	uint64_t writer_waits, checkpoint_ns;
@@ -145,6 +167,7 @@ struct twzdb__shared {
 	struct sh_class cls[TWZDB_CLASSES];
 	uint64_t stack[TWZDB_CLASSES][TWZDB_STACK];
 	struct sh_quarantine quar;
+	struct sh_hold hold;
 	struct sh_stats stats __attribute__((aligned(64)));
 	struct sh_past past[TWZDB_PAST_KINDS];
 	struct sh_listener listener[TWZDB_LISTENERS] __attribute__((aligned(64)));

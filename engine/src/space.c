@@ -5,7 +5,8 @@
  * block may be reserved iff
  *   (1) it is not LIVE, and
  *   (2) its link is a time not above the oldest snapshot (nobody can reach its last life, D7),
- *       or the stamp of another transaction, which is over (page media: and not staged, stage.c).
+ *       or the stamp of another transaction, which is over (page media: and not staged, stage.c), and
+ *   (3) the log uses its bytes for no row any more (D2c, hold.c): so says its link, too.
  * A node block: not LIVE, sts not above the oldest snapshot, and not among this transaction's
  * private nodes or stock. So an abort, a crash and a takeover have nothing to clean up. What the
  * shared segment knows about free blocks are hints which only decide where to look.
@@ -54,6 +55,39 @@ static void quarantine_drain(struct twzdb *db, uint64_t min)
 	}
 }
 
+/*
+ * The same of rows the log had a use for, once it has not. They are many when a checkpoint has just been made: as
+ * many as the stack of class CLS, which somebody wants, has room for.
+ */
+static void held_drain(struct twzdb_txn *tx, unsigned cls)
+{
+	struct twzdb *db = tx->db;
+	struct sh_hold *h = &db->sh->hold;
+
+	while (h->q.head < h->q.tail) {
+		uint64_t *e = h->q.e[h->q.head % TWZDB_QUARANTINE], p = e[0], link = 0;
+		int c = twzdb__known_class(db, p);
+		const struct rec_pm *r = c >= 0 ? twzdb__at(db, p, twzdb__block_lens[c]) : NULL;
+
+		if (!twzdb__is_past(tx, e[1]) ||
+		    (c == (int)cls && db->sh->cls[cls].stack_cnt >= TWZDB_STACK))
+			return;
+		if (r && !rec_is_live(r))
+			link = ld64(&r->link);
+		if (link_is_base(link) && (link ^ TWZDB_LINK_BASE) > h->tail_ts) {
+			if ((link ^ TWZDB_LINK_BASE) <= e[1])
+				return;
+			e[1] = link ^ TWZDB_LINK_BASE; /* used again since: it comes last */
+			twzdb__hold_last(db);
+			continue;
+		}
+		twzdb__hold_left(db, e);
+		h->q.head++;
+		if (r && c < TWZDB_CLS_LARGE && !unit_leaves(db, p))
+			stack_push(db, (unsigned)c, p);
+	}
+}
+
 /* --- blocks --- */
 
 static bool rec_reusable(struct twzdb_txn *tx, const struct rec_pm *r)
@@ -63,6 +97,11 @@ static bool rec_reusable(struct twzdb_txn *tx, const struct rec_pm *r)
 	if (rec_is_live(r))
 		return false;
 	link = ld64(&r->link);
+	if (link_is_base(link)) {
+		link ^= TWZDB_LINK_BASE;
+		if (link > ld64(&tx->db->sh->hold.tail_ts))
+			return false;
+	}
 	return link & TWZDB_LINK_RESERVED ? twzdb__stamp_over(tx, link & ~TWZDB_LINK_RESERVED)
 					  : twzdb__is_past(tx, link);
 }
@@ -136,11 +175,14 @@ static void used_look(struct twzdb_txn *tx, unsigned cls)
 {
 	struct sh_quarantine *q = &tx->db->sh->quar;
 
-	if (tx->db->sh->cls[cls].stack_cnt || q->head == q->tail)
+	if (tx->db->sh->cls[cls].stack_cnt)
 		return;
-	quarantine_drain(tx->db, ld64(&tx->db->sh->min));
+	if (q->head != q->tail)
+		quarantine_drain(tx->db, ld64(&tx->db->sh->min));
 	if (q->tail - q->head >= TWZDB_QUARANTINE / 4) /* worth a scan of the readers */
 		quarantine_drain(tx->db, twzdb__min(tx));
+	if (unlikely(tx->db->sh->hold.q.head != tx->db->sh->hold.q.tail))
+		held_drain(tx, cls);
 }
 
 /* A block that was in use, and that as far as we know nobody can reach any more; 0: there is none. */

@@ -9,6 +9,7 @@
 #define TWZDB_SPACE_H
 
 #include "internal.h"
+#include "hold.h"
 
 #define UNIT_ROOM (TWZDB_UNIT_LEN - (uint32_t)sizeof(struct unit_pm) - TWZDB_UNIT_TAIL)
 
@@ -194,7 +195,8 @@ static inline uint64_t space_take_top(struct twzdb *db, unsigned cls, struct rec
 		     !grid_has(&twzdb__grids[cls], (uint32_t)(off & (TWZDB_UNIT_LEN - 1)) -
 							   (uint32_t)sizeof(struct unit_pm)) ||
 		     entry_empty(*e) || !TWZDB_UT_FREE(*e) || rec_is_live(r) ||
-		     ld64(&r->link) > ld64(&db->sh->min)))
+		     (ld64(&r->link) > ld64(&db->sh->min) &&
+		      !twzdb__hold_is_over(db, ld64(&r->link)))))
 		return 0;
 	c->stack_cnt = cnt - 1;
 	st32(e, *e - 1);

@@ -269,6 +269,8 @@ int twzdb__stage_begin(struct twzdb_txn *tx)
 	if (applied == submitted)
 		st64(&db->sh->stage_stamp, ld64(&db->sh->stamp) + 1);
 	err = twz_log_pending_walk(db->log, s->seen, submitted, look_foreign, db);
+	if (!err)
+		twzdb__hold_look(db);
 	tx->levels = s->nodes.cnt ? UINT64_MAX : 0;
 	return err;
 }
@@ -369,9 +371,13 @@ void twzdb__stage_hints(struct twzdb_txn *tx)
 {
 	struct twzdb *db = tx->db;
 
-	if (tx->one.kind && tx->one.kind != TWZDB_LREC_INS1)
+	if (tx->one.kind && tx->one.kind != TWZDB_LREC_INS1 && tx->one.base == tx->one.old)
+		twzdb__hold_add(db, tx->one.old, tx->ts);
+	else if (tx->one.kind && tx->one.kind != TWZDB_LREC_INS1)
 		twzdb__hint_dead(db, tx->one.old, tx->ts);
-	for (size_t i = 0; i < tx->dead.cnt; i++)
+	for (size_t i = 0; i < tx->based; i++)
+		twzdb__hold_add(db, tx->dead.v[i], tx->ts);
+	for (size_t i = tx->based; i < tx->dead.cnt; i++)
 		twzdb__hint_dead(db, tx->dead.v[i], tx->ts);
 	for (size_t i = 0; i < tx->pnodes.cnt; i++) {
 		const struct pnode *pn = (const struct pnode *)(uintptr_t)tx->pnodes.v[i];

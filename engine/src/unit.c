@@ -281,6 +281,7 @@ void twzdb__hints_forget(struct twzdb *db)
 	db->sh->cut_ts = ld64(&db->sh->ts);
 	memset(db->sh->cls, 0, sizeof(db->sh->cls));
 	st64(&db->sh->quar.head, db->sh->quar.tail);
+	twzdb__hold_forget(db);
 	db->sh->scan_pos = 0;
 	db->sh->empty = 0;
 	db->sh->leaving = 0;

@@ -54,6 +54,17 @@ crash("D2", "row-not-carried", "engine/src/commit.c",
       "*carry = carried_len(tx) <= tx->db->carry_max;\n\treturn *carry ? 0 : sync_recs(tx);", "return 0;",
       "D2b: the record carries no rows on page media", "run engine.changes engine.commit --media page --limit 1500 --seed 1")
 
+crash("D2", "base-too-soon", "engine/src/hold.c",
+      "h->mark[h->mark_head % TWZDB_MARKS].lsn <= info.tail;", "h->mark[h->mark_head % TWZDB_MARKS].lsn <= info.head;",
+      "D2c: a row that a record in the log needs as base is overwritten before the tail is behind that record",
+      "run engine.ranges engine.ranges_laps --media page --limit 3000 --seed 1")
+crash("D2", "base-not-marked", "engine/src/diff.c",
+      "st64(&b->link, ts | TWZDB_LINK_BASE);", "(void)b;",
+      "D2c: a base is free when it dies", "run engine.ranges engine.ranges_laps --media page --limit 3000 --seed 1")
+crash("D2", "range-missing", "engine/src/diff.c",
+      "memcpy(val + r->off, bytes, r->len);", "",
+      "D2c: replay puts a row together without what differs", "run engine.ranges --media page --limit 3000 --seed 1")
+
 # --- D3: the commit point ---
 
 crash("D1", "tail-past-a-torn-record", "twz/src/log_recover.c",
@@ -176,6 +187,11 @@ unit("D5", "carried-not-flushed", "engine/src/homes.c",
      "a row that page media carried in the record is replayed on cache-line media, and not durable when the log forgets it",
      "engine_rules", "a_row_from_page_media_is_flushed_where_lines_are")
 
+unit("D5", "ranges-not-flushed", "engine/src/homes.c",
+     "{\n\tflush_rec(db, p);\n}", "{\n\t(void)db, (void)p;\n}",
+     "a row that page media told by ranges is put together on cache-line media, and not durable when the log forgets it",
+     "engine_rules", "a_row_put_together_is_flushed_where_lines_are")
+
 # Checkpoints beside commits.
 crash("D5", "ahead-not-synced", "twz/src/log_ahead.c",
       "if (err || twz_sync_all(l->ring.store))", "if (err)",
@@ -198,10 +214,23 @@ crash("D6", "stays-live", "engine/src/apply.c",
       "case TWZDB_IT_REC_DEAD:\n\t\tbreak;",
       "what a commit frees stays LIVE", "run engine.changes --limit 500 --seed 1")
 
+unit("D6", "kept-for-the-first-only", "engine/src/hold.c",
+     "st64(&b->link, ts | TWZDB_LINK_BASE);", "(void)ts;",
+     "a base used again is kept no longer than the first record that used it needs it",
+     "engine_ranges", "a_base_used_again_stays_for_the_last")
+
 unit("D6", "dies-once-more", "engine/src/apply.h",
      "!rec_is_live(r) && !db->recovering", "false",
      "a record applied once more, after a death, takes a block from who has reserved it since",
-     "engine_rules", "applied_once_more_it_takes_nothing_from_new_owners", via="engine/src/apply.c")
+     "engine_ranges", "applied_once_more_it_takes_nothing_from_new_owners", via="engine/src/apply.c")
+
+unit("D6", "kept-once-more", "engine/src/diff.c",
+     "if (unlikely(link & TWZDB_LINK_RESERVED))", "if (false)",
+     "the same of a base", "engine_ranges", "applied_once_more_it_takes_nothing_from_new_owners")
+
+unit("D6", "kept-on-a-full-disk", "engine/src/runs.c",
+     "(void)twzdb__hold_release(tx);", "",
+     "a store counts as full although a checkpoint would make bases free", "engine_ranges", "a_full_disk_has_what_is_kept")
 
 # --- D7: old versions ---
 

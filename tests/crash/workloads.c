@@ -96,6 +96,8 @@ const struct crash_workload *const crash_workloads[] = {
 	&wl_db_again,
 	&wl_db_lazy,
 	&wl_db_ahead,
+	&wl_db_ranges,
+	&wl_db_ranges_laps,
 	&wl_db_spare,
 	&wl_db_batches,
 	&wl_db_group_first,

@@ -40,7 +40,8 @@ int db_show(struct crash *c);
 int db_probe(struct crash *c);
 uint64_t db_inside(struct crash *c);
 int db_settle(struct crash *c);
-void db_names(void); /* of the errors of the engine; and its helper threads stay out */
+int db_ahead(struct crash *c); /* a checkpoint without the writer lock */
+void db_names(void);	       /* of the errors of the engine; and its helper threads stay out */
 #define LONG_KEY                                                                                   \
 	9000 /* keys from here on are long, and differ at their ends: 1,105 bytes; + 800: 70,005 */
 /*
@@ -54,7 +55,8 @@ extern const struct crash_workload wl_db_commit, wl_db_one, wl_db_split, wl_db_m
 	wl_db_kinds, wl_db_long, wl_db_give, wl_db_grows, wl_db_shrinks, wl_db_fills, wl_db_lazy,
 	wl_db_ahead, wl_db_append, wl_db_batches, wl_db_group_first, wl_db_group, wl_db_group_space,
 	wl_db_last, wl_db_append_large, wl_db_append_few, wl_db_group_homes, wl_db_room,
-	wl_db_compact, wl_db_compact_large, wl_db_spare, wl_db_three;
+	wl_db_compact, wl_db_compact_large, wl_db_spare, wl_db_three, wl_db_ranges,
+	wl_db_ranges_laps;
 extern const struct crash_workload wl_sql_txn, wl_sql_savepoint, wl_sql_vacuum, wl_sql_alter,
 	wl_sql_full, wl_sql_incremental, wl_sql_journals, wl_sql_synchronous, wl_sql_exclusive,
 	wl_sql_spill, wl_sql_nolock, wl_sql_backup, wl_sql_native, wl_sql_indexes, wl_sql_conflicts,

@@ -120,7 +120,7 @@ static int setup_ahead(struct crash *c)
 	return 0;
 }
 
-static int ahead(struct crash *c)
+int db_ahead(struct crash *c)
 {
 	return twz_log_checkpoint_ahead(((struct twzdb *)c->db)->log, NULL);
 }
@@ -146,7 +146,7 @@ static int run_ahead(struct crash *c)
 			continue;
 		/* What is staged meanwhile is in no home, and the tail stays before it. */
 		LAZY(c, 2 + i, 3, 100, i);
-		CRASH_DO(c, ahead(c));
+		CRASH_DO(c, db_ahead(c));
 	}
 	return 0;
 }

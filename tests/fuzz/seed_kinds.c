@@ -175,6 +175,35 @@ static int savepoints(const char *path)
 	return err ? err : twzdb_commit(tx);
 }
 
+/* Long rows of which little changed (page media: the log has what), alone and two at once. */
+static int ranges(const char *path)
+{
+	struct twzdb *db;
+	int err = seed_open(path, NULL, &db);
+
+	if (!err)
+		err = rows(db, "t", 0, 4, 3000);
+	if (!err)
+		err = twzdb_checkpoint(db);
+	for (int i = 0; i < 4 && !err; i++) {
+		struct twzdb_txn *tx;
+		struct twzdb_table t;
+		char val[3000] = "changed";
+
+		val[i * 700] = (char)i;
+		val[2999 - i] = 'x';
+		err = twzdb_begin(db, 0, &tx);
+		if (!err)
+			err = twzdb_table_open(tx, "t", 0, &t);
+		for (int k = 0; k < 1 + i % 2 && !err; k++)
+			err = twzdb_put(tx, t, str(k ? "row0007919" : "row0000000"),
+					(struct twzdb_slice){val, sizeof(val)}, 0);
+		if (!err)
+			err = twzdb_commit(tx);
+	}
+	return err;
+}
+
 /* Smaller than it was: holes. */
 static int compacted(const char *path)
 {
@@ -282,12 +311,21 @@ static int sql_two(const char *path)
 }
 
 const struct seed_kind seed_kinds[] = {
-	{"store", seed_store},	  {"group", seed_group},
-	{"lazy", seed_lazy},	  {"splits", splits},
-	{"merges", merges},	  {"checkpoint", checkpoint},
-	{"laps", laps},		  {"large", large},
-	{"tables", tables},	  {"savepoints", savepoints},
-	{"compacted", compacted}, {"objects", objects},
-	{"sql", sql_one},	  {"native", sql_native},
-	{"two", sql_two},	  {NULL, NULL},
+	{"store", seed_store},
+	{"group", seed_group},
+	{"lazy", seed_lazy},
+	{"splits", splits},
+	{"merges", merges},
+	{"checkpoint", checkpoint},
+	{"laps", laps},
+	{"large", large},
+	{"tables", tables},
+	{"savepoints", savepoints},
+	{"compacted", compacted},
+	{"objects", objects},
+	{"sql", sql_one},
+	{"native", sql_native},
+	{"two", sql_two},
+	{"ranges", ranges},
+	{NULL, NULL},
 };

@@ -611,7 +611,117 @@ static void run_cut_short(struct twzdb *db, struct crafted *r)
 	r->it.len -= 8;
 }
 
+/* Two rows in blocks of their own, one told by the other and a range. */
+static struct range_pm *row_of_ranges(struct twzdb *db, struct crafted *r)
+{
+	struct rec_diff_pm *d = (struct rec_diff_pm *)(void *)r->pl;
+	struct range_pm *g = (struct range_pm *)(void *)(d + 1);
+	uint64_t p;
+	const struct node_pm *n = some_leaf(db, &p);
+
+	*d = (struct rec_diff_pm){n->ptr[n->perm[0]], 0, 1, 0};
+	*g = (struct range_pm){0, 4};
+	r->it = (struct item_pm){TWZDB_IT_REC_DIFF, 0, sizeof(*d) + sizeof(*g) + 8,
+				 n->ptr[n->perm[1]]};
+	return g;
+}
+
+static void other_row_of_ranges(struct twzdb *db, struct crafted *r)
+{
+	(void)row_of_ranges(db, r);
+}
+
+static void row_of_itself(struct twzdb *db, struct crafted *r)
+{
+	(void)row_of_ranges(db, r);
+	r->pl[0] = r->it.where;
+}
+
+static void row_of_a_node(struct twzdb *db, struct crafted *r)
+{
+	(void)row_of_ranges(db, r);
+	some_leaf(db, &r->pl[0]);
+}
+
+static void row_of_a_table(struct twzdb *db, struct crafted *r)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+
+	(void)row_of_ranges(db, r);
+	if (twzdb_begin(db, TWZDB_RDONLY, &tx) || twzdb_table_open(tx, "t", 0, &t))
+		abort();
+	twzdb_abort(tx);
+	r->pl[0] = t.h - TWZDB_ANCHOR_OFF;
+}
+
+/* Its base is the long row behind all others. */
+static void row_too_long(struct twzdb *db, struct crafted *r)
+{
+	uint64_t p;
+	const struct node_pm *n = some_leaf(db, &p);
+
+	(void)row_of_ranges(db, r);
+	while (n->next)
+		n = twzdb__at(db, n->next, sizeof(*n));
+	r->pl[0] = n->ptr[n->perm[n->n - 1]];
+}
+
+static void range_beyond_value(struct twzdb *db, struct crafted *r)
+{
+	row_of_ranges(db, r)->off = UINT32_MAX - 2;
+}
+
+static void range_of_nothing(struct twzdb *db, struct crafted *r)
+{
+	row_of_ranges(db, r)->len = 0;
+}
+
+static void range_beyond_record(struct twzdb *db, struct crafted *r)
+{
+	row_of_ranges(db, r)->len = 9;
+}
+
+static void endless_range(struct twzdb *db, struct crafted *r)
+{
+	row_of_ranges(db, r)->len = UINT32_MAX;
+}
+
+/* The second begins before the first ends. */
+static void ranges_in_disorder(struct twzdb *db, struct crafted *r)
+{
+	struct range_pm *g = row_of_ranges(db, r);
+
+	g[2] = (struct range_pm){3, 4};
+	r->it.len += sizeof(*g) + 8;
+}
+
+static void ranges_without_base(struct twzdb *db, struct crafted *r)
+{
+	(void)row_of_ranges(db, r);
+	r->it.len = 16;
+}
+
+static void ranges_without_feature(struct twzdb *db, struct crafted *r)
+{
+	(void)row_of_ranges(db, r);
+	db->root->incompat = 0;
+	db->root->sum = (uint32_t)XXH3_64bits(db->root, offsetof(struct db_pm, sum));
+}
+
 static const struct hostile_case hostile[] = {
+	{"without that feature", ranges_without_feature},
+	{"another checksum", other_row_of_ranges},
+	{"is no record block", row_of_itself},
+	{"is no record block", row_of_a_node},
+	{"is no row", row_of_a_table},
+	{"longer than its block", row_too_long},
+	{"outside the value", range_beyond_value},
+	{"outside the value", range_of_nothing},
+	{"longer than its record", range_beyond_record},
+	{"longer than its record", endless_range},
+	{"out of order", ranges_in_disorder},
+	{"is no record block", ranges_without_base},
 	{"number of data objects", no_objects},
 	{"number of data objects", many_objects},
 	{"number of units", many_units},

@@ -219,6 +219,51 @@ static bool was_flushed(uintptr_t at)
 	return false;
 }
 
+#define LONG_LEN 4000
+
+static struct twzdb_slice long_val(uint8_t v)
+{
+	struct twzdb_slice s = et_val(3, LONG_LEN);
+
+	((uint8_t *)(uintptr_t)s.ptr)[100] = v;
+	return s;
+}
+
+static int put_long(struct twzdb *db, uint8_t v)
+{
+	struct twzdb_txn *tx;
+	struct twzdb_table t;
+	int err = twzdb_begin(db, 0, &tx);
+
+	if (!err)
+		err = twzdb_table_open(tx, "t", TWZDB_TABLE_CREATE, &t);
+	if (!err)
+		err = twzdb_put(tx, t, et_key(7), long_val(v), 0);
+	return err ? err : twzdb_commit(tx);
+}
+
+/* The log has what differs, of a row alone and of one among others. */
+static int few_bytes_and_die(void *arg)
+{
+	struct twzdb *db;
+
+	if (et_open(path, &db) || put_long(db, 1) || twzdb_checkpoint(db) || put_long(db, 2))
+		return 1;
+	if (arg) {
+		struct twzdb_txn *tx;
+		struct twzdb_table t;
+
+		if (twzdb_begin(db, 0, &tx) || twzdb_table_open(tx, "t", 0, &t) ||
+		    twzdb_put(tx, t, et_key(7), long_val(2), 0) ||
+		    twzdb_put(tx, t, et_key(8), et_val(8, 10), 0) || twzdb_commit(tx))
+			return 1;
+	}
+	if (db->sh->hold.used_ts < 2)
+		return 2;
+	kill(getpid(), SIGKILL);
+	return 3;
+}
+
 static int one_row_and_die(void *arg)
 {
 	struct twzdb *db;
@@ -230,7 +275,8 @@ static int one_row_and_die(void *arg)
 	return 2;
 }
 
-static void a_row_from_page_media_is_flushed_where_lines_are(void)
+/* Everything of row 7, which is WANT, when the store is recovered on cache-line media. */
+static void row_is_flushed(struct twzdb_slice want)
 {
 	static const struct twz__backend backend = {.version = 1, .open = open_seen};
 	struct twz_store_options so = {.size = sizeof(so), .backend = &backend};
@@ -240,14 +286,13 @@ static void a_row_from_page_media_is_flushed_where_lines_are(void)
 	struct twzdb_table t;
 	struct twzdb *db;
 
-	path = et_path(ET_PAGE, "carried.twz");
-	T_EQ(t_fork(one_row_and_die, NULL), SIGKILL);
 	(void)et_path(ET_LINE, "elsewhere");
+	seen.cnt = 0;
 	T_REQ(twzdb_open(path, &o, &db));
 	T_REQ(twzdb_begin(db, TWZDB_RDONLY, &tx));
 	T_REQ(twzdb_table_open(tx, "t", 0, &t));
 	T_REQ(twzdb_get(tx, t, et_key(7), &v));
-	T_TRUE(et_same(v, et_val(7, 50)));
+	T_TRUE(et_same(v, want));
 	T_TRUE(seen.cnt && seen.cnt < FLUSHES);
 	for (size_t i = 0; i < v.len; i++)
 		T_TRUE(was_flushed((uintptr_t)v.ptr + i));
@@ -255,60 +300,21 @@ static void a_row_from_page_media_is_flushed_where_lines_are(void)
 	T_OK(twzdb_close(db));
 }
 
-/* --- a staged record that somebody died at --- */
-
-#define OLD_LEN 2000
-
-static int put_row(struct twzdb *db, uint64_t i, uint64_t seed, uint64_t *p)
+static void a_row_from_page_media_is_flushed_where_lines_are(void)
 {
-	struct twzdb_txn *tx;
-	struct twzdb_table t;
-	int err = twzdb_begin(db, 0, &tx);
-
-	if (!err)
-		err = twzdb_table_open(tx, "t", 0, &t);
-	if (!err)
-		err = twzdb_put(tx, t, et_key(i), et_val(seed, OLD_LEN), 0);
-	*p = err ? 0 : tx->recs.v[tx->recs.cnt - 1];
-	return err ? err : twzdb_commit(tx);
+	path = et_path(ET_PAGE, "carried.twz");
+	T_EQ(t_fork(one_row_and_die, NULL), SIGKILL);
+	row_is_flushed(et_val(7, 50));
 }
 
-/* What died by it may be somebody's already, who finds out when the commit counts as applied. */
-static void applied_once_more_it_takes_nothing_from_new_owners(void)
+static void a_row_put_together_is_flushed_where_lines_are(void)
 {
-	struct {
-		struct lrec_pm h;
-		struct item_pm it;
-		uint64_t dead;
-	} r = {{TWZDB_LREC_MAGIC, 0, TWZDB_LREC_COMMIT, 0, sizeof(r), 1},
-	       {TWZDB_IT_REC_DEAD, 0, 8, 0},
-	       0};
-	uint64_t next, found = 0;
-	struct twzdb_txn *tx;
-	struct twzdb_table t;
-	struct twzdb *db;
-
-	T_REQ(et_open(et_path(ET_PAGE, "owners.twz"), &db));
-	T_REQ(put_rows(db, 0, 1));
-	T_REQ(put_row(db, 1, 1, &r.dead));
-	T_REQ(put_row(db, 1, 2, &next));
-	T_REQ(twzdb_checkpoint(db));
-	r.h.ts = db->root->ts;
-	T_REQ(twzdb_begin(db, 0, &tx));
-	T_REQ(twzdb_table_open(tx, "t", 0, &t));
-	for (uint64_t i = 10; i < 40; i++)
-		T_REQ(twzdb_put(tx, t, et_key(i), et_val(i, OLD_LEN), 0));
-	twzdb__apply_placed(db, &r, sizeof(r));
-	for (size_t i = 0; i < tx->recs.cnt; i++) {
-		const struct rec_pm *rec = twzdb__at(db, tx->recs.v[i], sizeof(*rec));
-
-		found += tx->recs.v[i] == r.dead;
-		T_TRUE(!rec_is_live(rec) && ld64(&rec->link) == (TWZDB_LINK_RESERVED | tx->stamp));
-	}
-	T_EQ(found, 1);
-	T_OK(twzdb_commit(tx));
-	T_TRUE(et_clean(db));
-	T_OK(twzdb_close(db));
+	path = et_path(ET_PAGE, "ranges.twz");
+	T_EQ(t_fork(few_bytes_and_die, NULL), SIGKILL);
+	row_is_flushed(long_val(2));
+	path = et_path(ET_PAGE, "among.twz");
+	T_EQ(t_fork(few_bytes_and_die, &path), SIGKILL);
+	row_is_flushed(long_val(2));
 }
 
 int main(int argc, char **argv)
@@ -319,7 +325,7 @@ int main(int argc, char **argv)
 		T_CASE(a_restart_cut_short_at_its_end_is_finished),
 		T_CASE(a_restart_cut_short_anywhere_is_finished),
 		T_CASE(a_row_from_page_media_is_flushed_where_lines_are),
-		T_CASE(applied_once_more_it_takes_nothing_from_new_owners),
+		T_CASE(a_row_put_together_is_flushed_where_lines_are),
 		T_END,
 	};
 
