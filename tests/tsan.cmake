@@ -6,7 +6,7 @@ endif()
 
 # The log: batches, checkpoints without the lock. The engine: readers beside writers, staged and lazy commits, helpers, transactions over
 # several databases, notices. The library below: opening, objects, undo transactions, names.
-set(tsan_tests log log_group log_stopped log_blocks
+set(tsan_tests log log_group log_stopped log_blocks log_gather
 	engine_lazy engine_snap engine_group engine_single engine_savepoint engine_listen engine_gone engine_scan engine_keep
 	engine_reader engine_lock engine_bulk engine_accel engine_backup engine_compact engine_load
 	store obj tx name)

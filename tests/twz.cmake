@@ -1,11 +1,11 @@
 # tests of this area: see CMakeLists.txt
 
 # twz_log
-foreach(t log log_crash log_group log_stopped log_blocks)
+foreach(t log log_crash log_group log_stopped log_blocks log_gather)
 	twz_unit_test(${t} twz_static)
 	target_sources(test_${t} PRIVATE unit/log_env.c)
 endforeach()
-foreach(t log_group log_stopped log_blocks)
+foreach(t log_group log_stopped log_blocks log_gather)
 	target_sources(test_${t} PRIVATE unit/log_world.c)
 endforeach()
 

@@ -84,7 +84,8 @@ int twzdb__corrupt_obj(struct twz_store *s, twz_oid id, const char *rule)
 {
 	char text[TWZ_OID_STR_LEN];
 
-	return twzdb__err(TWZDB_E_CORRUPT, "%s: object %s: %s: run 'check' on it and restore a backup",
+	return twzdb__err(TWZDB_E_CORRUPT,
+			  "%s: object %s: %s: run 'check' on it and restore a backup",
 			  twz_store_path(s), twz_oid_str(id, text), rule);
 }
 
@@ -108,7 +109,7 @@ int twzdb__from_twz(int err, const char *what)
 	} same[] = {
 		{TWZ_E_NOSPC, TWZDB_E_NOSPC},	  {TWZ_E_IO, TWZDB_E_IO},
 		{TWZ_E_CORRUPT, TWZDB_E_CORRUPT}, {TWZ_E_READONLY, TWZDB_E_READONLY},
-		{TWZ_E_TIMEOUT, TWZDB_E_TIMEOUT},
+		{TWZ_E_TIMEOUT, TWZDB_E_TIMEOUT}, {TWZ_E_FAILED, TWZDB_E_IO}, /* of somebody else */
 	};
 
 	if (err >= 0)

@@ -4,6 +4,7 @@
  * The user of the log is an array of words: a record sets some of them.
  */
 #include "workloads.h"
+#include "log_ring.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -782,10 +783,12 @@ static void beside_write(void *ctx)
 
 static int beside_run(struct crash *c)
 {
+	uint64_t beside_len = twz__log_beside_len;
 	struct home *h = c->user[0];
 	struct beside b = {.c = c};
 	uint32_t v = 0;
 
+	twz__log_beside_len = 0;
 	for (int block = 0; block < 2; block++) {
 		for (int sector = block ? 1 : 0; sector < 7; sector++)
 			CRASH_OP(c, beside_durable(h, v++));
@@ -798,6 +801,7 @@ static int beside_run(struct crash *c)
 		CRASH_DO(c, b.rc);
 		CRASH_OP(c, twz_log_drain(h->log));
 	}
+	twz__log_beside_len = beside_len;
 	return 0;
 }
 

@@ -245,12 +245,14 @@ static bool seen_enough(void)
 /* Two writes that are on their way at the same time touch no common block; behind one that has ended there may be another. */
 static void two_on_their_way_share_no_block(void)
 {
+	uint64_t beside_len = twz__log_beside_len;
 	pthread_t th[WORKERS];
 	struct twz_store *s;
 	struct env e;
 
 	if (!log_new(&e, RING) || !open_watched(&e, &s, 2000))
 		return;
+	twz__log_beside_len = 0;
 	for (int i = 0; i < WORKERS; i++)
 		pthread_create(&th[i], NULL, commit_on, NULL);
 	for (int i = 0; i < 100 && (i < 10 || !seen_enough()); i++)
@@ -258,6 +260,7 @@ static void two_on_their_way_share_no_block(void)
 	atomic_store(&world->stop, true);
 	for (int i = 0; i < WORKERS; i++)
 		pthread_join(th[i], NULL);
+	twz__log_beside_len = beside_len;
 	T_TRUE(seen_enough());
 	T_EQ(w.block_twice + w.nowhere, 0);
 	ring_ends_before(world->next);

@@ -53,7 +53,7 @@ bool twz_log_checkpoint_soon(const struct twz_log *l)
 	return l->stage && used(l) > l->due_len / 2;
 }
 
-static uint64_t now_us(void)
+uint64_t twz__log_now_us(void)
 {
 	struct timespec ts;
 
@@ -97,11 +97,11 @@ static int write_slices(struct twz_log *l, const uint32_t *stop)
 	int err = m->ops->write_back ? m->ops->len(m, &len) : 0;
 
 	for (uint64_t off = 0, n; off < len && !err && !hurry(l) && !stopped(stop); off += n) {
-		uint64_t start = now_us(), took;
+		uint64_t start = twz__log_now_us(), took;
 
 		n = slice < len - off ? slice : len - off;
 		err = m->ops->write_back(m, off, n);
-		took = now_us() - start;
+		took = twz__log_now_us() - start;
 		slice = twz__log_slice_after(slice, took);
 		if (!err)
 			pause_after(took);

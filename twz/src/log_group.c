@@ -34,7 +34,7 @@
 
 #include "log_ring.h"
 
-#define NAP_MS 20 /* how long a waiter trusts that those who write are alive */
+#define NAP_US 20000 /* how long a waiter trusts that those who write are alive */
 
 /* --- the segment --- */
 
@@ -197,9 +197,9 @@ void twz__log_wake_all(struct twz__log_stage *st)
 		syscall(SYS_futex, &st->wake, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-static void doze(struct twz__log_stage *st, uint32_t seen)
+void twz__log_doze(struct twz__log_stage *st, uint32_t seen, uint32_t us)
 {
-	const struct timespec ts = {0, NAP_MS * 1000000L};
+	const struct timespec ts = {0, us * 1000L};
 
 	__atomic_fetch_add(&st->waiters, 1, __ATOMIC_SEQ_CST);
 	syscall(SYS_futex, &st->wake, FUTEX_WAIT, seen, &ts, NULL, 0);
@@ -329,6 +329,7 @@ static int freeze(struct twz_log *l, int i)
 	twz__log_batch_bytes(l, b, l->bounce[i], &b->sum);
 	seg_set(&b->state, BATCH_FROZEN);
 	freeze_finish(l, b);
+	twz__log_gather_froze(st, b);
 	return 0;
 }
 
@@ -346,19 +347,17 @@ static int adopt(struct twz_log *l, int i)
 	return 0;
 }
 
-/*
- * Is it time for another batch? Beside those on their way only for as many records as these have: many small batches
- * would keep each other waiting, and those who wait for one come back together, for the next.
- */
-static bool worth_it(const struct twz__log_stage *st)
+/* Bytes of records that are in no batch yet. Stage mutex. */
+static uint64_t staged_len(const struct twz_log *l)
 {
-	uint64_t frozen = seg_get(&st->frozen), put = seg_get(&st->put);
+	const struct twz__log_stage *st = l->stage;
+	uint64_t frozen = seg_get(&st->frozen);
 
-	return put > frozen && put - frozen >= frozen - seg_get(&st->durable);
+	return seg_get(&st->put) > frozen ? seg_get(&l->seg->head) - entry(st, frozen)->lsn : 0;
 }
 
 /* The batch to be written now, its mutex held: *I, or -1: there is nothing to do, or others are at it. */
-static int batch_take(struct twz_log *l, int *i)
+static int batch_take(struct twz_log *l, uint64_t gathered, int *i)
 {
 	struct twz__log_stage *st = l->stage;
 	int err = twz__log_stage_lock(l), free_i = -1;
@@ -383,7 +382,7 @@ static int batch_take(struct twz_log *l, int *i)
 		if (*i != k || err)
 			pthread_mutex_unlock(&st->batch[k].mutex);
 	}
-	if (free_i >= 0 && *i < 0 && worth_it(st)) {
+	if (free_i >= 0 && *i < 0 && twz__log_worth_it(st, staged_len(l), gathered)) {
 		err = freeze(l, free_i);
 		*i = err ? -1 : free_i;
 	}
@@ -399,6 +398,7 @@ static int batch_take(struct twz_log *l, int *i)
 static int retire(struct twz_log *l)
 {
 	struct twz__log_stage *st = l->stage;
+	uint64_t before = seg_get(&st->durable);
 	int err = twz__log_stage_lock(l);
 	bool any = !err;
 
@@ -416,8 +416,11 @@ static int retire(struct twz_log *l)
 			any = true;
 		}
 	}
-	if (!err)
+	if (!err) {
+		if (seg_get(&st->durable) != before)
+			twz__log_gather_durable(st, seg_get(&st->durable) - before);
 		pthread_mutex_unlock(&st->mutex);
+	}
 	return err;
 }
 
@@ -479,9 +482,12 @@ static int apply_durable(struct twz_log *l)
 static int batch_write(struct twz_log *l, int i)
 {
 	struct twz__log_batch *b = &l->stage->batch[i];
+	uint64_t start = twz__log_now_us();
 	int err = twz__log_write(&l->ring, twz__log_pos(&l->ring, b->from_lsn), l->bounce[i],
 				 twz__log_batch_len(b));
 
+	__atomic_store_n(&l->stage->gather.took_us, (uint32_t)(twz__log_now_us() - start),
+			 __ATOMIC_RELAXED);
 	if (err) {
 		/* D17: failed for everybody before anybody can find the batch. */
 		err = twz__log_group_fail(l, "writing the log");
@@ -494,9 +500,9 @@ static int batch_write(struct twz_log *l, int i)
 }
 
 /* One step towards everything being applied. 1: it was one; 0: others are at it, or there is none. */
-static int lead(struct twz_log *l)
+static int lead(struct twz_log *l, uint64_t gathered)
 {
-	int i, err = batch_take(l, &i);
+	int i, err = batch_take(l, gathered, &i);
 
 	if (err)
 		return err;
@@ -522,18 +528,20 @@ int twz_log_wait(struct twz_log *l, uint64_t nr)
 {
 	struct twz__log_stage *st = l->stage;
 	struct twz__log_patience patience = {0, 0};
+	uint64_t gathered = 0;
 	int ret = 0;
 
 	while (ret >= 0 && st && seg_get(&st->applied) < nr) {
 		uint32_t seen = __atomic_load_n(&st->wake, __ATOMIC_SEQ_CST);
 
+		twz__log_gather(l, &gathered);
 		ret = twz__log_enter(l);
 		if (!ret)
-			ret = lead(l);
+			ret = lead(l, gathered);
 		if (!ret)
 			ret = twz__log_relieve(l, &patience);
 		if (!ret && seg_get(&st->applied) < nr)
-			doze(st, seen);
+			twz__log_doze(st, seen, NAP_US);
 	}
 	return ret < 0 ? ret : 0;
 }
@@ -550,7 +558,7 @@ int twz_log_help(struct twz_log *l)
 	int ret = l->stage ? twz__log_enter(l) : 0;
 
 	if (!ret && l->stage)
-		ret = lead(l);
+		ret = lead(l, TWZ_LOG_AT_ONCE);
 	return ret < 0 ? ret : 0;
 }
 

@@ -174,6 +174,14 @@ struct twz__log_stage {
 	uint64_t
 		run_lsn; /* where the records that stand one behind the other up to the last one begin; a hint */
 	uint64_t filled; /* up to there the file system has seen every block written: writer lock */
+	struct {	 /* log_gather.c: hints */
+		uint64_t
+			nr; /* somebody looks at the clock for the batch that begins with this entry, plus 1 */
+		uint32_t expect;  /* records the next batch could have */
+		uint32_t took_us; /* the last write */
+		uint32_t skip;	  /* so many batches do not wait for anybody */
+		uint32_t misses;
+	} gather;
 	_Alignas(64) uint64_t applied;
 	struct twz__log_batch batch[TWZ_LOG_BATCHES];
 	struct twz__log_ent ent[TWZ_LOG_STAGE_ENTS];
@@ -182,6 +190,29 @@ struct twz__log_stage {
 
 #define seg_get(p)    __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define seg_set(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
+
+/* Microseconds of a clock that does not jump: for durations. */
+uint64_t twz__log_now_us(void);
+
+/* ---- when the next batch begins: log_gather.c ---- */
+
+/* Bytes that make a batch worth being written beside others; tests change it. */
+extern uint64_t twz__log_beside_len;
+
+/*
+ * Stage mutex. Is it time for a batch of the STAGED_LEN bytes of records that are in none? BEFORE: of twz__log_gather(), or
+ * TWZ_LOG_AT_ONCE.
+ */
+bool twz__log_worth_it(const struct twz__log_stage *st, uint64_t staged_len, uint64_t before);
+#define TWZ_LOG_AT_ONCE UINT64_MAX
+/* The same: B has been frozen; RECORDS have become durable. */
+void twz__log_gather_froze(struct twz__log_stage *st, const struct twz__log_batch *b);
+void twz__log_gather_durable(struct twz__log_stage *st, uint64_t records);
+/*
+ * Whoever waits for a record that is staged: sleep until those have staged theirs who are expected, or somebody writes; not for
+ * long. *BEFORE, 0 at first: for which batch the caller has done so.
+ */
+void twz__log_gather(struct twz_log *l, uint64_t *before);
 
 /* ---- the ring on its medium: log_io.c ---- */
 
@@ -314,6 +345,8 @@ void twz__log_group_close(struct twz_log *l);
 /* What log_group.c and log_stuck.c share. */
 int twz__log_stage_lock(struct twz_log *l);
 void twz__log_wake_all(struct twz__log_stage *st);
+/* Until something has gone on since SEEN was read from st->wake, or for US microseconds, less than a second. */
+void twz__log_doze(struct twz__log_stage *st, uint32_t seen, uint32_t us);
 /* Bytes that are written of a batch, and what they are. */
 uint64_t twz__log_batch_len(const struct twz__log_batch *b);
 void twz__log_batch_bytes(struct twz_log *l, const struct twz__log_batch *b, uint8_t *buf,
