@@ -69,8 +69,11 @@ void twz__log_gather_froze(struct twz__log_stage *st, const struct twz__log_batc
 
 void twz__log_gather_durable(struct twz__log_stage *st, uint64_t records)
 {
-	uint64_t n = records + seg_get(&st->put) - seg_get(&st->frozen);
+	uint64_t n = records + seg_get(&st->put) - seg_get(&st->frozen),
+		 waiters = __atomic_load_n(&st->waiters, __ATOMIC_RELAXED);
 
+	/* Whoever wrote it, and who slept meanwhile: of lazy commits nobody comes back. */
+	n = n <= waiters ? n : waiters + 1;
 	__atomic_store_n(&st->gather.expect, (uint32_t)n, __ATOMIC_RELAXED);
 }
 
@@ -82,7 +85,7 @@ void twz__log_gather(struct twz_log *l, uint64_t *before)
 	uint64_t frozen = seg_get(&st->frozen), took, end = 0, now;
 	uint32_t seen;
 
-	if (*before == frozen + 1 || !more_come(st, frozen))
+	if (*before > frozen || !more_come(st, frozen))
 		return;
 	*before = frozen + 1;
 	took = __atomic_load_n(&st->gather.took_us, __ATOMIC_RELAXED);

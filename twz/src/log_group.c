@@ -524,11 +524,11 @@ static int lead(struct twz_log *l, uint64_t gathered)
 	return err < 0 ? err : i >= 0 || err;
 }
 
-int twz_log_wait(struct twz_log *l, uint64_t nr)
+/* GATHERED: 0, or TWZ_LOG_AT_ONCE: nobody can come whom it would be worth waiting for. */
+static int wait_for(struct twz_log *l, uint64_t nr, uint64_t gathered)
 {
 	struct twz__log_stage *st = l->stage;
 	struct twz__log_patience patience = {0, 0};
-	uint64_t gathered = 0;
 	int ret = 0;
 
 	while (ret >= 0 && st && seg_get(&st->applied) < nr) {
@@ -546,11 +546,17 @@ int twz_log_wait(struct twz_log *l, uint64_t nr)
 	return ret < 0 ? ret : 0;
 }
 
+int twz_log_wait(struct twz_log *l, uint64_t nr)
+{
+	return wait_for(l, nr, 0);
+}
+
+/* Mostly with the writer lock. */
 int twz_log_drain(struct twz_log *l)
 {
 	int err = l->stage ? twz__log_enter(l) : 0;
 
-	return l->stage && !err ? twz_log_wait(l, seg_get(&l->stage->put)) : err;
+	return l->stage && !err ? wait_for(l, seg_get(&l->stage->put), TWZ_LOG_AT_ONCE) : err;
 }
 
 int twz_log_help(struct twz_log *l)
@@ -640,7 +646,8 @@ static int submit_room(struct twz_log *l, uint64_t total, uint64_t *head)
 		    seg_get(&st->put) - applied == TWZ_LOG_STAGE_ENTS) {
 			/* For half of it: if each of many waited for one record, batches would have one. */
 			err = seg_get(&st->put) > applied
-				      ? twz_log_wait(l, (applied + seg_get(&st->put) + 1) / 2)
+				      ? wait_for(l, (applied + seg_get(&st->put) + 1) / 2,
+						 TWZ_LOG_AT_ONCE)
 				      : ring_full(l);
 		} else if (crosses(l, total)) {
 			err = twz_log_drain(l);
