@@ -53,18 +53,19 @@ bool twz__log_worth_it(const struct twz__log_stage *st, uint64_t staged_len, uin
 
 void twz__log_gather_froze(struct twz__log_stage *st, const struct twz__log_batch *b)
 {
-	uint32_t n = (uint32_t)(b->to - b->from);
+	uint32_t n = (uint32_t)(b->to - b->from), skip = st->gather.skip;
 
-	if (st->gather.skip) {
-		st->gather.skip--;
+	if (skip) {
+		skip--;
 	} else if (seg_get(&st->gather.nr) == b->from + 1) {
 		if (n >= st->gather.expect - st->gather.expect / 4) {
 			st->gather.misses = 0;
 		} else {
 			st->gather.misses += st->gather.misses < SKIP_MAX;
-			st->gather.skip = 1U << st->gather.misses;
+			skip = 1U << st->gather.misses;
 		}
 	}
+	__atomic_store_n(&st->gather.skip, skip, __ATOMIC_RELAXED);
 }
 
 void twz__log_gather_durable(struct twz__log_stage *st, uint64_t records)
