@@ -2,6 +2,7 @@
  * workloads_page.c -- commits on page media that are staged: lazy ones, and what makes them durable (D12)
  */
 #include "workloads.h"
+#include "log_ring.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -241,12 +242,17 @@ static void beside(void *ctx)
 /* Two lazy commits; what is staged then is written slowly. */
 static int two_batches(struct crash *c, int v)
 {
+	uint64_t beside_len = twz__log_beside_len;
 	struct beside b = {c, v + 1, -1};
+	int rc;
 
 	LAZY(c, 50, 3, 400, v);
 	LAZY(c, 60, 2, 400, v);
+	twz__log_beside_len = 0; /* so short ones would wait */
 	sim_during_write(beside, &b);
-	CRASH_DO(c, help(c));
+	rc = help(c);
+	twz__log_beside_len = beside_len;
+	CRASH_DO(c, rc);
 	return b.rc;
 }
 
