@@ -398,8 +398,8 @@ static int batch_take(struct twz_log *l, uint64_t gathered, int *i)
 static int retire(struct twz_log *l)
 {
 	struct twz__log_stage *st = l->stage;
-	uint64_t before = seg_get(&st->durable);
 	int err = twz__log_stage_lock(l);
+	uint64_t before = seg_get(&st->durable);
 	bool any = !err;
 
 	while (any) {
