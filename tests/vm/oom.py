@@ -7,7 +7,7 @@ since must be missed.
 """
 import re
 
-from scene import Acks, Scene
+from scene import END_ALL, Acks, Scene
 
 FS = ("ext4", "xfs")
 SIZE = 320 << 20
@@ -55,7 +55,7 @@ def squeeze(s, fs, where, join, want):
     g.run("for n in 1 2; do killall -STOP vmload; done; cp /mnt/x/a.twz /mnt/x/old.twz; rc=$?; killall -CONT vmload; [ $rc = 0 ]", 60)
     then = x.cnt
     s.wait_for(f"{what}: not {want} processes killed, not 20 further changes", lambda: x.kills >= want and x.cnt > then + 20)
-    g.run("killall -9 vmload; while killall -0 vmload 2>/dev/null; do usleep 50000; done", 60)
+    g.run(END_ALL, 60)
     kills = oom_kills(g) - before
     for e in x.errors:
         if code_of(e) not in NOMEM | HELD:

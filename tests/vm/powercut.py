@@ -9,7 +9,7 @@ power fails a second time.
 import threading
 import time
 
-from scene import Acks, Scene
+from scene import END_ALL, Acks, Scene
 
 FS = ("ext4", "xfs")
 DISKS = ("ext4", "xfs", "ext4-cut", "xfs-cut")
@@ -154,7 +154,7 @@ def catches(a):
                 caught = judge_cut(s, c, None)
                 if caught:
                     break
-            g.run(f"killall -9 vmload; while killall -0 vmload 2>/dev/null; do usleep 50000; done; umount /mnt/{fs}")
+            g.run(f"{END_ALL}; umount /mnt/{fs}")
             if caught:
                 s.say(f"{what} ({fs}): caught at cut {tried}: {caught[0]}")
             else:

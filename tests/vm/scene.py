@@ -16,6 +16,9 @@ SIZES = {"ext4": 96 << 20, "xfs": 320 << 20}
 # new, leaves it alone, and then refuses its checksum. So it gets a disk that writes its blocks whole; ext4 writes them anew.
 SECTORS = {"ext4": 512, "xfs": 4096}
 MKFS = {"ext4": ["-m", "0"], "xfs": ["-s", "size=4096"]}
+# Until none is there. A child may have been begun while killall looked for processes, and killall fails, too, when one of those it
+# found has ended meanwhile: its failure does not say that none is left, and one signal to all does not reach all.
+END_ALL = "while pidof vmload >/dev/null; do killall -9 vmload 2>/dev/null; usleep 50000; done"
 
 
 class Acks:
@@ -162,4 +165,4 @@ class Scene:
         return 1 if self.faults else 0
 
 
-__all__ = ["Acks", "Failed", "Scene"]
+__all__ = ["Acks", "END_ALL", "Failed", "Scene"]
